@@ -1,0 +1,90 @@
+"""Retraining: new data in, every stage that must run, models registered, a better one promoted.
+
+The graph comes from dvc.yaml at run time, a task a stage; what DVC skips is shown as Cached. Stages
+that wait for nobody run side by side. Everything right of evaluation is an effect on MLflow.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.context import FlowRunContext
+from prefect.futures import PrefectFuture, wait
+from prefect.states import Completed, State
+from prefect.task_runners import ThreadPoolTaskRunner
+
+from longshort import config, console, graph, registry, serving, storage, tracking
+from longshort.config import Params
+from longshort.ingestion import intake
+
+
+@task(name="sources")
+def refresh_sources(root: Path, params: Params) -> list[str]:
+    """Read the sources of `ingestion.sources` again; returns the data sets whose content changed."""
+    return [taken.dataset for taken in intake.refresh(root, params) if taken.changed]
+
+
+@task(name="stage", task_run_name="{address}")
+def run_stage(root: Path, address: str, unchanged: bool, upstream: list[bool]) -> State[Any]:
+    """One stage of dvc.yaml. Its result says whether its command ran; where nothing upstream did, DVC need not be asked again."""
+    if unchanged and not any(upstream):
+        console.stage_ended(graph.Outcome(address, ran=False, seconds=0.0))
+        return Completed(name="Cached", message="nothing it reads has changed", data=False)
+    console.stage_begun(address)
+    outcome = graph.reproduce(root, address, get_run_logger().info)
+    console.stage_ended(outcome)
+    if outcome.ran:
+        return Completed(message=f"{outcome.seconds:.1f} s", data=True)
+    return Completed(name="Cached", message="DVC found nothing to do", data=False)
+
+
+@task(name="record", retries=2, retry_delay_seconds=[1, 5])
+def record_runs(root: Path, params: Params, flow_run_id: str) -> tracking.Recorded:
+    """Bring MLflow up to what the stages wrote."""
+    with tracking.reachable(root, params):
+        client = tracking.connect(root, params)
+        return tracking.record(client, root, params, tracking.origin_of(root, flow_run_id), serving.log_model)
+
+
+@task(name="registry", task_run_name="registry-{dataset}")
+def decide(root: Path, params: Params, dataset: str, recorded: tracking.Recorded) -> registry.Decision:
+    """Register the best model as challenger; make it champion if it earned that."""
+    with tracking.reachable(root, params):
+        return registry.decide(tracking.connect(root, params), root, params, dataset, recorded)
+
+
+def walk(root: Path, stages: list[graph.Stage]) -> list[bool]:
+    """Run the graph side by side; returns, a stage each, whether its command ran.
+
+    raises  the first failed stage's error, after everything that does not wait for it has ended
+    """
+    changed = graph.changed(root)
+    futures: dict[str, PrefectFuture[Any]] = {}
+    for stage in stages:
+        upstream = [futures[address] for address in stage.upstream]
+        futures[stage.address] = run_stage.submit(root, stage.address, stage.address not in changed, upstream)
+    wait(list(futures.values()))
+    for future in futures.values():
+        if future.state.is_failed() or future.state.is_crashed():
+            future.result()  # raises what the stage raised
+    return [bool(future.result()) for future in futures.values()]
+
+
+@flow(name="retraining")
+def retraining(root: Path) -> State[Any]:
+    """Retrain what changed, and let only a better model serve."""
+    context = FlowRunContext.get()
+    flow_run_id = str(context.flow_run.id) if context and context.flow_run else "none"
+    with graph.lock(root, console.say):
+        params = config.read(root / "params.yaml")
+        fresh = refresh_sources(root, params)
+        with tracking.Follower(root, params), console.Ticker(root):
+            ran = walk(root, graph.read(root))
+        recorded = record_runs(root, params, flow_run_id)
+        decisions = [decide(root, params, dataset, recorded) for dataset in recorded.parents]
+    nothing_new = not (fresh or any(ran) or recorded.new)
+    last = {"flow_run_id": flow_run_id, "nothing_new": nothing_new, "decisions": [vars(decision) for decision in decisions]}
+    storage.write_json(root / ".state/last-run.json", last)
+    return Completed(name="Nothing new" if nothing_new else "Completed", message=f"{sum(ran)} of {len(ran)} stages ran")

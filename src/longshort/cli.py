@@ -1,0 +1,442 @@
+"""The command line: each command prepares the process, calls a room, and says what came of it.
+
+stdout is the result, stderr the progress. Slow libraries are imported by the command that needs them,
+so `longshort --help` answers at once.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from longshort import environment, storage
+from longshort.errors import LongshortError, PromotionRefused, UsageError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+    from longshort.config import Params
+    from longshort.registry import Decision
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Write a value into params.yaml first; may be repeated.")]
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@app.callback()
+def longshort() -> None:
+    """Retrain recurrent networks on prices and text; only a better model serves."""
+
+
+# --- the main job -----------------------------------------------------------------------------
+
+
+@app.command()
+def run(
+    params: Annotated[Path | None, typer.Option("--params", help="Replace params.yaml with this file first.")] = None,
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """The main job: retrain what changed, print the leaderboard, the verdict and the next forecast."""
+    root = _root()
+    _apply(root, params, settings or [])
+    _retrain(root)
+    _summarise(root, as_json)
+
+
+@app.command()
+def stage(name: str, item: Annotated[str, typer.Option("--item", help="A data set, or DATASET-VARIANT.")]) -> None:
+    """Run one stage of dvc.yaml on one item; this is what DVC calls."""
+    import importlib
+
+    root = _root()
+    params = _params(root)
+    known = ("ingestion", "validation", "windows", "training", "evaluation")
+    if name not in known:
+        raise UsageError(f"no stage '{name}'. Known: {', '.join(known)}.")
+    items = params.training.items if name in ("training", "evaluation") else params.ingestion.datasets
+    if item not in items:
+        raise UsageError(f"stage {name} has no item '{item}'. Known: {', '.join(items)}.")
+    importlib.import_module(f"longshort.{name}.stage").run(root, item, params)
+
+
+@app.command()
+def schedule(
+    cron: Annotated[str | None, typer.Option("--cron", help='When, such as "30 22 * * 1-5" (UTC).')] = None,
+    every: Annotated[float | None, typer.Option("--every", help="Or: every so many seconds.")] = None,
+) -> None:
+    """Serve a Prefect deployment that retrains on a schedule, until it is stopped."""
+    if (cron is None) == (every is None):
+        raise UsageError('say when: --cron "30 22 * * 1-5", or --every SECONDS.')
+    root = _root()
+    from longshort import servers
+
+    with servers.prefect(root) as address:
+        print(f"Prefect {address} · deployment retraining/scheduled · stop with Ctrl-C", file=sys.stderr)
+        flow = _flow(root)
+        flow.serve(name="scheduled", cron=cron, interval=every, parameters={"root": str(root)}, limit=1, print_starting_message=False)
+
+
+# --- a person's files -------------------------------------------------------------------------
+
+
+@app.command()
+def ingest(
+    paths: list[str],
+    kind: Annotated[str | None, typer.Option("--as", help="stocks or text, where the names do not tell.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="The data set's name; default: the file's or folder's.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken in; change nothing.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Take a person's files in: data/raw/<dataset>/, versioned by DVC, and a line in params.yaml."""
+    from longshort.ingestion import intake
+
+    root = _root()
+    tasks: dict[str, Any] = {"stocks": "forecast", "text": "language-model"}
+    if kind is not None and kind not in tasks:
+        raise UsageError(f"--as {kind}: expected stocks or text.")
+    files = intake.collect(paths)
+    task = tasks[kind] if kind else intake.guess_task(files)
+    name = dataset or intake.dataset_name(files)
+    account, difference = intake.inspect(files, task), ""  # a refusal comes before anything is written
+    if not dry_run:
+        difference = intake.register(root, name, task)
+        account = intake.take_in(root, name, files, task).account
+    if as_json:
+        return _print_json({"dataset": name, "task": task, "dry_run": dry_run, "account": account})
+    counts = {key: account[key] for key in ("rows_in", "kept", "quarantined", "merged")}
+    print(f"{name} ({task}): {counts['rows_in']} rows in = {counts['kept']} kept + {counts['quarantined']} quarantined + {counts['merged']} merged")
+    if difference:
+        print(difference, end="")
+    if not dry_run:
+        print(f"Next: longshort run; then git add data/raw/{name}.dvc params.yaml dvc.lock && git commit")
+
+
+# --- looking ----------------------------------------------------------------------------------
+
+
+@app.command()
+def leaderboard(as_json: Json = False) -> None:
+    """Every variant's figures on the test part, beside the naive ones."""
+    from longshort import leaderboard as board
+
+    root = _root()
+    rows = board.rows(root, _params(root))
+    if not rows:
+        raise UsageError("nothing has been evaluated yet. Run `longshort run` first.")
+    if as_json:
+        return _print_json(board.as_json(rows))
+    for table in board.tables(rows):
+        _console().print(table)
+
+
+@app.command()
+def history(as_json: Json = False) -> None:
+    """Who was champion when, and why; who was refused, and why."""
+    from longshort import registry
+
+    entries = registry.history(_root())
+    if as_json:
+        return _print_json(entries)
+    for entry in entries:
+        print(f"{entry['time']}  {entry['event']:<12}{entry['model']} v{entry['version']}  {entry.get('reason', '')}".rstrip())
+
+
+@app.command()
+def doctor(fix: Annotated[bool, typer.Option("--fix", help="Remove what is damaged, so that it is made again.")] = False, as_json: Json = False) -> None:
+    """Check every byte of stage outputs, the DVC cache and registered models."""
+    root = _root()
+    from longshort import doctor as examination
+
+    found = examination.examine(root, _params(root), fix)
+    if as_json:
+        _print_json([vars(each) for each in found])
+    else:
+        for each in found:
+            print(f"{each.path}: {each.problem}: {each.remedy}")
+        if not found:
+            print("every byte is as it was written")
+    if found and not fix:
+        raise typer.Exit(3)
+
+
+# --- the registry -----------------------------------------------------------------------------
+
+
+@app.command()
+def promote(model: str, version: Annotated[str | None, typer.Argument(help="Default: the challenger.")] = None) -> None:
+    """Judge a version against naive and the champion, now; make it champion if it earned that (else exit 4)."""
+    from longshort import registry
+
+    root, client, params = _registry()
+    dataset = _dataset_of(model, params)
+    found = client.get_model_version(model, version) if version else registry.at_alias(client, model, registry.CHALLENGER)
+    if found is None:
+        raise UsageError(f"no model '{model}' has a challenger. Run `longshort run` first.")
+    verdict = registry.settle(client, root, params, dataset, found)
+    if not verdict.promote:
+        raise PromotionRefused(f"{model} v{found.version}: {verdict.reason}")
+    print(f"{model} v{found.version}: {verdict.reason}")
+
+
+@app.command()
+def rollback(model: str) -> None:
+    """Put the previous champion back."""
+    from longshort import registry
+
+    root, client, params = _registry()
+    _dataset_of(model, params)
+    old, new = registry.rollback(client, root, model)
+    print(f"{model}: champion is v{new} again (was v{old})")
+
+
+# --- answers from a registered model ----------------------------------------------------------
+
+
+@app.command()
+def forecast(ticker: str, as_json: Json = False) -> None:
+    """The next session's price of a ticker, and which model says so."""
+    from longshort import serving
+
+    root, client, params = _registry()
+    for dataset, entry in params.ingestion.datasets.items():
+        if entry.task == "forecast" and (root / "data/ingestion" / dataset).exists():
+            table = serving.read_tidy(root, dataset)
+            if ticker.upper() in set(table["ticker"].to_pylist()):
+                break
+    else:
+        raise UsageError(f"no data set holds the ticker '{ticker}'. Take its file in with `longshort ingest FILE`, then `longshort run`.")
+    model, by = _serving_model(client, f"forecast-{dataset}")
+    told = serving.forecast(model, table, ticker.upper())
+    if as_json:
+        days = [day.isoformat() for day in told.sessions]
+        return _print_json({**vars(told), "last_session": told.last_session.isoformat(), "sessions": days, **by})
+    for day, level in zip(told.sessions, told.levels, strict=True):
+        change = 100 * (level / told.last_price - 1)
+        print(f"{told.ticker}  {day:%a %Y-%m-%d}  {level:.2f}  ({change:+.2f} % on {told.last_price:.2f} of {told.last_session})")
+    print(_by_whom(by))
+
+
+@app.command()
+def generate(
+    prompt: str,
+    count: Annotated[int, typer.Option("-n", min=1, max=1000, help="Words to write.")] = 32,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Whose language model; default: the first.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another text.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Write on from a few words."""
+    from longshort import serving
+
+    _, client, params = _registry()
+    known = [name for name, entry in params.ingestion.datasets.items() if entry.task == "language-model"]
+    if not known or (dataset is not None and dataset not in known):
+        raise UsageError(f"no text data set '{dataset or ''}'. Known: {', '.join(known) or 'none; take one in with `longshort ingest`'}.")
+    model, by = _serving_model(client, f"language-model-{dataset or known[0]}")
+    written, unknown = serving.generate(model, prompt, count, seed)
+    if as_json:
+        return _print_json({"text": written, "unknown_words_in_prompt": unknown, **by})
+    print(written)
+    if unknown:
+        print(f"({unknown} word(s) of the prompt are not in the vocabulary)", file=sys.stderr)
+    print(_by_whom(by))
+
+
+@app.command()
+def ui(
+    mlflow_port: Annotated[int, typer.Option(min=1024, max=65535)] = 5000,
+    prefect_port: Annotated[int, typer.Option(min=1024, max=65535)] = 4200,
+) -> None:
+    """Start the MLflow and Prefect servers on this machine, and say where everything is."""
+    root = _root()
+    params = _params(root)
+    from longshort import servers
+
+    with servers.prefect(root, prefect_port) as prefect, servers.mlflow(root, params, mlflow_port) as mlflow:
+        print(f"MLflow      {mlflow}\nPrefect     {prefect.removesuffix('/api')}")
+        for name in params.ingestion.datasets:
+            page = root / "data/validation" / name / "index.html"
+            if page.exists():
+                print(f"Data Docs   {page.as_uri()}")
+        print("Stop with Ctrl-C.", flush=True)
+        signal.pause()
+
+
+# --- what the commands share ------------------------------------------------------------------
+
+
+def _root() -> Path:
+    root = storage.find_root()
+    environment.prepare(root)
+    return root
+
+
+def _params(root: Path) -> Params:
+    from longshort import config
+
+    return config.read(root / "params.yaml")
+
+
+def _apply(root: Path, file: Path | None, settings: list[str]) -> None:
+    from longshort import config
+
+    path = root / "params.yaml"
+    if file is not None:
+        print(config.replace(path, file), end="", file=sys.stderr)
+    if settings:
+        print(config.assign(path, settings), end="", file=sys.stderr)
+    config.read(path)
+
+
+def _flow(root: Path) -> Any:
+    """The flow, loaded by path from the project's root as Prefect's entrypoints are."""
+    from prefect.flows import load_flow_from_entrypoint
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    os.chdir(root)
+    flow: Any = load_flow_from_entrypoint("flows/retraining.py:retraining")
+    return flow.with_options(task_runner=ThreadPoolTaskRunner(max_workers=_workers(_params(root))))
+
+
+def _workers(params: Params) -> int:
+    if params.resources.workers != "auto":
+        return int(params.resources.workers)
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def _retrain(root: Path) -> None:
+    from longshort import graph
+
+    def stop(number: int, _: Any) -> NoReturn:
+        graph.stop_running()
+        raise SystemExit(128 + number)
+
+    flow = _flow(root)
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    state = flow(root, return_state=True)
+    if not state.is_completed():
+        from prefect.states import get_state_exception
+
+        raise get_state_exception(state)
+
+
+def _summarise(root: Path, as_json: bool) -> None:
+    from longshort import leaderboard as board
+    from longshort import registry, serving, tracking
+
+    params = _params(root)
+    last = storage.read_json(root / ".state/last-run.json")
+    decisions = [registry.Decision(**entry) for entry in last["decisions"]]
+    rows = board.rows(root, params)
+    if as_json:
+        return _print_json({"leaderboard": board.as_json(rows), **last})
+    console = _console()
+    for table in board.tables(rows):
+        console.print(table)
+    client = tracking.connect(root, params)
+    for decision in decisions:
+        print(_verdict(decision))
+    for decision in decisions:
+        if decision.model.startswith("forecast-"):
+            version, alias = registry.serving_version(client, decision.model)
+            model, table = registry.open_version(client, version), serving.read_tidy(root, decision.dataset)
+            told = serving.forecast(model, table, str(table["ticker"][0]))
+            print(f"\nnext session of {told.ticker}: {told.sessions[0]:%a %Y-%m-%d}  {told.levels[0]:.2f}  (last {told.last_price:.2f}, by {alias} v{version.version})")
+    _where_to_look(root, params, last["nothing_new"])
+
+
+def _verdict(decision: Decision) -> str:
+    who = f"{decision.model} v{decision.version} ({decision.variant}, seed {decision.seed})"
+    serves = f"v{decision.champion} serves" if decision.champion else "nothing serves: naive is still the best"
+    return f"{who}: {decision.reason}; {serves}"
+
+
+def _where_to_look(root: Path, params: Params, nothing_new: bool) -> None:
+    if nothing_new:
+        print("\nnothing new: every stage Cached, every run recorded already")
+    print("\nlook    longshort ui         MLflow on http://127.0.0.1:5000, Prefect on http://127.0.0.1:4200")
+    for name in params.ingestion.datasets:
+        print(f"        data/validation/{name}/index.html")
+    print("        data/evaluation/<data set>-<variant>/pictures/")
+    print('ask     longshort forecast GOOG    longshort generate "the value of" -n 32')
+    print('keep    git add params.yaml dvc.lock data/raw && git commit -m "Retrain"')
+
+
+def _registry() -> tuple[Path, MlflowClient, Params]:
+    from longshort import tracking
+
+    root = _root()
+    params = _params(root)
+    with tracking.reachable(root, params):
+        return root, tracking.connect(root, params), params
+
+
+def _dataset_of(model: str, params: Params) -> str:
+    known = {f"{entry.task}-{name}": name for name, entry in params.ingestion.datasets.items()}
+    if model not in known:
+        raise UsageError(f"no model '{model}'. Known: {', '.join(known)}.")
+    return known[model]
+
+
+def _serving_model(client: MlflowClient, name: str) -> tuple[Any, dict[str, Any]]:
+    from longshort import registry
+
+    version, alias = registry.serving_version(client, name)
+    return registry.open_version(client, version), {"model": name, "version": str(version.version), "alias": alias}
+
+
+def _by_whom(by: dict[str, Any]) -> str:
+    if by["alias"] == "champion":
+        return f"said by {by['model']} v{by['version']}, the champion"
+    return f"said by {by['model']} v{by['version']}, the challenger: no model has beaten the naive forecast yet, so there is no champion"
+
+
+def _console() -> Any:
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 110)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def main() -> NoReturn:
+    """Run the command line; every error becomes its sentence and its exit code."""
+    try:
+        app(standalone_mode=False)
+        sys.stdout.flush()
+        raise SystemExit(0)
+    except typer.Exit as leave:
+        raise SystemExit(leave.exit_code) from None
+    except typer.Abort:
+        raise SystemExit(130) from None
+    except LongshortError as error:
+        print(f"longshort: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+    except KeyboardInterrupt:
+        print("longshort: interrupted; run the same command again to go on", file=sys.stderr)
+        raise SystemExit(130) from None
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+    except OSError as error:
+        if error.errno in UNWRITABLE:
+            print(f"longshort: {error.filename or 'the disk'}: {error.strerror}. Free some space or mend the permissions; nothing was half-written.", file=sys.stderr)
+            raise SystemExit(74) from None
+        raise
+    except Exception as error:
+        if type(error).__module__.startswith("click") or hasattr(error, "format_message"):
+            print(f"longshort: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
+            raise SystemExit(2) from None
+        raise
+

@@ -1,0 +1,358 @@
+"""Config: params.yaml, read once and checked once.
+
+The classes below are the file's sections, in its order; each room takes the section that bears its
+name. Sections are frozen and refuse keys that they do not know, naming the nearest one that they do.
+There are no defaults here: every number stands in params.yaml, where a person sees it.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
+from pydantic import model_validator
+
+from longshort import storage
+from longshort.errors import ConfigError, UnknownVariant
+
+Task = Literal["forecast", "language-model"]
+Share = Annotated[float, Field(gt=0, lt=1)]
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
+
+
+class Section(BaseModel):
+    """A part of params.yaml: immutable, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+
+class Dataset(Section):
+    task: Task
+    source: Literal["embedded", "raw"]
+
+
+class Ingestion(Section):
+    datasets: dict[Name, Dataset]
+    sources: dict[Name, list[str]]
+
+
+class PriceValidation(Section):
+    calendar: str
+    min_sessions: PositiveInt
+    tolerance: Annotated[float, Field(ge=0, lt=1)]
+
+
+class TextValidation(Section):
+    min_words: PositiveInt
+    min_vocabulary: PositiveInt
+    max_repeated_lines: Annotated[float, Field(ge=0, le=1)]
+
+
+class Validation(Section):
+    forecast: PriceValidation
+    language_model: TextValidation = Field(alias="language-model")
+
+
+Level = Literal["open", "high", "low", "close"]
+Feature = Literal["open", "high", "low", "close", "volume", "log_return", "log_range", "log_volume"]
+
+
+class PriceWindows(Section):
+    """How much past a forecaster sees and how much future it owes, in sessions."""
+
+    lookback: PositiveInt
+    horizon: PositiveInt
+    target: Literal["log_return"] | Level
+    features: Annotated[list[Feature], Field(min_length=1)]
+    scaler: Literal["standard", "minmax"]
+    gap: NonNegativeInt
+    max_gap: PositiveInt
+    validation: Share
+    test: Share
+
+    @model_validator(mode="after")
+    def _the_future_stays_out_of_the_past(self) -> PriceWindows:
+        if self.gap < self.horizon:
+            raise ValueError(
+                f"gap is {self.gap} but horizon is {self.horizon}: a training target would lie within "
+                f"reach of the next part. Set gap to {self.horizon} or more"
+            )
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} + test {self.test} leave nothing to train on")
+        return self
+
+    @property
+    def span(self) -> int:
+        """Sessions that one window takes."""
+        return self.lookback + self.horizon
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the series: the target first, then the other features in their order."""
+        return [self.target, *(feature for feature in self.features if feature != self.target)]
+
+
+class TextWindows(Section):
+    """How many tokens a language model sees, and which words it knows."""
+
+    lookback: PositiveInt
+    min_count: PositiveInt
+    max_vocabulary: PositiveInt
+    validation: Share
+    test: Share
+
+
+class Windows(Section):
+    forecast: PriceWindows
+    language_model: TextWindows = Field(alias="language-model")
+
+
+class ForecastTask(Section):
+    """The forecaster's head has nothing to set."""
+
+
+class LanguageModelTask(Section):
+    embedding_size: PositiveInt
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Tasks(Section):
+    forecast: ForecastTask
+    language_model: LanguageModelTask = Field(alias="language-model")
+
+
+class Variant(Section):
+    """Settings of one recurrent network; sizes as in PyTorch."""
+
+    cell: Literal["rnn", "lstm", "gru"]
+    hidden_size: PositiveInt
+    num_layers: PositiveInt
+    bidirectional: bool
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Models(Section):
+    variants: dict[Name, Variant]
+
+
+class Item(Section):
+    """One line of the training matrix."""
+
+    dataset: Name
+    task: Task
+    variant: str
+
+
+class Optimisation(Section):
+    optimizer: Literal["adam", "rmsprop"]
+    learning_rate: PositiveFloat
+    batch_size: PositiveInt
+    max_epochs: PositiveInt
+    patience: PositiveInt
+    clip_norm: PositiveFloat
+
+
+class Training(Section):
+    items: dict[str, Item]
+    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    device: Literal["auto", "cpu", "cuda"]
+    forecast: Optimisation
+    language_model: Optimisation = Field(alias="language-model")
+
+
+class Evaluation(Section):
+    confidence: Share
+
+
+class Registry(Section):
+    min_gain: Annotated[float, Field(ge=0, lt=1)]
+
+
+class Tracking(Section):
+    uri: str
+
+
+class Resources(Section):
+    workers: PositiveInt | Literal["auto"]
+
+
+class Params(Section):
+    """The whole file."""
+
+    ingestion: Ingestion
+    validation: Validation
+    windows: Windows
+    tasks: Tasks
+    models: Models
+    training: Training
+    evaluation: Evaluation
+    registry: Registry
+    tracking: Tracking
+    resources: Resources
+
+    def of_task(self, section: Section, task: Task) -> Any:
+        """The part of a section that belongs to a task."""
+        return getattr(section, task.replace("-", "_"))
+
+
+def read(path: Path) -> Params:
+    """Read and check params.yaml.
+
+    raises  ConfigError with the file, the line, the key and the nearest valid name; UnknownVariant
+            when an item names a variant that `models.variants` does not hold
+    """
+    return check(load(path), path)
+
+
+def load(path: Path) -> Any:
+    """The file's content with comments and line numbers kept (ruamel's round-trip form)."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        content = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: there is no such file. Restore it with `git checkout {path.name}`.") from None
+    except (YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not UTF-8 text"
+        raise ConfigError(f"{path.name}{where}: not valid YAML: {problem}. Mend the line, or `git checkout {path.name}`.") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path.name}: holds {type(content).__name__}, expected sections such as `windows:`.")
+    return content
+
+
+def check(content: Any, path: Path) -> Params:
+    """Turn the file's content into `Params`; see `read` for what it raises."""
+    try:
+        params = Params.model_validate(content)
+    except ValidationError as error:
+        problems = [_sentence(problem, content, path) for problem in error.errors()]
+        raise ConfigError("\n".join(dict.fromkeys(problems))) from None
+    _check_items(params, content, path)
+    return params
+
+
+def _check_items(params: Params, content: Any, path: Path) -> None:
+    known = params.models.variants
+    for name, item in params.training.items.items():
+        where = f"{path.name}:{_line(content, ('training', 'items', name))}: training.items.{name}"
+        if item.variant not in known:
+            raise UnknownVariant(f"{where}: variant '{item.variant}' is not in `models.variants`{_nearest(item.variant, known)}")
+        if item.dataset not in params.ingestion.datasets:
+            names = params.ingestion.datasets
+            raise ConfigError(f"{where}: data set '{item.dataset}' is not in `ingestion.datasets`{_nearest(item.dataset, names)}")
+        task = params.ingestion.datasets[item.dataset].task
+        if item.task != task:
+            raise ConfigError(f"{where}: task is '{item.task}' but data set '{item.dataset}' is for '{task}'. Write `task: {task}`.")
+        if name != f"{item.dataset}-{item.variant}":
+            raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.dataset}-{item.variant}:`.")
+        if item.task == "language-model" and known[item.variant].bidirectional:
+            raise ConfigError(
+                f"{where}: '{item.variant}' is bidirectional, so at each step it has already read the next word, "
+                "which is the answer. A language model needs a variant that reads forward only; drop the item."
+            )
+
+
+def _line(content: Any, keys: tuple[Any, ...]) -> int:
+    """The line of params.yaml on which the last key that exists stands, counted from 1."""
+    line = 0
+    for key in keys:
+        if not (isinstance(content, dict) and key in content):
+            break
+        position = getattr(content, "lc", None)
+        if position is not None and position.data and key in position.data:
+            line = position.data[key][0]
+        content = content[key]
+    return line + 1
+
+
+def _sentence(problem: Any, content: Any, path: Path) -> str:
+    keys = tuple(key for key in problem["loc"] if key != "[key]")
+    where = f"{path.name}:{_line(content, keys)}: {'.'.join(map(str, keys))}"
+    if problem["type"] == "extra_forbidden":
+        return f"{where}: unknown key{_nearest(str(keys[-1]), _valid_keys(keys[:-1]))}"
+    if problem["type"] == "missing":
+        return f"{where}: missing. Write it under `{'.'.join(map(str, keys[:-1])) or path.name}`."
+    found = "" if isinstance(problem["input"], dict) else f" (found {problem['input']!r})"
+    message = problem["msg"].removeprefix("Value error, ")
+    choices = (problem.get("ctx") or {}).get("expected", "")
+    hint = _nearest(problem["input"], [c.strip("' ") for c in choices.replace(" or ", ",").split(",")]) if choices else "."
+    return f"{where}: {message[:1].lower()}{message[1:]}{found}{hint}"
+
+
+def _valid_keys(keys: tuple[Any, ...]) -> list[str]:
+    """The keys that a section takes, found by walking the classes along ``keys``."""
+    section: Any = Params
+    for key in keys:
+        fields = {field.alias or name: field for name, field in section.model_fields.items()} if hasattr(section, "model_fields") else {}
+        annotation = fields[key].annotation if key in fields else section
+        arguments = getattr(annotation, "__args__", ())
+        section = arguments[1] if getattr(annotation, "__origin__", None) is dict and key in fields else annotation
+    return [field.alias or name for name, field in getattr(section, "model_fields", {}).items()]
+
+
+def _nearest(name: Any, known: Any) -> str:
+    known = sorted(known)
+    close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+    suggestion = f" Did you mean '{close[0]}'?" if close else ""
+    return f".{suggestion} Known: {', '.join(known)}."
+
+
+def assign(path: Path, settings: list[str]) -> str:
+    """Write ``a.b=value`` settings into params.yaml, comments kept; returns the difference as a unified diff.
+
+    Values are YAML. The changed file is checked before it replaces the old one, so a bad setting changes nothing.
+
+    raises  ConfigError
+    """
+    from io import StringIO
+
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    yaml = YAML(typ="rt")
+    yaml.width, yaml.preserve_quotes = 4096, True
+    content = load(path)
+    for setting in settings:
+        address, equals, text = setting.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {setting}: expected section.key=value, such as --set training.seeds=[0,1].")
+        try:
+            value = yaml.load(text)
+        except YAMLError:
+            raise ConfigError(f"--set {setting}: '{text}' is not a YAML value.") from None
+        *parents, last = address.split(".")
+        section = content
+        for depth, key in enumerate(parents):
+            if not isinstance(section, dict) or key not in section:
+                reached = ".".join(parents[:depth]) or path.name
+                raise ConfigError(f"--set {setting}: `{reached}` has no '{key}'{_nearest(key, section if isinstance(section, dict) else [])}")
+            section = section[key]
+        if not isinstance(section, dict):
+            raise ConfigError(f"--set {setting}: `{'.'.join(parents)}` is a value, not a section.")
+        section[last] = value
+    check(content, path)
+    after = StringIO()
+    yaml.dump(content, after)
+    return _write(path, after.getvalue(), "set")
+
+
+def replace(path: Path, file: Path) -> str:
+    """Put another parameter file in params.yaml's place, once it was checked; returns the difference.
+
+    raises  ConfigError
+    """
+    check(load(file), file)
+    return _write(path, file.read_text(encoding="utf-8"), str(file))
+
+
+def _write(path: Path, text: str, by: str) -> str:
+    before = path.read_text(encoding="utf-8")
+    difference = "".join(difflib.unified_diff(before.splitlines(True), text.splitlines(True), path.name, f"{path.name} ({by})", n=0))
+    if difference:
+        storage.write_bytes(path, text.encode())
+    return difference

@@ -1,0 +1,266 @@
+"""Pictures of a trained item: how it learned, what it forecast, where it was wrong. PNG bytes out, files elsewhere.
+
+The same numbers give the same bytes on one set of versions: no clock, no pyplot, no setting of the person's
+own matplotlib. A naive line stands in every picture. Colours are Okabe and Ito's (2008), told apart by
+colour-blind eyes; lines are labelled where they end, so no legend has to be matched.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[np.float64]
+Labels = list[tuple[float, str, str]]  # the value where a line ends, its text, its colour
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SESSIONS = 120  # the newest that a forecast is shown for: half a year can still be read day by day
+WIDTH, DOTS_PER_INCH = 8.0, 200  # twice the pixels of a page 800 wide, for sharp screens
+
+INK, MUTED, FAINT, BARS = "#222222", "#6e6e6e", "#e2e2e2", "#bdbdbd"
+MODEL, TRAINED, NAIVE = "#0072b2", "#56b4e9", "#d55e00"  # the network's things are blue, what it must beat is red
+NAIVE_LINE: dict[str, Any] = {"color": NAIVE, "linestyle": (0, (4, 2)), "linewidth": 1.2}
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so it is the same everywhere
+    "font.size": 10,
+    "text.color": INK,
+    "figure.constrained_layout.h_pad": 0.08,
+    "date.converter": "concise",
+    "text.parse_math": False,  # "$8.41, naive $8.42" is money, not a formula
+    "axes.edgecolor": MUTED,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 9.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.axisbelow": True,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.7,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.labelsize": 9,
+    "ytick.labelsize": 9,
+    "ytick.major.size": 0,
+    "lines.solid_capstyle": "round",
+}
+
+
+def loss_curves(
+    histories: Mapping[int, Sequence[Mapping[str, float]]], naive_loss: float, best_epochs: Mapping[int, int], title: str, unit: str
+) -> bytes:
+    """Training and validation loss by epoch, a line per seed; PNG bytes.
+
+    histories    seed -> epochs in order, each with ``epoch``, ``train_loss`` and ``validation_loss``
+    naive_loss   the baseline's loss on the validation part, on the scale of ``validation_loss``
+    best_epochs  seed -> the epoch whose weights were kept; a disc with the seed in it
+    unit         of the loss: "nats per token". Losses that span a factor of ten stand on a logarithmic axis
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    longest = max(histories.values(), key=len)
+    last = longest[-1]
+    with _style():
+        figure = _figure(title, height=4.2)
+        axes = figure.subplots()
+        for epochs in histories.values():
+            steps = [epoch["epoch"] for epoch in epochs]
+            for part, colour in (("train_loss", TRAINED), ("validation_loss", MODEL)):
+                losses = [epoch[part] for epoch in epochs]
+                axes.plot(steps, losses, color=colour, linewidth=1.6, alpha=0.8, marker="o" if len(steps) == 1 else None)
+        for seed, best in best_epochs.items():
+            loss = next(epoch["validation_loss"] for epoch in histories[seed] if epoch["epoch"] == best)
+            axes.plot(best, loss, "o", color=MODEL, markersize=12, markeredgecolor="white", clip_on=False, zorder=3)
+            axes.annotate(str(seed), (best, loss), ha="center", va="center_baseline", fontsize=7.5, color="white", zorder=4)
+        axes.axhline(naive_loss, **NAIVE_LINE)
+        low, high = axes.dataLim.intervaly
+        if low > 0 and high > 10 * low:
+            _logarithmic(axes)
+        axes.set_xlim(longest[0]["epoch"] - 0.5, last["epoch"] + 0.5)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.set(xlabel="epoch (a disc marks each seed's best)", ylabel=f"loss ({unit})")
+        ends = [(last["train_loss"], "train", TRAINED), (last["validation_loss"], "validation", MODEL)]
+        _label_ends(figure, axes, [*ends, (naive_loss, f"naive {naive_loss:.4g}", NAIVE)])
+        return _png(figure)
+
+
+def forecast_against_actual(dates: ArrayLike, actual: ArrayLike, forecasts: ArrayLike, naive: ArrayLike, title: str, unit: str) -> bytes:
+    """The newest sessions: above the levels, below what the forecast adds to the naive one; PNG bytes.
+
+    dates          (sessions,) datetime64, oldest first
+    actual, naive  (sessions,) levels
+    forecasts      (seeds, sessions) levels; drawn as their mean within the band from lowest to highest
+    unit           of the level: "$"
+
+    Levels alone deceive: a forecast that repeats the last price lies on the actual line but one day late.
+    The lower panel takes the naive forecast away, so that such a forecast is a flat line there.
+    """
+    days = np.asarray(dates)[-SESSIONS:]
+    level, base = np.asarray(actual, np.float64)[-SESSIONS:], np.asarray(naive, np.float64)[-SESSIONS:]
+    seeds = np.asarray(forecasts, np.float64)[:, -SESSIONS:]
+    mean = seeds.mean(axis=0)
+    with _style():
+        figure = _figure(title, height=5.4)
+        above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
+        above.plot(days, level, color=INK, linewidth=1.7)
+        above.plot(days, base, **NAIVE_LINE, zorder=3)  # on top: a forecast that repeats it would hide it
+        below.bar(days, level - base, color=BARS, width=0.8)
+        below.axhline(0, **NAIVE_LINE)
+        for axes, shift in ((above, 0.0), (below, base)):
+            axes.fill_between(days, (seeds - shift).min(axis=0), (seeds - shift).max(axis=0), color=MODEL, alpha=0.25, linewidth=0)
+            axes.plot(days, mean - shift, color=MODEL, linewidth=1.5)
+        above.set_ylabel(f"level ({unit})")
+        below.set_ylabel(f"change from naive ({unit})")
+        if len(seeds) > 1:
+            below.set_xlabel(f"forecast: mean of {len(seeds)} seeds, in a band from the lowest to the highest")
+        below.margins(x=0.01)
+        _label_ends(figure, above, [(level[-1], "actual", INK), (base[-1], "naive", NAIVE), (mean[-1], "forecast", MODEL)])
+        change, expected = level[-1] - base[-1], mean[-1] - base[-1]
+        _label_ends(figure, below, [(change, "actual", MUTED), (0.0, "naive", NAIVE), (expected, "forecast", MODEL)])
+        return _png(figure)
+
+
+def residuals(dates: ArrayLike, errors: ArrayLike, naive_errors: ArrayLike, title: str, unit: str) -> bytes:
+    """Errors over time and their histogram, the model's above the naive forecast's; PNG bytes.
+
+    dates                 (sessions,) datetime64, oldest first
+    errors, naive_errors  (sessions,) forecast - actual, positive means too high
+    unit                  of the level: "$"
+    """
+    days, rows = np.asarray(dates), (("model", errors, MODEL), ("naive", naive_errors, NAIVE))
+    both = np.concatenate([np.asarray(values, np.float64) for _, values, _ in rows])
+    edges = np.linspace(both.min(), both.max(), 41)
+    with _style():
+        figure = _figure(title, height=5.0)
+        grid = figure.subplots(2, 2, sharex="col", sharey=True, gridspec_kw={"width_ratios": [4, 1]})
+        for (name, values, colour), (line, histogram) in zip(rows, grid, strict=True):
+            error = np.asarray(values, np.float64)
+            line.vlines(days, 0, error, color=colour, linewidth=max(0.6, min(1.6, 300 / len(days))))
+            line.axhline(0, color=MUTED, linewidth=0.8)
+            spread = f"RMSE {_amount(float(np.sqrt(np.square(error).mean())), unit)}, mean {_amount(float(error.mean()), unit)}"
+            line.set_title(f"{name}: {spread}", loc="left", fontsize=10, color=colour, pad=4)
+            line.set_ylabel(f"forecast − actual ({unit})")
+            histogram.hist(error, bins=edges, orientation="horizontal", color=colour, edgecolor="white", linewidth=0.4)
+            histogram.axhline(0, color=MUTED, linewidth=0.8)
+        grid[1, 0].margins(x=0.01)
+        grid[1, 1].set_xlabel("sessions")
+        return _png(figure)
+
+
+def token_losses(model_nats: ArrayLike, unigram_nats: ArrayLike, trigram_nats: ArrayLike, seen: ArrayLike, title: str) -> bytes:
+    """Perplexity beside the baselines', and which words it comes from; PNG bytes.
+
+    model_nats                  (seeds, tokens) -ln p of each token of the test part
+    unigram_nats, trigram_nats  (tokens,) the baselines', for the same tokens
+    seen                        (tokens,) how often each token's word stands in the training part
+    """
+    nats, counts = np.asarray(model_nats, np.float64), np.asarray(seen)
+    rivals = {"unigram": np.asarray(unigram_nats, np.float64), "trigram": np.asarray(trigram_nats, np.float64)}
+    seeds = np.exp(nats.mean(axis=1))
+    with _style():
+        figure = _figure(title, height=4.2)
+        left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.8]})
+        heights = [*(float(np.exp(values.mean())) for values in rivals.values()), float(seeds.mean())]
+        left.bar(range(3), heights, color=[MUTED, NAIVE, MODEL], width=0.62)
+        for place, height in enumerate(heights):
+            top = max(height, seeds.max()) if place == 2 else height
+            left.annotate(f"{height:.1f}", (place, top), (0, 5), textcoords="offset points", ha="center")
+        if len(seeds) > 1:
+            left.plot(2 + np.linspace(-0.16, 0.16, len(seeds)), seeds, "o", color="white", markeredgecolor=INK, markersize=4.5)
+        left.set_xticks(range(3), [*rivals, "model" if len(seeds) == 1 else f"model\n{len(seeds)} seeds"])
+        left.tick_params(axis="x", length=0, labelsize=10, labelcolor=INK)
+        left.set_ylabel("perplexity (lower is better)")
+        left.margins(y=0.1)
+        _label_ends(figure, right, _losses_by_frequency(right, nats, rivals, counts))
+        return _png(figure)
+
+
+def _losses_by_frequency(axes: Axes, nats: Array, rivals: Mapping[str, Array], seen: NDArray[Any]) -> Labels:
+    digits = np.where(seen > 0, np.floor(np.log10(np.maximum(seen, 1))) + 1, 0).astype(int)  # 0; 1-9; 10-99; …
+    present = np.unique(digits).tolist()
+    groups = [digits == number for number in present]
+    names = [f"{10 ** (n - 1):,}–{10**n - 1:,}" if n else "never" for n in present]
+    if present[-1]:
+        names[-1] = f"{10 ** (present[-1] - 1):,}+"
+    by_seed = np.array([[row[group].mean() for group in groups] for row in nats])
+    lines = {name: np.array([values[group].mean() for group in groups]) for name, values in rivals.items()}
+    lines["model"] = by_seed.mean(axis=0)
+    colours = {"unigram": MUTED, "trigram": NAIVE, "model": MODEL}
+    places = np.arange(len(groups))
+    axes.fill_between(places, by_seed.min(axis=0), by_seed.max(axis=0), color=MODEL, alpha=0.25, linewidth=0)
+    for name, line in lines.items():
+        axes.plot(places, line, "o-", color=colours[name], linewidth=1.7, markersize=5)
+    axes.set_xticks(places, [f"{name}\n{group.mean():.0%}" for name, group in zip(names, groups, strict=True)])
+    axes.set(xlabel="times the word was seen in training · share of test tokens", ylabel="mean loss (nats per token)")
+    axes.set_ylim(bottom=0)
+    return [(float(line[-1]), name, colours[name]) for name, line in lines.items()]
+
+
+def _logarithmic(axes: Axes) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_minor_locator(NullLocator())
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # the default writes formulas
+
+
+def _style() -> AbstractContextManager[None]:
+    """This room's settings while a picture is drawn, whatever the person's own matplotlibrc says.
+
+    matplotlib keeps its settings per process, so pictures are drawn in one thread at a time.
+    """
+    from matplotlib import style
+
+    return style.context(STYLE, after_reset=True)
+
+
+def _figure(title: str, height: float) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(textwrap.fill(title, 76), x=0.012, ha="left", fontsize=12.5, fontweight="bold")
+    return figure
+
+
+def _png(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})  # a version there would change the bytes
+    return buffer.getvalue()
+
+
+def _label_ends(figure: Figure, axes: Axes, labels: Labels) -> None:
+    """Write each label right of the axes at each value's height, moved apart where they would overlap."""
+    from scipy.optimize import isotonic_regression
+
+    ordered = sorted(labels)
+    texts = [
+        axes.text(1.015, value, text, color=colour, va="center", fontsize=10, transform=axes.get_yaxis_transform())
+        for value, text, colour in ordered
+    ]
+    figure.draw_without_rendering()  # only now is it known how high a line of text is
+    boxes = [text.get_window_extent().transformed(axes.transAxes.inverted()) for text in texts]
+    centres = np.array([(box.y0 + box.y1) / 2 for box in boxes])
+    heights = np.array([box.height for box in boxes])
+    # the smallest moves that leave each label its height: least squares under an order is isotonic regression
+    offsets = np.concatenate([[0.0], np.cumsum((heights[1:] + heights[:-1]) / 2)])
+    for text, place in zip(texts, isotonic_regression(centres - offsets).x + offsets, strict=True):
+        text.set(y=float(place), transform=axes.transAxes)
+
+
+def _amount(value: float, unit: str) -> str:
+    """A number with its unit where people write it: $8.41, 8.41 nats."""
+    number = f"{abs(value):,.2f}" if abs(value) >= 1 else f"{abs(value):.3g}"
+    return ("−" if value < 0 else "") + (f"{unit}{number}" if unit in "$€£¥" else f"{number} {unit}")

@@ -1,0 +1,166 @@
+"""Graph: the stages of dvc.yaml, asked for and run through DVC, which alone decides what must run.
+
+`flows/retraining.py` walks this graph side by side; DVC itself walks it one by one with `dvc repro`.
+Both leave dvc.lock true. One retraining at a time: `lock` is held by the kernel and dies with its holder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from longshort.errors import DataRefused, LongshortError, StorageFull, UsageError
+
+# DVC does not wait for another process that holds its lock; it says one of these and gives up
+BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|Unable to lock|Could not acquire")
+PATIENCE_SECONDS = 600
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage, or one item of a matrix: ``training@goog-lstm`` and the addresses that it waits for."""
+
+    address: str
+    upstream: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What DVC did with a stage: ran its command, or found that nothing had changed."""
+
+    address: str
+    ran: bool
+    seconds: float
+
+
+def read(root: Path) -> list[Stage]:
+    """Every stage of dvc.yaml, upstream first; a person's `.dvc` files are inputs and not listed.
+
+    raises  UsageError when dvc.yaml cannot be read
+    """
+    import networkx
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    try:
+        with Repo(str(root)) as repo:
+            graph = repo.index.graph.copy()
+    except DvcException as error:
+        raise UsageError(f"dvc.yaml: {error}. Mend it, or `git checkout dvc.yaml`.") from None
+    # by generations, so that no worker is kept waiting for a neighbour of its own generation
+    order = [stage for generation in networkx.topological_generations(graph.reverse(copy=False)) for stage in generation]
+    stages = [stage for stage in order if not stage.is_data_source]
+    names = {stage.addressing for stage in stages}
+    return [
+        Stage(stage.addressing, tuple(sorted(up.addressing for up in graph.successors(stage) if up.addressing in names))) for stage in stages
+    ]
+
+
+def changed(root: Path) -> set[str]:
+    """The addresses whose inputs, command, settings or outputs are not as dvc.lock says."""
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        return set(repo.status())
+
+
+def reproduce(root: Path, address: str, log: Callable[[str], None]) -> Outcome:
+    """Let DVC run one stage if it must; its output goes to `.state/logs/<address>.log` and to ``log``.
+
+    raises  the error that the stage's own command ended with, in its words
+    """
+    path = root / ".state/logs" / f"{address.replace('@', '-')}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    began = time.monotonic()
+    while True:
+        code, output = _dvc(root, ["repro", "--single-item", address], path)
+        if code == 0 or not BUSY.search(output) or time.monotonic() - began > PATIENCE_SECONDS:
+            break
+        time.sleep(0.2 + random.random())  # several that wait must not knock at the same time
+    log(output)
+    if code != 0:
+        raise failure(address, output, path)
+    ran = re.search(rf"^Running stage '{re.escape(address)}':", output, re.MULTILINE) is not None
+    return Outcome(address, ran, time.monotonic() - began)
+
+
+def failure(address: str, output: str, path: Path) -> LongshortError:
+    """The error that a failed stage is told with: its own words and its own exit code."""
+    said = re.search(r"^longshort: (.*?)(?=^ERROR:|\Z)", output, re.MULTILINE | re.DOTALL)
+    code = re.search(r"exited with (-?\d+)", output)
+    kind = {"2": UsageError, "3": DataRefused, "74": StorageFull}.get(code[1] if code else "", LongshortError)
+    if said:
+        return kind(said[1].strip())
+    last = [line for line in output.splitlines() if line.strip()][-3:]
+    hint = " It was killed; the machine may be out of memory." if code and code[1] == "-9" else ""
+    return kind(f"{address} failed.{hint} The last it said: {' / '.join(last)}. The whole log: {path}")
+
+
+_running: set[subprocess.Popen[bytes]] = set()
+
+
+def stop_running() -> None:
+    """Tell every stage that runs to stop; a training keeps its last checkpoint."""
+    for process in list(_running):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+
+
+def _dvc(root: Path, arguments: list[str], log: Path) -> tuple[int, str]:
+    # the stage's command is `longshort`, which must be this one
+    here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    with log.open("wb") as file:
+        # a process group of its own, so that DVC and the command it runs can be stopped together
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dvc", *arguments],
+            cwd=root,
+            env={**os.environ, "PATH": here},
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        _running.add(process)
+        try:
+            code = process.wait()
+        finally:
+            _running.discard(process)
+    return code, log.read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def lock(root: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the project for one retraining; a second one waits, saying who holds it."""
+    path = root / ".state/lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            say(f"another retraining holds {path} ({_holder(file.read())}); waiting for it to end")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        file.truncate()
+        json.dump({"pid": os.getpid(), "since": time.strftime("%Y-%m-%d %H:%M:%S")}, file)
+        file.flush()
+        yield
+
+
+def _holder(text: str) -> str:
+    try:
+        holder = json.loads(text)
+        return f"process {holder['pid']}, since {holder['since']}"
+    except (ValueError, KeyError):
+        return "a process that has not said its number yet"

@@ -1,0 +1,316 @@
+"""Intake: a person's files are read, copied whole to `data/raw`, and given a version by DVC.
+
+What `longshort ingest` does, and what every run does first for `ingestion.sources`. All files are read before one
+is copied, and the copy is of the bytes that were read. A version stands until the next one is complete; if the
+power fails in between, the next call ends what this one began.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import itertools
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from longshort import config, storage
+from longshort.config import Params, Task
+from longshort.errors import ConfigError, DataRefused, LongshortError, StorageFull, UsageError
+from longshort.ingestion import source, stage
+from longshort.ingestion.dataset import assemble
+
+MOST_FILES = 10_000  # a folder with more was probably named by mistake
+MARKER = "embedded.json"  # lies in the raw folder of an embedded data set, which belongs to Git
+_TASKS: dict[str, Task] = {".csv": "forecast", ".txt": "language-model", ".md": "language-model"}
+
+
+@dataclass(frozen=True)
+class Intake:
+    """What became of a data set's files.
+
+    version  DVC's md5 of the folder
+    changed  whether the version is another than before
+    account  as in data/ingestion/<dataset>/account.json
+    """
+
+    dataset: str
+    version: str
+    changed: bool
+    account: dict[str, Any]
+
+
+# --- which files, which data set, which task --------------------------------------------------
+
+
+def collect(paths: list[str]) -> list[Path]:
+    """The files that paths name, each once, sorted.
+
+    A path is a file, a folder (all its files, at any depth, except hidden ones) or a glob such as ``~/prices/*.csv``.
+
+    raises  DataRefused when a path is missing or matches nothing, and when something is not a regular file
+    """
+    found: set[Path] = set()
+    for path in paths:
+        named = Path(path).expanduser()
+        # Path.glob takes no absolute pattern
+        matches = [named] if os.path.lexists(named) else [Path(match) for match in glob.glob(str(named), recursive=True)]  # noqa: PTH207
+        if not matches:
+            hint = "matches no file" if glob.has_magic(path) else "there is no such file or folder"
+            raise DataRefused(f"{path}: {hint}; expected a file, a folder or a glob such as 'prices/*.csv'; check the path.")
+        for match in matches:
+            found.update(itertools.islice(_walk(match), MOST_FILES + 1) if match.is_dir() and not match.is_symlink() else [match])
+            if len(found) > MOST_FILES:
+                raise DataRefused(f"{path}: more than {MOST_FILES:,} files; expected one data set's; name its folder more closely.")
+    for file in sorted(found):
+        source.check_regular(file)
+        if file.name.startswith("."):
+            raise DataRefused(f"{file}: a hidden file; expected one that stages read (they skip hidden ones); rename it without the dot.")
+    if not found:
+        raise DataRefused(f"{', '.join(paths) or 'no path given'}: no file in it; expected .csv, .txt or .md files; check the path.")
+    return sorted({file.resolve() for file in found})  # one file by two names is one file
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """All visible files of a folder. Links are handed out, not followed: `check_regular` refuses them by name."""
+
+    def refuse(error: OSError) -> None:
+        raise DataRefused(f"{error.filename}: {error.strerror}; expected a folder that can be read; check its permissions.")
+
+    for place, folders, names in os.walk(folder, onerror=refuse):
+        links = [name for name in folders if (Path(place) / name).is_symlink()]
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place) / name for name in (*links, *names) if not name.startswith("."))
+
+
+def dataset_name(files: list[Path]) -> str:
+    """What a data set of these files is called: the one file's stem, or the folder that holds them all.
+
+    raises  UsageError when that gives no name
+
+    >>> dataset_name([Path("/prices/BRK-B.csv")]), dataset_name([Path("/My Prices/A.csv"), Path("/My Prices/B.csv")])
+    ('brk_b', 'my_prices')
+    """
+    stem = files[0].stem if len(files) == 1 else Path(os.path.commonpath([file.parent.resolve() for file in files])).name
+    name = re.sub(r"[^a-z0-9]", "_", stem.lower()).strip("_")
+    if not re.fullmatch(r"[a-z0-9][a-z0-9_]{0,39}", name):
+        raise UsageError(
+            f"'{stem}' gives no name for a data set: expected 1 to 40 letters and digits of a-z, 0-9 and _. "
+            "Rename the file, or put the files into one folder with such a name."
+        )
+    return name
+
+
+def guess_task(files: list[Path]) -> Task:
+    """The task that the files' suffixes speak for: .csv are prices, .txt and .md are text.
+
+    raises  UsageError when they do not agree, or say nothing
+    """
+    suffixes = sorted({file.suffix.lower() for file in files})
+    tasks = {_TASKS.get(suffix) for suffix in suffixes}
+    task = tasks.pop()
+    if tasks or task is None:
+        raise UsageError(
+            f"the files end in {', '.join(suffix or 'no suffix' for suffix in suffixes)}, which does not say whether they are prices "
+            "(.csv) or text (.txt, .md). Say it with `--as stocks` or `--as text`, or name fewer files, such as 'folder/*.csv'."
+        )
+    return task
+
+
+# --- reading, and taking in -------------------------------------------------------------------
+
+
+def inspect(files: list[Path], task: Task) -> dict[str, Any]:
+    """The account that these files would have; nothing is written.
+
+    raises  DataRefused, as `take_in` does
+    """
+    return assemble(_contents(files), task).account
+
+
+def take_in(root: Path, dataset: str, files: list[Path], task: Task) -> Intake:
+    """Make these files the data set's new version, in data/raw/<dataset> and data/raw/<dataset>.dvc.
+
+    Nothing is done when they are the version that stands. When anything fails, the old version stands as it was.
+
+    raises  DataRefused when a file is refused; UsageError when the name is taken by an embedded data set;
+            StorageFull or LongshortError when DVC fails
+    """
+    place = root / "data/raw" / dataset
+    if (place / MARKER).exists():
+        raise UsageError(
+            f"data set '{dataset}' comes embedded, and data/raw/{dataset} is Git's. "
+            "Rename the file or folder, so that it is taken in under another name."
+        )
+    contents = _contents(files)
+    account = assemble(contents, task).account
+    wanted = folder_md5(contents)
+    recorded = _recorded(place)
+    if recorded != wanted or not _holds(root, dataset, wanted):
+        with _replaced(place, contents):
+            _dvc_add(root, dataset)
+    return Intake(dataset, wanted, recorded != wanted, account)
+
+
+def refresh(root: Path, params: Params) -> list[Intake]:
+    """Take in what `ingestion.sources` names, as it is now. Relative paths start at the project's folder.
+
+    raises  as `collect` and `take_in`; ConfigError, before anything is taken in, when a source is no data set
+    """
+    sources = params.ingestion.sources
+    for name in sources:
+        if name not in params.ingestion.datasets or params.ingestion.datasets[name].source != "raw":
+            raise ConfigError(
+                f"params.yaml: ingestion.sources.{name}: `ingestion.datasets` has no '{name}' with `source: raw`. "
+                f"Write `{name}: {{task: forecast, source: raw}}` there (or task: language-model), and its items in `training.items`."
+            )
+    collected = {name: collect([str(root / Path(path).expanduser()) for path in paths]) for name, paths in sources.items()}
+    return [take_in(root, name, files, params.ingestion.datasets[name].task) for name, files in collected.items()]
+
+
+def register(root: Path, dataset: str, task: Task) -> str:
+    """Write a raw data set into params.yaml, and an item for every variant that can learn it; what is there stays.
+
+    returns  the difference as a unified diff, '' when nothing was missing
+    raises   ConfigError when the name is taken by a data set of another task or source
+    """
+    path = root / "params.yaml"
+    params = config.read(path)
+    settings = []
+    known = params.ingestion.datasets.get(dataset)
+    if known is None:
+        settings.append(f"ingestion.datasets.{dataset}={{task: {task}, source: raw}}")
+    elif (known.task, known.source) != (task, "raw"):
+        raise ConfigError(
+            f"params.yaml: ingestion.datasets.{dataset}: is {{task: {known.task}, source: {known.source}}}, not "
+            f"{{task: {task}, source: raw}}. Rename the file or folder, or change that line."
+        )
+    for variant, network in params.models.variants.items():
+        item = f"{dataset}-{variant}"
+        learnable = task == "forecast" or not network.bidirectional
+        if learnable and item not in params.training.items:
+            settings.append(f"training.items.{item}={{dataset: {dataset}, task: {task}, variant: {variant}}}")
+    return config.assign(path, settings) if settings else ""
+
+
+def _contents(files: list[Path]) -> dict[str, bytes]:
+    """The files' bytes by name, which a data set holds side by side."""
+    contents: dict[str, bytes] = {}
+    for file in files:
+        if file.name in contents:
+            raise DataRefused(f"{file}: a second file called {file.name}; expected each name once in a data set; rename one.")
+        contents[file.name] = source.read(file)
+    return contents
+
+
+# --- versions ---------------------------------------------------------------------------------
+
+
+def folder_md5(contents: Mapping[str, bytes]) -> str:
+    """DVC's version of a folder with these files: the md5 of its listing, as in <folder>.dvc.
+
+    Computed here, so that a folder that is up to date costs no start of DVC (half a second each).
+    """
+    listing = [{"md5": _md5(contents[name]), "relpath": name} for name in sorted(contents)]
+    return f"{_md5(json.dumps(listing, sort_keys=True).encode())}.dir"
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def _pointer(place: Path) -> Path:
+    return place.with_name(f"{place.name}.dvc")
+
+
+def _recorded(place: Path) -> str | None:
+    """The version that DVC knows; none when its file is missing, or was cut short by a crash."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        out = YAML(typ="safe").load(_pointer(place).read_bytes())["outs"][0]
+        return str(out["md5"]) if out["path"] == place.name else None  # the path is the last line, so the file is whole
+    except (FileNotFoundError, YAMLError, LookupError, TypeError):
+        return None
+
+
+def _holds(root: Path, dataset: str, version: str) -> bool:
+    """Whether the raw folder's files are this version."""
+    try:
+        return folder_md5(stage.read_raw(root, dataset)) == version
+    except DataRefused:
+        return False
+
+
+@contextlib.contextmanager
+def _replaced(place: Path, contents: Mapping[str, bytes]) -> Iterator[None]:
+    """Put new files at ``place``. When the block raises, the old ones and their .dvc file are back."""
+    new, old = (place.with_name(f".{place.name}.{kind}.{os.getpid()}") for kind in ("tmp", "old"))
+    pointer = _pointer(place)
+    recorded = pointer.read_bytes() if pointer.exists() else None
+    _sweep(place)
+    placed = False
+    try:
+        for name, data in contents.items():
+            storage.write_bytes(new / name, data)
+        if place.exists():
+            place.rename(old)
+        new.rename(place)
+        placed = True
+        storage.sync_folder(place.parent)
+        yield
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        if placed:
+            shutil.rmtree(place, ignore_errors=True)
+        if old.exists():
+            old.rename(place)
+        if recorded is None:
+            pointer.unlink(missing_ok=True)
+        else:
+            storage.write_bytes(pointer, recorded)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sweep(place: Path) -> None:
+    """Clear what a killed process left, and bring back the old files if it died between its two renames."""
+    for old in place.parent.glob(f".{place.name}.old.*"):
+        if not place.exists():
+            old.rename(place)
+    for leftover in (*place.parent.glob(f".{place.name}.old.*"), *place.parent.glob(f".{place.name}.tmp.*")):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _dvc_add(root: Path, dataset: str) -> None:
+    place = root / "data/raw" / dataset
+    if _recorded(place) is None:
+        _pointer(place).unlink(missing_ok=True)  # DVC refuses to start beside a .dvc file that was cut short
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "add", "--", f"data/raw/{dataset}"],  # with -q it would not say why it failed
+        cwd=root,
+        env={**os.environ, "DVC_NO_ANALYTICS": "1"},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 0:
+        return
+    said = " ".join(done.stderr.partition("Having any troubles?")[0].split()) or f"exit code {done.returncode}"
+    if "No space left on device" in said:
+        raise StorageFull(
+            f"data/raw/{dataset}: DVC could not store the files: {said}. Nothing was changed; free some space, then run this again."
+        )
+    raise LongshortError(
+        f"data/raw/{dataset}: `dvc add` failed: {said}. Nothing was changed; mend that (another DVC command that runs now? "
+        "`dvc doctor` tells about the set-up), then run this again."
+    )

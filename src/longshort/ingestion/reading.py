@@ -1,0 +1,78 @@
+"""Reading: what one file became, and the account of its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING
+
+from longshort.errors import LongshortError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What became of the rows of a price file, or the lines of a text.
+
+    Every row that came in was kept, quarantined, or merged with an identical one. Counts that do not
+    say so cannot be made.
+
+    >>> Counts(rows_in=3, kept=2, quarantined=0, merged=0)
+    Traceback (most recent call last):
+    longshort.errors.LongshortError: 3 rows came in, but 2 kept + 0 quarantined + 0 merged = 2. ...
+    """
+
+    rows_in: int
+    kept: int
+    quarantined: int
+    merged: int
+
+    def __post_init__(self) -> None:
+        accounted = self.kept + self.quarantined + self.merged
+        if accounted != self.rows_in:
+            raise LongshortError(
+                f"{self.rows_in} rows came in, but {self.kept} kept + {self.quarantined} quarantined + {self.merged} merged "
+                f"= {accounted}. This is a bug in longshort.ingestion, not in the file; please report it with the file."
+            )
+
+    def as_json(self) -> dict[str, int]:
+        """The counts by name."""
+        return asdict(self)
+
+
+def total(parts: Iterable[Counts]) -> Counts:
+    """The sum of several files' counts."""
+    rows = [(c.rows_in, c.kept, c.quarantined, c.merged) for c in parts]
+    return Counts(*(sum(column) for column in zip(*rows, strict=True)))
+
+
+@dataclass(frozen=True)
+class Quarantined:
+    """A row that was set aside: where it stands, what is wrong with it, and its text as it was.
+
+    Lines and columns count from 1; a column is a character of the line.
+    """
+
+    file: str
+    line: int
+    column: int
+    rule: str
+    what: str
+    raw: str
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one file became.
+
+    table        the tidy rows that were kept
+    quarantined  by line
+    notes        what was ignored or changed, a sentence each
+    """
+
+    table: pa.Table
+    counts: Counts
+    quarantined: tuple[Quarantined, ...]
+    notes: tuple[str, ...]

@@ -1,0 +1,56 @@
+"""The shell of the ingestion room: `data/raw` in, `data/ingestion` out.
+
+The same files give the same bytes: no clock, host, path or duration reaches what is written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from longshort import storage
+from longshort.config import Params, Task
+from longshort.errors import ConfigError, DataRefused
+from longshort.ingestion import embedded, source
+from longshort.ingestion.dataset import Dataset, assemble
+from longshort.ingestion.reading import Counts
+
+
+def run(root: Path, item: str, params: Params) -> None:
+    """Make one data set's tidy table.
+
+    Writes table.parquet, account.json, and quarantine/<file>.<sha8>.jsonl for each file with rows set aside.
+
+    raises  DataRefused when a file is refused or there is none; ConfigError when params.yaml names an embedded
+            data set that does not exist, or gives it another task
+    """
+    settings = params.ingestion.datasets[item]
+    dataset = _embedded(item, settings.task) if settings.source == "embedded" else assemble(read_raw(root, item), settings.task)
+    with storage.new_artefact(root / "data/ingestion" / item) as folder:
+        storage.write_table(folder / "table.parquet", dataset.table)
+        storage.write_json(folder / "account.json", dataset.account)
+        for name, rows in dataset.quarantine.items():
+            storage.write_bytes(folder / "quarantine" / name, rows)
+
+
+def read_raw(root: Path, item: str) -> dict[str, bytes]:
+    """The bytes of a data set's raw files by name; hidden files, such as .gitignore, are none of them.
+
+    raises  DataRefused when there is none, or something is not a regular file
+    """
+    place = root / "data/raw" / item
+    paths = sorted(path for path in place.iterdir() if not path.name.startswith(".")) if place.is_dir() else []
+    if not paths:
+        raise DataRefused(
+            f"data/raw/{item}: {'holds no file' if place.is_dir() else 'there is no such folder'}; expected the data set's files; "
+            f"take them in with `longshort ingest PATH`, or bring back a version that was taken in with `dvc pull data/raw/{item}.dvc`."
+        )
+    return {path.name: source.read(path) for path in paths}
+
+
+def _embedded(item: str, task: Task) -> Dataset:
+    found = embedded.load(item)
+    if found.task != task:
+        raise ConfigError(f"params.yaml: ingestion.datasets.{item}: task is '{task}', but the data are for '{found.task}'. Write that.")
+    counts = Counts(rows_in=found.rows, kept=found.rows, quarantined=0, merged=0)
+    origin = {"from": found.origin, "version": found.version, "sha256": found.sha256}
+    return Dataset(found.table, {**counts.as_json(), "embedded": origin}, {})

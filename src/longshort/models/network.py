@@ -1,0 +1,39 @@
+"""A network: a task's front, the recurrent layers, the task's head."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from torch import Tensor, nn
+
+from longshort.config import Variant
+from longshort.models.encoder import Encoder
+
+
+class Shape(Protocol):
+    """The part of a task that a network is built from."""
+
+    @property
+    def inputs(self) -> int:
+        """Features of each step that reaches the recurrent layers."""
+
+    def front(self) -> nn.Module:
+        """The module before the recurrent layers."""
+
+    def head(self, width: int) -> nn.Module:
+        """The module behind them."""
+
+
+class Network(nn.Module):
+    """One network for one task; `Shape` says what it reads and answers."""
+
+    def __init__(self, shape: Shape, variant: Variant) -> None:
+        super().__init__()
+        self.front = shape.front()
+        self.encoder = Encoder(shape.inputs, variant)
+        self.head = shape.head(self.encoder.width)
+
+    def forward(self, read: Tensor) -> Tensor:
+        """What the task's batches hold first -> the task's answer; rows of a batch do not see each other."""
+        states, final = self.encoder(self.front(read))
+        return self.head(states, final)

@@ -1,0 +1,84 @@
+"""Servers: the Prefect and MLflow servers of this project, on loopback, over the project's own stores."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from longshort import environment, storage, tracking
+from longshort.config import Params
+from longshort.errors import LongshortError, UsageError
+
+HOST = "127.0.0.1"
+PATIENCE_SECONDS = 120
+
+
+@contextlib.contextmanager
+def prefect(root: Path, port: int = 4200) -> Iterator[str]:
+    """A Prefect server over the project's database; yields its API's address. One that runs already is used and left running."""
+    if running := os.environ.get("PREFECT_API_URL") or environment.running_prefect(root):
+        yield running
+        return
+    address = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
+    # a page of another site may not drive it: no other origin is answered
+    settings = {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address, "PREFECT_UI_API_URL": f"{address}/api"}
+    with _serving(root, "prefect", command, settings, port, f"{address}/api/health"):
+        noted = root / ".state/prefect-api"
+        storage.write_bytes(noted, f"{address}/api".encode())
+        os.environ["PREFECT_API_URL"] = f"{address}/api"
+        try:
+            yield f"{address}/api"
+        finally:
+            noted.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def mlflow(root: Path, params: Params, port: int = 5000) -> Iterator[str]:
+    """An MLflow server over the project's store; yields its address. A store elsewhere has a server already."""
+    if params.tracking.uri != "local":
+        yield params.tracking.uri
+        return
+    tracking.connect(root, params)  # makes the schema under its lock
+    store = tracking.uri(root, params)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", store, "--default-artifact-root", str(root / "mlflow/store/artifacts")]
+    with _serving(root, "mlflow", command, {}, port, f"http://{HOST}:{port}/health"):
+        yield f"http://{HOST}:{port}"
+
+
+@contextlib.contextmanager
+def _serving(root: Path, name: str, command: list[str], settings: dict[str, str], port: int, health: str) -> Iterator[None]:
+    if _answers(health):
+        raise UsageError(f"port {port} is taken by another server. Stop it, or give another port with --{name}-port.")
+    path = root / ".state/logs" / f"{name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log:
+        process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            began = time.monotonic()
+            while not _answers(health):
+                if process.poll() is not None or time.monotonic() - began > PATIENCE_SECONDS:
+                    raise LongshortError(f"the {name} server did not start on port {port}; its log: {path}")
+                time.sleep(0.3)
+            yield
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 15)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=10)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, 9)
+
+
+def _answers(address: str) -> bool:
+    with contextlib.suppress(urllib.error.URLError, OSError), urllib.request.urlopen(address, timeout=2) as reply:
+        return bool(reply.status == 200)
+    return False

@@ -1,0 +1,216 @@
+"""Serving: a registered model answers. Forecasts come with their session, texts word by word.
+
+MLflow loads models through `_load_pyfunc`: a folder of safetensors and JSON, verified before it is
+parsed, so `mlflow models serve` and `longshort forecast` give the same numbers from the same bytes.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from longshort import sessions, storage
+from longshort.errors import SeriesTooShort, UsageError
+from longshort.evaluation import forecasts
+from longshort.models import artefact
+from longshort.windows import prices, text
+from longshort.windows.stage import session_numbers, tidy_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+    from longshort.tracking import Trained
+
+REQUIREMENTS = ("torch", "numpy", "safetensors", "pandas", "pyarrow", "pydantic", "exchange-calendars")
+LONGEST_PROMPT = 10_000
+
+
+# --- models in MLflow -------------------------------------------------------------------------
+
+
+class ForecastService:
+    """A forecaster behind MLflow's pyfunc: past windows in natural units in, the target out."""
+
+    def __init__(self, model: artefact.Model) -> None:
+        self.model = model
+
+    def predict(self, past: Any, params: dict[str, Any] | None = None) -> np.ndarray[Any, Any]:
+        """past (windows, lookback, columns) -> target (windows, horizon), in natural units: log-returns, or levels."""
+        import torch
+
+        scaler = forecasts.scaler_of(self.model)
+        return scaler.undo_target(self.model(torch.from_numpy(scaler.apply(np.asarray(past)))).numpy())
+
+
+class LanguageService:
+    """A language model behind MLflow's pyfunc: prompts in, the most probable next word out."""
+
+    def __init__(self, model: artefact.Model) -> None:
+        self.model = model
+
+    def predict(self, prompts: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """A column ``prompt`` -> columns ``next_word`` and ``probability``."""
+        import pandas as pd
+
+        rows = []
+        for prompt in prompts["prompt"]:
+            shares = next_word_probabilities(self.model, read_prompt(self.model, str(prompt)))
+            best = int(shares.argmax())
+            rows.append((vocabulary(self.model).words[best], float(shares[best])))
+        return pd.DataFrame(rows, columns=["next_word", "probability"])
+
+
+def _load_pyfunc(path: str) -> ForecastService | LanguageService:
+    """MLflow's entry point; see its pyfunc flavour."""
+    model = artefact.load(Path(path))
+    return ForecastService(model) if model.task == "forecast" else LanguageService(model)
+
+
+def log_model(seed: Trained) -> str:
+    """Log a seed's model into the active MLflow run; returns the logged model's id."""
+    import logging
+    from importlib.metadata import version
+
+    import mlflow.pyfunc
+    from mlflow.models import infer_signature
+
+    logging.getLogger("mlflow").setLevel(logging.ERROR)
+    service = _load_pyfunc(str(seed.folder))
+    example = example_for(service.model)
+    logged = mlflow.pyfunc.log_model(
+        name="model",
+        loader_module=__name__,
+        data_path=str(seed.folder),
+        signature=infer_signature(example, service.predict(example)),
+        input_example=example,
+        # the public version: a local suffix such as +cpu names no release
+        pip_requirements=[f"{name}=={version(name).partition('+')[0]}" for name in REQUIREMENTS],
+    )
+    return str(logged.model_id)
+
+
+def example_for(model: artefact.Model) -> Any:
+    """Two inputs of the form that the model takes (a batch of one would fix the batch size)."""
+    import pandas as pd
+
+    if model.task == "forecast":
+        spec, scaler = forecasts.spec_of(model), forecasts.scaler_of(model)
+        return np.broadcast_to(scaler.offset, (2, spec.lookback, len(spec.columns))).copy()
+    return pd.DataFrame({"prompt": ["the value of", "this is"]})
+
+
+# --- forecasts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The next sessions of one ticker: dates and levels, nearest first; ``target`` is what the model said, in its own unit."""
+
+    ticker: str
+    last_session: dt.date
+    last_price: float
+    sessions: list[dt.date]
+    levels: list[float]
+    target_name: str
+    target: list[float]
+
+
+def forecast(model: artefact.Model, table: pa.Table, ticker: str) -> Forecast:
+    """Forecast the sessions after a ticker's last one.
+
+    table   the tidy price table
+    raises  UsageError when the table does not hold the ticker; SeriesTooShort when it has too few sessions in a row
+    """
+    spec, calendar = forecasts.spec_of(model), model.card["description"]["calendar"]
+    columns = tidy_columns(table)
+    rows = columns["ticker"] == ticker
+    if not rows.any():
+        raise UsageError(f"no ticker '{ticker}' in this data set; it holds {', '.join(sorted(set(columns['ticker'].tolist())))}.")
+    own = {name: values[rows] for name, values in columns.items()}
+    series = prices.make_series(own, spec, session_numbers(calendar, own["date"]))
+    stretch = series.segments[-1]
+    if stretch.stop - stretch.start < spec.lookback:
+        raise SeriesTooShort(
+            f"{ticker} has {stretch.stop - stretch.start} sessions since its last long gap, the model reads {spec.lookback}. "
+            "Take in a longer file with `longshort ingest`."
+        )
+    past = series.values[stretch.stop - spec.lookback : stretch.stop][None]
+    last = series.price[stretch.stop - 1 : stretch.stop]
+    levels = forecasts.levels(model, past, last)[0]
+    target = ForecastService(model).predict(past)[0]
+    dates = [series.dates[stretch.stop - 1].item()]
+    for _ in levels:
+        dates.append(sessions.next_session(calendar, dates[-1]))
+    return Forecast(ticker, dates[0], float(last[0]), dates[1:], levels.tolist(), spec.target, target.tolist())
+
+
+def read_tidy(root: Path, dataset: str) -> pa.Table:
+    """A data set's tidy table, verified first."""
+    folder = root / "data/ingestion" / dataset
+    storage.verify(folder)
+    return storage.read_table(folder / "table.parquet")
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+
+def vocabulary(model: artefact.Model) -> text.Vocabulary:
+    """The words that a language model knows."""
+    return text.Vocabulary(tuple(model.card["description"]["vocabulary"]))
+
+
+def read_prompt(model: artefact.Model, prompt: str) -> text.Ids:
+    """A prompt's ids.
+
+    raises  UsageError when it holds no word, a NUL, or is longer than 10,000 characters
+    """
+    if "\0" in prompt or len(prompt) > LONGEST_PROMPT:
+        raise UsageError(f"the prompt has {len(prompt)} characters; at most {LONGEST_PROMPT:,} are read, and no NUL.")
+    tokens = text.words(prompt)
+    if not tokens:
+        raise UsageError("the prompt holds no word. Give a few to go on from, such as `longshort generate \"the value of\"`.")
+    return vocabulary(model).ids(tokens)
+
+
+def next_word_probabilities(model: artefact.Model, ids: text.Ids) -> np.ndarray[Any, Any]:
+    """The probability of every word of the vocabulary after the given ids: (vocabulary,)."""
+    import torch
+
+    lookback = int(model.card["description"]["spec"]["lookback"])
+    read = torch.from_numpy(ids[-lookback:].astype(np.int64))[None]
+    return torch.softmax(model(read)[0, -1].double(), dim=-1).numpy()
+
+
+def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temperature: float = 0.7) -> tuple[str, int]:
+    """Write on from a prompt, drawing each word from the model; [UNK] is never drawn.
+
+    returns  the text, and how many words of the prompt the model does not know
+    """
+    ids = read_prompt(model, prompt)
+    unknown = int((ids == 0).sum())
+    words = vocabulary(model).words
+    random = np.random.default_rng(seed)
+    for _ in range(count):
+        shares = next_word_probabilities(model, ids) ** (1 / temperature)
+        shares[0] = 0.0
+        ids = np.append(ids, np.int32(random.choice(len(words), p=shares / shares.sum())))
+    asked = len(text.words(prompt))
+    return join(text.words(prompt) + [words[number] for number in ids[asked:]]), unknown
+
+
+def join(tokens: list[str]) -> str:
+    """Words to a text that reads: no space before a comma, none after an opening bracket.
+
+    >>> join(["see", "(", "below", ")", ",", "or", "not", "."])
+    'see (below), or not.'
+    """
+    joined = ""
+    for token in tokens:
+        tight = not joined or joined[-1] in "([{" or token[0] in ",.;:!?)]}"
+        joined += token if tight else f" {token}"
+    return joined

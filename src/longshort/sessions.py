@@ -1,0 +1,104 @@
+"""Sessions: the days on which an exchange trades.
+
+Holidays come from exchange_calendars, whose default span hangs on today's date; here the span always
+comes from the dates that are asked about, so that an answer is the same in any year.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+from datetime import date, timedelta
+from typing import TYPE_CHECKING, Any
+
+from longshort.errors import ConfigError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def sessions(calendar: str, first: date, last: date) -> pd.DatetimeIndex:
+    """The sessions of an exchange from ``first`` to ``last``, both included, oldest first.
+
+    calendar  a name of exchange_calendars, such as XNYS
+    returns   midnights without a time zone; empty when the exchange was closed all the while
+    raises    ConfigError when there is no such calendar, or it does not reach that far
+
+    >>> [str(day.date()) for day in sessions("XNYS", date(2004, 9, 3), date(2004, 9, 7))]
+    ['2004-09-03', '2004-09-07']
+    """
+    _refuse_beyond(calendar, first, last)
+    days = _years(calendar, first.year, last.year)
+    return days[(days.date >= first) & (days.date <= last)]
+
+
+def next_session(calendar: str, after: date) -> date:
+    """The first session later than a day, which need not be a session itself.
+
+    raises  ConfigError, as `sessions` does
+
+    >>> next_session("XNYS", date(2004, 9, 3))
+    datetime.date(2004, 9, 7)
+    """
+    tomorrow = after + timedelta(days=1)
+    _refuse_beyond(calendar, tomorrow, tomorrow)
+    days = _years(calendar, tomorrow.year, tomorrow.year + 1)
+    later = days[days.date > after]
+    if not len(later):
+        raise ConfigError(_too_short(calendar, tomorrow))
+    return later[0].date()
+
+
+def version() -> str:
+    """The version of exchange_calendars: a list of holidays changes with it, so outputs record it."""
+    from importlib.metadata import version
+
+    return version("exchange-calendars")
+
+
+@functools.lru_cache(maxsize=16)
+def _years(calendar: str, first: int, last: int) -> pd.DatetimeIndex:
+    """All sessions of whole years, as far as the calendar reaches."""
+    import exchange_calendars
+
+    earliest, latest = _reach(calendar)
+    # a month more at both ends, so that no span begins or ends within a closure or is a single day
+    start = max(date(first - 1, 12, 1), earliest)
+    end = min(date(last + 1, 1, 31), latest)
+    return exchange_calendars.get_calendar(calendar, start=start.isoformat(), end=end.isoformat()).sessions
+
+
+def _reach(calendar: str) -> tuple[date, date]:
+    """The first and the last day of which a calendar knows whether it was a session."""
+    bounds = _kind(calendar).bound_min(), _kind(calendar).bound_max()
+    # pandas counts nanoseconds, from 1677 to 2262; exchange_calendars needs a little room at both ends
+    return bounds[0].date() if bounds[0] is not None else date(1680, 1, 1), bounds[1].date() if bounds[1] is not None else date(2260, 1, 1)
+
+
+def _kind(calendar: str) -> Any:
+    from exchange_calendars.calendar_utils import global_calendar_dispatcher as catalogue
+
+    names = catalogue.get_calendar_names()
+    if calendar not in names:
+        nearest = difflib.get_close_matches(calendar.upper(), names, n=1, cutoff=0)[0]
+        raise ConfigError(
+            f"params.yaml: `validation.forecast.calendar` is '{calendar}', which exchange_calendars {version()} "
+            f"does not hold. Did you mean '{nearest}'? Write the exchange's code (ISO 10383) there."
+        )
+    # the class, not a calendar: only the class can say how far it reaches without building a span that hangs on today
+    return catalogue._calendar_factories[catalogue.resolve_alias(calendar)]
+
+
+def _refuse_beyond(calendar: str, first: date, last: date) -> None:
+    earliest, latest = _reach(calendar)
+    if first < earliest or last > latest:
+        raise ConfigError(_too_short(calendar, first if first < earliest else last))
+
+
+def _too_short(calendar: str, day: date) -> str:
+    earliest, latest = _reach(calendar)
+    return (
+        f"params.yaml: `validation.forecast.calendar` is '{calendar}', which exchange_calendars {version()} knows "
+        f"from {earliest} to {latest}, but {day} is asked for. Name another calendar there, drop the rows beyond, "
+        "or upgrade exchange_calendars."
+    )

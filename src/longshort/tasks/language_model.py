@@ -1,0 +1,109 @@
+"""Language model: the next word at every word of a text (many to many of equal length)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from longshort.config import LanguageModelTask as LanguageModelSettings
+from longshort.config import Task as TaskName
+from longshort.tasks.task import Batch
+from longshort.windows import text
+from longshort.windows.files import TextData
+from longshort.windows.order import shuffled
+
+IGNORED = -100  # a target that is read for context only and not charged
+
+
+class Embeddings(nn.Module):
+    """Words as vectors, with dropout (Zaremba et al., 2014)."""
+
+    def __init__(self, vocabulary: int, size: int, dropout: float) -> None:
+        super().__init__()
+        self.table = nn.Embedding(vocabulary, size)
+        nn.init.uniform_(self.table.weight, -0.1, 0.1)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """ids (batch, steps) -> (batch, steps, size)."""
+        return self.dropout(self.table(ids))
+
+
+class NextWordHead(nn.Module):
+    """Each step's state scores every word of the vocabulary."""
+
+    def __init__(self, width: int, vocabulary: int, dropout: float) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Linear(width, vocabulary)
+
+    def forward(self, states: Tensor, final: Tensor) -> Tensor:
+        """states (batch, steps, width) -> logits (batch, steps, vocabulary)."""
+        return self.linear(self.dropout(states))
+
+
+@dataclass(frozen=True)
+class LanguageModelShape:
+    """What a language model's front and head are built from; enough to build them again beside saved weights."""
+
+    inputs: int
+    vocabulary_size: int
+    dropout: float
+
+    def front(self) -> nn.Module:
+        """From ids to embeddings."""
+        return Embeddings(self.vocabulary_size, self.inputs, self.dropout)
+
+    def head(self, width: int) -> nn.Module:
+        """From states to the vocabulary."""
+        return NextWordHead(width, self.vocabulary_size, self.dropout)
+
+
+@dataclass(frozen=True)
+class LanguageModelTask(LanguageModelShape):
+    """Windows of a text; the loss is the cross-entropy in nats a token."""
+
+    data: TextData
+    name: TaskName = "language-model"
+
+    @classmethod
+    def of(cls, data: TextData, settings: LanguageModelSettings) -> LanguageModelTask:
+        """The task over one data set."""
+        return cls(settings.embedding_size, len(data.vocabulary), settings.dropout, data)
+
+    def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """Batches of ids (batch, lookback) and the ids one step later, (batch, lookback).
+
+        In training every window is charged whole. Elsewhere windows overlap by half, and every token of
+        the part is charged once, in the window that gives it the longer past; the others are `IGNORED`.
+        """
+        stretch, lookback = self.data.stretches[part], self.data.spec.lookback
+        if part == "train":
+            starts = text.training_starts(stretch, lookback, epoch, seed)
+            starts = starts[shuffled(len(starts), seed, epoch, np.arange(len(starts)))]
+            counts = np.full(len(starts), lookback)
+        else:
+            starts, counts = text.scoring_windows(stretch, lookback)
+        for first in range(0, len(starts), size):
+            yield self._gather(starts[first : first + size], counts[first : first + size])
+
+    def _gather(self, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> Batch:
+        lookback = self.data.spec.lookback
+        ids = self.data.ids[starts[:, None] + np.arange(lookback + 1)].astype(np.int64)
+        target = np.where(np.arange(lookback) >= lookback - counts[:, None], ids[:, 1:], IGNORED)
+        return torch.from_numpy(ids[:, :-1]), torch.from_numpy(target)
+
+    def loss(self, answer: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Summed cross-entropy in nats, over the tokens that are charged."""
+        total = nn.functional.cross_entropy(answer.flatten(0, 1), target.flatten(), ignore_index=IGNORED, reduction="sum")
+        return total, int((target != IGNORED).sum())
+
+    def description(self) -> dict[str, Any]:
+        """Spec and vocabulary."""
+        return self.data.description()

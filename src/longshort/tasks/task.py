@@ -1,0 +1,47 @@
+"""What every task offers to the networks in `models` and to the one loop in `training`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor, nn
+
+from longshort.config import Params
+from longshort.config import Task as TaskName
+
+Batch = tuple[Tensor, Tensor]  # what the network reads, and what it should have said
+
+
+class Task(Protocol):
+    """A task with its examples at hand."""
+
+    name: TaskName
+    inputs: int  # features of each step that reaches the recurrent layers
+
+    def front(self) -> nn.Module:
+        """The module before the recurrent layers: what the network reads -> (batch, steps, inputs)."""
+
+    def head(self, width: int) -> nn.Module:
+        """The module behind them: states (batch, steps, width) and final (batch, width) -> the answer."""
+
+    def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
+        """One pass over a part. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
+
+    def loss(self, answer: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Summed loss of a batch, and over how many terms, so that means are exact whatever the batch sizes."""
+
+    def description(self) -> dict[str, Any]:
+        """What a served model must know besides its weights, as JSON."""
+
+
+def open_task(name: TaskName, folder: Path, params: Params) -> Task:
+    """The task of a windows artefact (already verified), with its settings from params.yaml."""
+    from longshort.tasks.forecast import ForecastTask
+    from longshort.tasks.language_model import LanguageModelTask
+    from longshort.windows import files
+
+    if name == "forecast":
+        return ForecastTask.of(files.read_prices(folder))
+    return LanguageModelTask.of(files.read_text(folder), params.tasks.language_model)

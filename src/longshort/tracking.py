@@ -1,0 +1,402 @@
+"""Tracking: what happened, written into MLflow so that runs can be compared there.
+
+MLflow is an index over what the stages wrote and the journals hold; it can be rebuilt at any time by
+running again. Training never waits for it: `Follower` tails the journals while training goes on, and
+`record` completes every run afterwards, once, whether MLflow was there all the time or not.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longshort import journal, storage
+from longshort.config import Params
+from longshort.errors import PartlyDone
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import Run
+
+IDENTITY, COMPLETE, KIND = "longshort.identity", "longshort.complete", "longshort.kind"
+PARENT = "mlflow.parentRunId"
+EPOCH_METRICS = ("train_loss", "validation_loss")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One seed of one item, as the stages left it.
+
+    history  epochs, oldest first; test: figures on the test part; folder: the model's files
+    """
+
+    item: str
+    dataset: str
+    task: str
+    variant: str
+    seed: int
+    identity: str
+    best_epoch: int
+    history: list[dict[str, Any]]
+    test: dict[str, float]
+    folder: Path
+    model_sha256: str
+
+    @property
+    def name(self) -> str:
+        """The run's name in MLflow."""
+        return f"{self.variant}-s{self.seed}"
+
+    @property
+    def validation_loss(self) -> float:
+        """Loss of the weights that were kept."""
+        return float(self.history[self.best_epoch - 1]["validation_loss"])
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a retraining comes from; the tags of every run that it makes."""
+
+    git_commit: str
+    dvc_lock_sha256: str
+    params_sha256: str
+    prefect_flow_run_id: str
+
+    def tags(self, data_sha256: str) -> dict[str, str]:
+        """As MLflow tags, with the data set's own digest."""
+        return {**vars(self), "data_sha256": data_sha256}
+
+
+def trained(root: Path, params: Params, item: str) -> list[Trained]:
+    """The seeds of an item, from its training and evaluation outputs, each verified.
+
+    raises  CorruptArtefact
+    """
+    entry = params.training.items[item]
+    folder, scored = root / "data/training" / item, root / "data/evaluation" / item
+    storage.verify(folder)
+    storage.verify(scored)
+    figures = storage.read_json(scored / "metrics.json")["seeds"]
+    return [
+        Trained(
+            item=item,
+            dataset=entry.dataset,
+            task=entry.task,
+            variant=entry.variant,
+            seed=run["seed"],
+            identity=run["identity"],
+            best_epoch=run["best_epoch"],
+            history=run["history"],
+            test=figures[str(run["seed"])],
+            folder=folder / f"seed-{run['seed']}",
+            model_sha256=run["model_sha256"],
+        )
+        for run in storage.read_json(folder / "runs.json")["seeds"]
+        if "dropped" not in run
+    ]
+
+
+# --- the store --------------------------------------------------------------------------------
+
+
+def uri(root: Path, params: Params) -> str:
+    """Where MLflow's store is."""
+    local = f"sqlite:///{root}/mlflow/store/mlflow.db"
+    return local if params.tracking.uri == "local" else params.tracking.uri
+
+
+def connect(root: Path, params: Params) -> MlflowClient:
+    """A client of the store; its schema is made under a lock (three of four processes that make it at once crash)."""
+    import mlflow
+
+    address = uri(root, params)
+    mlflow.set_tracking_uri(address)
+    mlflow.set_registry_uri(address)
+    if params.tracking.uri == "local":
+        store = root / "mlflow/store"
+        store.mkdir(parents=True, exist_ok=True)
+        with (store / "schema.lock").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            client = mlflow.MlflowClient()
+            client.search_experiments(max_results=1)
+            return client
+    return mlflow.MlflowClient()
+
+
+@contextlib.contextmanager
+def reachable(root: Path, params: Params) -> Iterator[None]:
+    """Turn a store that does not answer into a sentence, and into exit code 6.
+
+    raises  PartlyDone
+    """
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, requests.RequestException, OSError) as error:
+        if isinstance(error, MlflowException) and error.error_code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
+            raise
+        raise PartlyDone(
+            f"MLflow at {uri(root, params)} does not answer, so runs are not logged and nothing is registered: {str(error)[:200]}. "
+            "No epoch is lost. Start the server (or mend `tracking.uri`), then `longshort run` does just the rest."
+        ) from None
+
+
+def experiment(client: MlflowClient, root: Path, params: Params, dataset: str) -> str:
+    """The id of a data set's experiment, made when it is not there."""
+    found = client.get_experiment_by_name(dataset)
+    if found is not None:
+        return found.experiment_id
+    place = str(root / "mlflow/store/artifacts" / dataset) if params.tracking.uri == "local" else None
+    return client.create_experiment(dataset, artifact_location=place)
+
+
+def find_run(client: MlflowClient, experiment_id: str, identity: str) -> Run | None:
+    """The run that bears an identity, or None."""
+    found = client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
+    return found[0] if found else None
+
+
+def _run_for(client: MlflowClient, experiment_id: str, identity: str, name: str, kind: str) -> Run:
+    existing = find_run(client, experiment_id, identity)
+    return existing or client.create_run(experiment_id, tags={IDENTITY: identity, KIND: kind}, run_name=name)
+
+
+def _log_epochs(client: MlflowClient, run_id: str, history: list[dict[str, Any]], known: set[int] | None = None) -> set[int]:
+    """Log the epochs that the run does not have yet; returns the steps that it has now."""
+    from mlflow.entities import Metric
+
+    if known is None:
+        known = {metric.step for metric in client.get_metric_history(run_id, EPOCH_METRICS[-1])}
+    fresh = [entry for entry in history if entry["epoch"] not in known]
+    now = int(time.time() * 1000)
+    points = [Metric(name, float(entry[name]), now, entry["epoch"]) for entry in fresh for name in EPOCH_METRICS]
+    if points:
+        client.log_batch(run_id, metrics=points)
+    return known | {entry["epoch"] for entry in fresh}
+
+
+class Follower(threading.Thread):
+    """Tails the journals of running trainings into MLflow; when MLflow is away it tries again, and loses nothing."""
+
+    PAUSE_SECONDS = 1.0
+    AWAY_SECONDS = 10.0
+
+    def __init__(self, root: Path, params: Params) -> None:
+        super().__init__(name="mlflow-follower", daemon=True)
+        self.root, self.params = root, params
+        self._began = time.time()
+        self._stop_asked = threading.Event()
+        self._logged: dict[Path, tuple[str, set[int]]] = {}
+
+    def __enter__(self) -> Follower:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop_asked.set()
+        self.join(timeout=30)
+
+    def run(self) -> None:
+        """Follow until asked to stop. Any failure is MLflow's: `record` does what is left."""
+        pause = self.PAUSE_SECONDS
+        client: MlflowClient | None = None
+        while not self._stop_asked.wait(pause):
+            try:
+                client = client or connect(self.root, self.params)
+                self._pass(client)
+                pause = self.PAUSE_SECONDS
+            except Exception:  # whatever the store's client raises: training must not notice
+                client, pause = None, self.AWAY_SECONDS
+
+    def _pass(self, client: MlflowClient) -> None:
+        for path in sorted((self.root / ".state/journal").glob("*.jsonl")):
+            if path.stat().st_mtime < self._began:
+                continue
+            entries = journal.read(path)
+            begun = next((entry for entry in entries if entry["kind"] == "begun"), None)
+            epochs = {entry["epoch"]: entry for entry in entries if entry["kind"] == "epoch"}
+            if begun is None or not epochs:
+                continue
+            if path not in self._logged:
+                item = self.params.training.items[begun["item"]]
+                place = experiment(client, self.root, self.params, item.dataset)
+                run = _run_for(client, place, begun["identity"], f"{item.variant}-s{begun['seed']}", "training")
+                self._logged[path] = (run.info.run_id, _log_epochs(client, run.info.run_id, []))
+            run_id, known = self._logged[path]
+            self._logged[path] = (run_id, _log_epochs(client, run_id, list(epochs.values()), known))
+
+
+# --- the record -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What `record` found or made: run ids by identity, and how many were new."""
+
+    parents: dict[str, str]
+    runs: dict[str, str]
+    models: dict[str, str]
+    new: int
+
+
+def record(client: MlflowClient, root: Path, params: Params, origin: Origin, log_model: Callable[[Trained], str]) -> Recorded:
+    """Bring MLflow up to what the stages wrote: a parent a data set, a child a seed, a run a baseline. Doing it twice is doing it once.
+
+    log_model  logs a seed's model into the active run and returns its id
+    """
+    parents: dict[str, str] = {}
+    runs: dict[str, str] = {}
+    models: dict[str, str] = {}
+    new = 0
+    for dataset in params.ingestion.datasets:
+        items = [item for item, entry in params.training.items.items() if entry.dataset == dataset]
+        if not items:
+            continue
+        place = experiment(client, root, params, dataset)
+        everything = [seed for item in items for seed in trained(root, params, item)]
+        tags = origin.tags(storage.verify(root / "data/ingestion" / dataset))
+        identity = storage.digest({"retraining": [(s.identity, _evaluation_sha256(root, s.item)) for s in everything], "params": origin.params_sha256})
+        parent = _run_for(client, place, identity, f"retraining-{identity[:8]}", "retraining")
+        parents[dataset] = parent.info.run_id
+        for seed in everything:
+            run_id, model_id, fresh = _record_seed(client, place, root, seed, tags, parent.info.run_id, log_model)
+            runs[seed.identity], models[seed.identity] = run_id, model_id
+            new += fresh
+        new += _record_baselines(client, place, root, items[0], everything, tags, parent.info.run_id)
+        if COMPLETE not in parent.data.tags:
+            _complete_parent(client, root, parent, everything, tags)
+            new += 1
+        _reap(client, place, {*runs, identity})
+    return Recorded(parents, runs, models, new)
+
+
+def _evaluation_sha256(root: Path, item: str) -> str:
+    return str(storage.read_json(root / "data/evaluation" / item / storage.MANIFEST)["sha256"])
+
+
+def _record_seed(
+    client: MlflowClient, place: str, root: Path, seed: Trained, tags: dict[str, str], parent: str, log_model: Callable[[Trained], str]
+) -> tuple[str, str, int]:
+    import mlflow
+    from mlflow.entities import Metric
+
+    run = _run_for(client, place, seed.identity, seed.name, "training")
+    run_id, scored = run.info.run_id, _evaluation_sha256(root, seed.item)
+    if run.data.tags.get(COMPLETE) == scored:
+        return run_id, run.data.tags["longshort.model_id"], 0
+    _log_epochs(client, run_id, seed.history)
+    now = int(time.time() * 1000)
+    figures = {f"test_{name}": value for name, value in seed.test.items() if name not in ("best_epoch", "validation_loss")}
+    figures |= {"best_epoch": seed.best_epoch, "best_validation_loss": seed.validation_loss, "seconds": _seconds(root, seed.identity)}
+    client.log_batch(run_id, metrics=[Metric(name, float(value), now, seed.best_epoch) for name, value in figures.items()])
+    if "longshort.model_id" not in run.data.tags:
+        _log_settings(client, run_id, root, seed, tags)
+        with mlflow.start_run(run_id=run_id):
+            model_id = log_model(seed)
+        client.set_tag(run_id, "longshort.model_id", model_id)
+    else:
+        model_id = run.data.tags["longshort.model_id"]
+    client.log_artifacts(run_id, str(root / "data/evaluation" / seed.item / "pictures"), "pictures")
+    own = {"item": seed.item, "variant": seed.variant, "seed": str(seed.seed), "model_sha256": seed.model_sha256}
+    already = {} if PARENT in run.data.tags else {**tags, PARENT: parent}
+    for name, value in {**already, **own, COMPLETE: scored}.items():
+        client.set_tag(run_id, name, value)
+    client.set_terminated(run_id)
+    return run_id, model_id, 1
+
+
+def _log_settings(client: MlflowClient, run_id: str, root: Path, seed: Trained, tags: dict[str, str]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag, Param
+
+    card = storage.read_json(seed.folder / "model.json")
+    settings = {"seed": seed.seed, "device": card["origin"]["device"], "torch": card["origin"]["torch"]}
+    for section in ("variant", "optimisation", "task"):
+        settings |= {f"{section}.{name}": value for name, value in card["origin"][section].items()}
+    spec = {f"windows.{name}": value for name, value in card["description"]["spec"].items()}
+    client.log_batch(run_id, params=[Param(name, str(value)) for name, value in {**settings, **spec}.items()])
+    source = f"data/ingestion/{seed.dataset}"
+    data = Dataset(seed.dataset, tags["data_sha256"][:32], "dvc", source)
+    client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
+
+
+def _seconds(root: Path, identity: str) -> float:
+    """Wall time of the epochs, from the journal; 0 where the outputs came from a DVC cache and nothing was trained here."""
+    entries = journal.read(root / ".state/journal" / f"{identity[:16]}.jsonl")
+    return float(sum({entry["epoch"]: entry["seconds"] for entry in entries if entry["kind"] == "epoch"}.values()))
+
+
+def _record_baselines(
+    client: MlflowClient, place: str, root: Path, item: str, seeds: list[Trained], tags: dict[str, str], parent: str
+) -> int:
+    """A run a baseline, its validation loss at every epoch of the longest training, so that a chart shows a line."""
+    from mlflow.entities import Metric, RunTag
+
+    figures = storage.read_json(root / "data/evaluation" / item / "metrics.json")["baselines"]
+    last = max(len(seed.history) for seed in seeds)
+    now, new = int(time.time() * 1000), 0
+    for name, values in figures.items():
+        identity = storage.digest({"baseline": name, "figures": values, "epochs": last, "data": tags["data_sha256"]})
+        run = _run_for(client, place, identity, f"baseline-{name.replace('_', '-')}", "baseline")
+        if COMPLETE in run.data.tags:
+            continue
+        constant = [Metric(key, values["validation_loss"], now, step) for key in EPOCH_METRICS for step in range(1, last + 1)]
+        scored = [Metric(f"test_{key}", value, now, last) for key, value in values.items() if key != "validation_loss"]
+        scored.append(Metric("best_validation_loss", values["validation_loss"], now, last))
+        marks = [RunTag(key, value) for key, value in {**tags, PARENT: parent, "variant": name}.items()]
+        client.log_batch(run.info.run_id, metrics=constant + scored, tags=marks)
+        client.set_tag(run.info.run_id, COMPLETE, identity)
+        client.set_terminated(run.info.run_id)
+        new += 1
+    return new
+
+
+def _complete_parent(client: MlflowClient, root: Path, parent: Run, seeds: list[Trained], tags: dict[str, str]) -> None:
+    run_id = parent.info.run_id
+    pointers = sorted((root / "data/raw").glob("*.dvc"))
+    for path in (root / "params.yaml", root / "dvc.yaml", root / "dvc.lock", *pointers):
+        if path.exists():
+            client.log_artifact(run_id, str(path))
+    if difference := git(root, "diff", "HEAD"):
+        client.log_text(run_id, difference, "uncommitted.diff")
+    client.log_dict(run_id, {seed.name: {"identity": seed.identity, "test": seed.test} for seed in seeds}, "children.json")
+    for name, value in tags.items():
+        client.set_tag(run_id, name, value)
+    client.set_tag(run_id, COMPLETE, "yes")
+    client.set_terminated(run_id)
+
+
+def _reap(client: MlflowClient, place: str, current: set[str]) -> None:
+    """End runs that a killed process left RUNNING; the project's lock is ours, so nobody works on them."""
+    for run in client.search_runs([place], "attributes.status = 'RUNNING'"):
+        if KIND in run.data.tags and run.data.tags.get(IDENTITY) not in current:
+            client.set_terminated(run.info.run_id, "KILLED")
+
+
+def origin_of(root: Path, flow_run_id: str) -> Origin:
+    """The commit, lock and parameters that the project stands at."""
+    lock = root / "dvc.lock"
+    return Origin(
+        git_commit=git(root, "rev-parse", "HEAD").strip() or "none",
+        dvc_lock_sha256=storage.sha256(lock) if lock.exists() else "none",
+        params_sha256=storage.sha256(root / "params.yaml"),
+        prefect_flow_run_id=flow_run_id,
+    )
+
+
+def git(root: Path, *arguments: str) -> str:
+    """What git says, or nothing where there is no git or no commit."""
+    import subprocess
+
+    with contextlib.suppress(OSError):
+        answer = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, errors="replace")
+        if answer.returncode == 0:
+            return answer.stdout
+    return ""

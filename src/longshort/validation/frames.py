@@ -1,0 +1,95 @@
+"""Frames: what a suite looks at.
+
+The tidy table of ingestion as a pandas frame, and beside it columns that say in one figure what a rule
+asks for, such as ``open_outside``: how far Open lies outside [Low, High]. So plain expectations suffice,
+and a refusal shows the figure.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from longshort import sessions
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+_WORD = re.compile(r"\w+(?:['’]\w+)*")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # all but tab, line and page breaks
+_LONG_LINE = 13  # words; shorter lines, such as headings, repeat in honest text
+
+
+def from_table(table: pa.Table) -> pd.DataFrame:
+    """A tidy table as a frame whose types do not hang on the version of pandas or on what is missing.
+
+    Strings are ``StringDtype``, integers ``Int64Dtype``, dates ``datetime64[ms]``.
+    """
+    import pandas as pd
+    import pyarrow as pa
+
+    types = {pa.string(): pd.StringDtype(), pa.large_string(): pd.StringDtype(), pa.int64(): pd.Int64Dtype()}
+    frame = table.to_pandas(types_mapper=types.get, date_as_object=False)
+    for name in frame.select_dtypes(object):
+        frame[name] = frame[name].astype("string")  # a column of objects would satisfy any type while it is empty
+    return frame
+
+
+def prices(frame: pd.DataFrame, calendar: str) -> pd.DataFrame:
+    """A tidy price frame with what its rules need beside it; dates become ISO text, as people read them.
+
+    ticker_sessions  how many rows its ticker has, said once, in the ticker's first row
+    date_is_session  the exchange traded on that day
+    in_order         not before the row above, by (ticker, date)
+    open_outside, close_outside
+                     how far the price lies outside [Low, High], as a share of the price; 0 is inside
+    raises           ConfigError, as `sessions.sessions` does
+    """
+    ticker, dates = frame["ticker"], frame["date"]
+    known = dates.dropna()
+    days = sessions.sessions(calendar, known.min().date(), known.max().date()) if len(known) else known
+    same, later = ticker == ticker.shift(), ticker > ticker.shift()
+    out_of_order = (~later & ~same).fillna(False) | (same & (dates < dates.shift())).fillna(False)
+    return frame.assign(
+        date=dates.dt.strftime("%Y-%m-%d"),
+        ticker_sessions=frame.groupby("ticker", dropna=False)["date"].transform("size").astype("Int64").mask(ticker.duplicated()),
+        date_is_session=dates.isin(days) | dates.isna(),  # that a date is missing is another rule's finding
+        in_order=~out_of_order.astype(bool),
+        open_outside=_outside(frame, "open"),
+        close_outside=_outside(frame, "close"),
+    )
+
+
+def _outside(frame: pd.DataFrame, column: str) -> Any:
+    """NaN where a price is missing or nothing can be a share of it: other rules see to those."""
+    price, low, high = (frame[name].to_numpy(np.float64) for name in (column, "low", "high"))
+    with np.errstate(all="ignore"):
+        share = np.maximum(np.maximum(low - price, price - high), 0) / price
+    return np.where(np.isfinite(share), share, np.nan)
+
+
+def texts(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy text frame, one row a document, with what its rules need beside it.
+
+    words                   of the document
+    replacement_characters  U+FFFD, the trace of bytes that were read in the wrong encoding
+    control_characters      all of Unicode's but tab, line and page breaks
+    corpus_words, corpus_vocabulary, corpus_repeated_lines
+                            of all documents together, the same in every row: words, different words
+                            in lower case, and the share of lines of 13 words and more that repeat
+                            an earlier one
+    """
+    documents = frame["text"].fillna("")
+    words = documents.map(_WORD.findall)
+    lines = [line.strip() for text in documents for line in text.splitlines() if len(line.split()) >= _LONG_LINE]
+    return frame.assign(
+        words=words.map(len).astype("int64"),
+        replacement_characters=documents.map(lambda text: text.count("\ufffd")).astype("int64"),
+        control_characters=documents.map(lambda text: len(_CONTROL.findall(text))).astype("int64"),
+        corpus_words=sum(map(len, words)),
+        corpus_vocabulary=len({word.lower() for found in words for word in found}),
+        corpus_repeated_lines=1 - len(set(lines)) / len(lines) if lines else 0.0,
+    )

@@ -1,0 +1,76 @@
+"""The shell of the validation room: `data/ingestion` in, `data/validation` out, and the refusal."""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from longshort import sessions, storage
+from longshort.config import Params
+from longshort.errors import SuiteFailed, UsageError
+from longshort.validation.judgement import in_words, word
+
+SHOWN = 3  # rows in the message of a refusal; the page has more
+
+
+def run(root: Path, item: str, params: Params) -> None:
+    """Judge one data set's tidy table; leaves `result.json` and `index.html`, also when the table is refused.
+
+    raises  SuiteFailed with every expectation that was not met; CorruptArtefact; ConfigError when the
+            exchange calendar is unknown; UsageError when the data set is
+    """
+    from longshort.validation import datadocs
+
+    known = params.ingestion.datasets
+    if item not in known:
+        raise UsageError(f"--item {item}: not in `ingestion.datasets` of params.yaml. Known: {', '.join(sorted(known))}.")
+    source = root / "data/ingestion" / item
+    storage.verify(source)
+    table = storage.read_table(source / "table.parquet")
+    result = examine(table, item, params)
+    with storage.new_artefact(root / "data/validation" / item) as folder:
+        storage.write_json(folder / "result.json", result)
+        storage.write_bytes(folder / "index.html", datadocs.page(result).encode())
+    if not result["success"]:
+        raise SuiteFailed(refusal(result))
+
+
+def examine(table: Any, item: str, params: Params) -> dict[str, Any]:
+    """The content of `result.json`: what was asked of the table, and what was found. Pure."""
+    from longshort.validation import frames, judgement, suites
+
+    task = params.ingestion.datasets[item].task
+    frame = frames.from_table(table)
+    libraries = {"great_expectations": version("great-expectations")}
+    if task == "forecast":
+        spec = params.validation.forecast
+        findings = judgement.judge(suites.price_suite(spec), frame, partial(frames.prices, calendar=spec.calendar))
+        libraries["exchange_calendars"] = sessions.version()
+    else:
+        findings = judgement.judge(suites.text_suite(params.validation.language_model), frame, frames.texts)
+    return {"dataset": item, "task": task, "rows": table.num_rows, "libraries": libraries, **findings.to_json()}
+
+
+def refusal(result: dict[str, Any]) -> str:
+    """Why a table is refused, where each rule is set, and where to look: the text of `SuiteFailed`."""
+    name, asked = result["dataset"], result["expectations"]
+    failed = [finding for finding in asked if not finding["success"]]
+    lines = [f"data/ingestion/{name}/table.parquet, made from data/raw/{name}: {len(failed)} of {len(asked)} expectations are not met."]
+    lines += [line for finding in failed for line in _failure(finding)]
+    if result["not_asked"]:
+        lines.append(f"  {len(result['not_asked'])} more could not be asked before these are met.")
+    lines.append(f"Open data/validation/{name}/index.html for all of it. Mend the source or the rule, then `longshort run`.")
+    return "\n".join(lines)
+
+
+def _failure(finding: dict[str, Any]) -> list[str]:
+    count, rows, observed = finding["unexpected"], finding["rows"], finding["observed"]
+    found = f"{count:,} of {rows:,} rows break it" if count else f"found {word(observed)}"
+    rule = f"params.yaml: `{finding['rule']}` is {finding['value']}" if finding["rule"] else "fixed, in src/longshort/validation/suites.py"
+    return [
+        f"- {finding['sentence'].rstrip('.')}: {found} ({finding['type']})",
+        *(f"    {in_words(row)}" for row in finding["examples"][:SHOWN]),
+        f"    The rule is {rule}.",
+    ]

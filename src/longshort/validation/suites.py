@@ -1,0 +1,140 @@
+"""Suites: the rules, as lists of Great Expectations' expectations.
+
+Each says in a sentence what must hold, and where its number is set. Most expectations pass on an empty
+table and on a column of nothing but NaN, so the shape of a table, its count of rows, its blanks and its
+infinities are asked for by name.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from longshort.config import PriceValidation, TextValidation
+
+if TYPE_CHECKING:
+    from great_expectations.expectations.expectation import Expectation
+
+PRICES = ("open", "high", "low", "close")
+PRICE_TYPES = {
+    "ticker": "StringDtype",
+    "date": "datetime64[ms]",
+    **dict.fromkeys((*PRICES, "adj_close"), "float64"),
+    "volume": "Int64Dtype",
+}
+TEXT_TYPES = {"document": "StringDtype", "text": "StringDtype"}
+_LARGEST = sys.float_info.max
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Rules of one kind of table.
+
+    shape    what must hold before `content` can be asked at all: columns and their types
+    content  what must hold of the frame with its derived columns, the count of rows first
+    row      the columns that name a row to a person
+    """
+
+    name: str
+    shape: list[Expectation]
+    content: list[Expectation]
+    row: list[str]
+
+
+def price_suite(spec: PriceValidation) -> Suite:
+    """The rules of a tidy price table; `content` is for `frames.prices`."""
+    e = quiet_expectations()
+    section = "validation.forecast"
+    enough = {"rule": f"{section}.min_sessions", "value": spec.min_sessions}
+    calendar = {"rule": f"{section}.calendar", "value": spec.calendar}
+    tolerance = {"rule": f"{section}.tolerance", "value": spec.tolerance}
+    n, exchange, share = spec.min_sessions, spec.calendar, spec.tolerance
+    content = [
+        e.ExpectTableRowCountToBeBetween(min_value=n, description=f"The table has {n} rows or more.", meta=enough),
+        *(e.ExpectColumnValuesToNotBeNull(column=c, description=f"{c} is never missing.") for c in ("ticker", "date", *PRICES)),
+        *(
+            e.ExpectColumnValuesToBeBetween(column=c, min_value=-_LARGEST, max_value=_LARGEST, description=f"{c} is finite.")
+            for c in (*PRICES, "adj_close")
+        ),
+        *(e.ExpectColumnValuesToBeBetween(column=c, min_value=0, strict_min=True, description=f"{c} is above 0.") for c in PRICES),
+        e.ExpectColumnValuesToBeBetween(
+            column="ticker_sessions", min_value=n, description=f"Every ticker has {n} sessions or more.", meta=enough
+        ),
+        e.ExpectColumnPairValuesAToBeGreaterThanB(
+            column_A="high", column_B="low", or_equal=True, ignore_row_if="either_value_is_missing",
+            description="high is never below low.",
+        ),
+        *(
+            e.ExpectColumnValuesToBeBetween(
+                column=f"{c}_outside", max_value=share, meta=tolerance,
+                description=f"{c} lies within low and high, or outside them by {share:.4g} of the price at most.",
+            )
+            for c in ("open", "close")
+        ),
+        e.ExpectColumnValuesToBeInSet(
+            column="date_is_session", value_set=[True], description=f"Every date is a session of {exchange}.", meta=calendar
+        ),
+        e.ExpectCompoundColumnsToBeUnique(column_list=["ticker", "date"], description="No ticker has a date twice."),
+        e.ExpectColumnValuesToBeInSet(
+            column="in_order", value_set=[True], description="Rows are in order: by ticker, oldest date first."
+        ),
+        e.ExpectColumnValuesToBeBetween(column="volume", min_value=0, description="volume is 0 or more where it is known."),
+    ]  # fmt: skip
+    return Suite("prices", _shape(PRICE_TYPES), content, row=["ticker", "date"])
+
+
+def text_suite(spec: TextValidation) -> Suite:
+    """The rules of a tidy text table; `content` is for `frames.texts`."""
+    e = quiet_expectations()
+    section = "validation.language-model"
+    words, vocabulary, share = spec.min_words, spec.min_vocabulary, spec.max_repeated_lines
+    content = [
+        e.ExpectTableRowCountToBeBetween(min_value=1, description="There is a document."),
+        *(e.ExpectColumnValuesToNotBeNull(column=c, description=f"{c} is never missing.") for c in TEXT_TYPES),
+        e.ExpectColumnValuesToBeUnique(column="document", description="No two documents have the same name."),
+        e.ExpectColumnValuesToBeBetween(column="words", min_value=1, description="No document is without words."),
+        e.ExpectColumnValuesToBeBetween(
+            column="replacement_characters", max_value=0,
+            description="No character was lost to a wrong encoding (U+FFFD).",
+        ),
+        e.ExpectColumnValuesToBeBetween(
+            column="control_characters", max_value=0,
+            description="There are no control characters but tabs, line breaks and page breaks.",
+        ),
+        e.ExpectColumnMinToBeBetween(
+            column="corpus_words", min_value=words, description=f"All documents together have {words} words or more.",
+            meta={"rule": f"{section}.min_words", "value": words},
+        ),
+        e.ExpectColumnMinToBeBetween(
+            column="corpus_vocabulary", min_value=vocabulary,
+            description=f"All documents together have {vocabulary} different words or more.",
+            meta={"rule": f"{section}.min_vocabulary", "value": vocabulary},
+        ),
+        e.ExpectColumnMaxToBeBetween(
+            column="corpus_repeated_lines", max_value=share,
+            description=f"Of the lines of 13 words and more, a share of {share:.4g} at most repeats an earlier one.",
+            meta={"rule": f"{section}.max_repeated_lines", "value": share},
+        ),
+    ]  # fmt: skip
+    return Suite("texts", _shape(TEXT_TYPES), content, row=["document"])
+
+
+def quiet_expectations() -> Any:
+    """Great Expectations' catalogue of expectations, its usage statistics switched off before it is imported."""
+    os.environ["GX_ANALYTICS_ENABLED"] = "false"
+    from great_expectations import expectations
+
+    return expectations
+
+
+def _shape(types: dict[str, str]) -> list[Expectation]:
+    e = quiet_expectations()
+    return [
+        e.ExpectTableColumnsToMatchSet(
+            column_set=list(types), exact_match=True, description=f"The columns are {', '.join(types)}, and no others."
+        ),
+        # ...ToBeOfType compares the scalar's type only, for which a date in ns is one in ms
+        *(e.ExpectColumnValuesToBeInTypeList(column=c, type_list=[t], description=f"{c} is of type {t}.") for c, t in types.items()),
+    ]

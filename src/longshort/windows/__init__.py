@@ -1,0 +1,9 @@
+"""Windows: a series or a text in time order becomes supervised (past, future) pairs, in three parts.
+
+    prices   columns that models read, the split by date, the scaler; windows by index over one array
+    text     words, the vocabulary, the split by paragraphs; windows by index over one array of ids
+    stage    the shell: reads `data/ingestion`, writes `data/windows`
+
+Windows are never materialised as a whole: an epoch is an order of window numbers, a batch is gathered
+by index from the one array that holds the series. Pure NumPy; torch begins in `tasks`.
+"""

@@ -1,0 +1,112 @@
+"""How windows lie on disk: one folder a data set, arrays as .npy, everything else in windows.json."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longshort import storage
+from longshort.config import PriceWindows, TextWindows
+from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows
+from longshort.windows.text import Ids, Stretch, Vocabulary
+
+NAME = "windows.json"
+
+
+@dataclass(frozen=True)
+class PriceData:
+    """A price data set, ready for windows: the series in natural units, its parts and its scaler."""
+
+    spec: PriceWindows
+    series: Series
+    parts: dict[str, Windows]
+    scaler: Scaler
+    calendar: str
+
+    def description(self) -> dict[str, Any]:
+        """What a model must know to read prices later: spec, scaler and calendar, as JSON."""
+        return {
+            "spec": self.spec.model_dump(),
+            "scaler": {"offset": self.scaler.offset.tolist(), "scale": self.scaler.scale.tolist()},
+            "calendar": self.calendar,
+        }
+
+
+@dataclass(frozen=True)
+class TextData:
+    """A text data set, ready for windows: one array of ids, its parts and its vocabulary."""
+
+    spec: TextWindows
+    ids: Ids
+    stretches: dict[str, Stretch]
+    vocabulary: Vocabulary
+    dropped: dict[str, int]
+
+    def description(self) -> dict[str, Any]:
+        """What a model must know to read text later: spec and vocabulary, as JSON."""
+        return {"spec": self.spec.model_dump(), "vocabulary": list(self.vocabulary.words)}
+
+
+def write_prices(folder: Path, data: PriceData) -> None:
+    """Write a price data set's files into an artefact that is being built."""
+    np.save(folder / "values.npy", data.series.values)
+    np.save(folder / "price.npy", data.series.price)
+    np.save(folder / "dates.npy", data.series.dates.astype("datetime64[D]").astype(np.int64))
+    parts = {}
+    for part, windows in data.parts.items():
+        stretches = np.stack([windows.starts, windows.stops], axis=1).tolist()
+        targets = [windows.first_steps(np.array([n])) + windows.lookback for n in (0, len(windows) - 1)] if len(windows) else []
+        parts[part] = {
+            "windows": len(windows),
+            "stretches": stretches,
+            "first_target": str(data.series.dates[targets[0][0]]),
+            "last_target": str(data.series.dates[targets[1][0] + windows.horizon - 1]),
+        }
+    segments = [asdict(segment) for segment in data.series.segments]
+    storage.write_json(folder / NAME, {"task": "forecast", **data.description(), "parts": parts, "segments": segments})
+
+
+def read_prices(folder: Path) -> PriceData:
+    """Read a price data set; `storage.verify` its folder first."""
+    content = storage.read_json(folder / NAME)
+    spec = PriceWindows(**content["spec"])
+    dates = _load(folder / "dates.npy").astype("datetime64[D]")
+    segments = tuple(Segment(**segment) for segment in content["segments"])
+    series = Series(_load(folder / "values.npy"), _load(folder / "price.npy"), dates, segments)
+    parts = {}
+    for part in PARTS:
+        stretches = np.array(content["parts"][part]["stretches"], np.int64).reshape(-1, 2)
+        parts[part] = Windows(stretches[:, 0], stretches[:, 1], spec.lookback, spec.horizon)
+    return PriceData(spec, series, parts, scaler_from(content["scaler"]), content["calendar"])
+
+
+def scaler_from(content: dict[str, list[float]]) -> Scaler:
+    """A scaler from its JSON form."""
+    return Scaler(np.array(content["offset"]), np.array(content["scale"]))
+
+
+def write_text(folder: Path, data: TextData) -> None:
+    """Write a text data set's files into an artefact that is being built."""
+    np.save(folder / "ids.npy", data.ids)
+    parts = {part: {**asdict(stretch), "dropped_words": data.dropped[part]} for part, stretch in data.stretches.items()}
+    for part, stretch in data.stretches.items():
+        tokens = data.ids[stretch.start : stretch.stop]
+        parts[part]["unknown_share"] = float(np.mean(tokens == 0))
+    storage.write_json(folder / NAME, {"task": "language-model", **data.description(), "parts": parts})
+
+
+def read_text(folder: Path) -> TextData:
+    """Read a text data set; `storage.verify` its folder first."""
+    content = storage.read_json(folder / NAME)
+    stretches = {part: Stretch(p["start"], p["stop"], p["characters"]) for part, p in content["parts"].items()}
+    dropped = {part: p["dropped_words"] for part, p in content["parts"].items()}
+    vocabulary = Vocabulary(tuple(content["vocabulary"]))
+    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped)
+
+
+def _load(path: Path) -> NDArray[Any]:
+    return np.load(path, allow_pickle=False, mmap_mode="r")

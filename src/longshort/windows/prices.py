@@ -1,0 +1,235 @@
+"""Price windows: a tidy table of sessions becomes one array of columns, cut by index.
+
+A window takes ``lookback`` sessions in and owes the ``horizon`` sessions after them. It belongs to the
+part (train, validation, test) in which its whole future lies, so parts are split by *target date*; its
+past may reach back into the part before. Windows never cross a ticker or a long hole in the calendar.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longshort.config import PriceWindows
+from longshort.errors import DataRefused, SeriesTooShort
+
+Floats = NDArray[np.floating[Any]]
+PARTS = ("train", "validation", "test")
+
+# how each column comes from a ticker's tidy rows; the first row of a stretch has no return and is dropped
+COLUMNS: dict[str, Callable[[dict[str, Floats]], Floats]] = {
+    "open": lambda row: row["open"],
+    "high": lambda row: row["high"],
+    "low": lambda row: row["low"],
+    "close": lambda row: row["close"],
+    "volume": lambda row: row["volume"],
+    "log_return": lambda row: np.log(row["close"], dtype=np.float64) - np.log(np.roll(row["close"], 1), dtype=np.float64),
+    "log_range": lambda row: np.log(row["high"] / row["low"]),
+    "log_volume": lambda row: np.log1p(row["volume"]),
+}
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Rows ``start`` to ``stop`` (exclusive) of the series: one ticker, without a long hole."""
+
+    ticker: str
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Series:
+    """Every ticker's columns, one after the other, oldest session first.
+
+    values  (steps, columns) float32, in natural units; column 0 is the target
+    price   (steps,) float64, the level that a forecast is turned back into (the close, or the target's own level)
+    dates   (steps,) datetime64[D], the session of each step
+    """
+
+    values: NDArray[np.float32]
+    price: NDArray[np.float64]
+    dates: NDArray[np.datetime64]
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one part: stretches of the series, and the numbering of the windows in them.
+
+    A stretch of n steps holds n - span + 1 windows. They are numbered through, oldest first within a
+    stretch, and exist only as numbers until `gather` cuts them out.
+    """
+
+    starts: NDArray[np.int64]
+    stops: NDArray[np.int64]
+    lookback: int
+    horizon: int
+
+    def __len__(self) -> int:
+        return int(self._counts.sum())
+
+    @property
+    def _counts(self) -> NDArray[np.int64]:
+        return np.maximum(self.stops - self.starts - (self.lookback + self.horizon) + 1, 0)
+
+    def first_steps(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The step of the series at which each window's past begins."""
+        ends = np.cumsum(self._counts)
+        stretch = np.searchsorted(ends, numbers, side="right")
+        return self.starts[stretch] + numbers - (ends - self._counts)[stretch]
+
+    def origins(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The last step that each window's model sees."""
+        return self.first_steps(numbers) + self.lookback - 1
+
+    def gather(self, values: Floats, numbers: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        """Cut windows out of a series.
+
+        values   (steps, columns), column 0 is the target
+        returns  past (windows, lookback, columns) and future (windows, horizon), copies of just these windows
+        """
+        first = self.first_steps(numbers)[:, None]
+        past = values[first + np.arange(self.lookback)]
+        future = values[first + np.arange(self.lookback, self.lookback + self.horizon), 0]
+        return past, future
+
+
+@dataclass(frozen=True)
+class Scaler:
+    """Each column shifted and divided: (value - offset) / scale. Both arrays are (columns,)."""
+
+    offset: NDArray[np.float64]
+    scale: NDArray[np.float64]
+
+    def apply(self, values: Floats) -> NDArray[np.float32]:
+        """Natural units to scaled ones; returns a new array of the same shape."""
+        scaled = np.subtract(values, self.offset.astype(np.float32), dtype=np.float32)
+        scaled /= self.scale.astype(np.float32)  # in place: a large series is held once
+        return scaled
+
+    def undo_target(self, scaled: Floats) -> NDArray[np.float64]:
+        """Scaled forecasts of the target (any shape) back to natural units."""
+        return np.asarray(scaled, np.float64) * self.scale[0] + self.offset[0]
+
+
+def make_series(table: dict[str, NDArray[Any]], spec: PriceWindows, session_number: Callable[[NDArray[Any]], NDArray[np.int64]]) -> Series:
+    """Turn tidy rows into the columns that ``spec`` names.
+
+    table           tidy columns (ticker, date, open, high, low, close, volume), sorted by ticker and date
+    session_number  maps dates to their place in the exchange calendar; a jump of more than ``spec.max_gap`` ends a segment
+    raises          DataRefused when a column holds a value that is not finite (a missing volume, say)
+    """
+    dates = table["date"].astype("datetime64[D]")
+    tickers = table["ticker"]
+    numbers = session_number(dates)
+    breaks = np.flatnonzero((tickers[1:] != tickers[:-1]) | (np.diff(numbers) > spec.max_gap + 1)) + 1
+    values, prices, days, segments, steps = [], [], [], [], 0
+    for start, stop in zip([0, *breaks], [*breaks, len(dates)], strict=True):
+        rows = {name: table[name][start:stop].astype(np.float64) for name in ("open", "high", "low", "close", "volume")}
+        if stop - start < 2:
+            continue
+        columns = np.stack([COLUMNS[name](rows) for name in spec.columns], axis=1)[1:]
+        _refuse_gaps(columns, spec.columns, tickers[start], dates[start + 1 : stop])
+        values.append(columns.astype(np.float32))
+        prices.append(rows["close" if spec.target == "log_return" else spec.target][1:])
+        days.append(dates[start + 1 : stop])
+        segments.append(Segment(str(tickers[start]), steps, steps + len(columns)))
+        steps += len(columns)
+    if not segments:
+        raise SeriesTooShort("no ticker has two sessions in a row. Take in a longer file.")
+    return Series(np.concatenate(values), np.concatenate(prices), np.concatenate(days), tuple(segments))
+
+
+def _refuse_gaps(columns: Floats, names: list[str], ticker: Any, dates: NDArray[Any]) -> None:
+    if not np.isfinite(columns).all():
+        step, column = np.argwhere(~np.isfinite(columns))[0]
+        raise DataRefused(
+            f"{ticker} {dates[step]}: '{names[column]}' has no value, and a model cannot read a hole. "
+            f"Leave '{names[column]}' out of `windows.forecast.features`, or mend the row in the raw file."
+        )
+
+
+def split_dates(dates: NDArray[np.datetime64], spec: PriceWindows) -> dict[str, tuple[np.datetime64, np.datetime64]]:
+    """The first and last target date of each part.
+
+    dates    every session that any ticker has, in any order
+    returns  part -> (first, last), both inclusive; ``spec.gap`` sessions stand unused between two parts
+
+    >>> from longshort.config import PriceWindows
+    >>> spec = PriceWindows(lookback=1, horizon=1, target="close", features=["close"], scaler="minmax",
+    ...                     gap=1, max_gap=5, validation=0.2, test=0.3)
+    >>> days = np.arange("2024-01-01", "2024-01-11", dtype="datetime64[D]")
+    >>> {part: (str(a)[-2:], str(b)[-2:]) for part, (a, b) in split_dates(days, spec).items()}
+    {'train': ('01', '04'), 'validation': ('06', '06'), 'test': ('08', '10')}
+    """
+    days = np.unique(dates)
+    test = len(days) - round(len(days) * spec.test)
+    validation = test - round(len(days) * spec.validation)
+    bounds = {
+        "train": (0, validation - spec.gap),
+        "validation": (validation, test - spec.gap),
+        "test": (test, len(days)),
+    }
+    for part, (first, stop) in bounds.items():
+        if stop - first < spec.horizon:
+            raise SeriesTooShort(
+                f"the {part} part would hold {max(stop - first, 0)} of {len(days)} sessions. "
+                "Take in a longer file, or change `windows.forecast.validation`, `.test` or `.gap` in params.yaml."
+            )
+    return {part: (days[first], days[stop - 1]) for part, (first, stop) in bounds.items()}
+
+
+def part_windows(series: Series, spec: PriceWindows, first: np.datetime64, last: np.datetime64) -> Windows:
+    """The windows whose whole future lies between two dates, both inclusive."""
+    starts, stops = [], []
+    for segment in series.segments:
+        days = series.dates[segment.start : segment.stop]
+        begin = segment.start + int(np.searchsorted(days, first, side="left"))
+        end = segment.start + int(np.searchsorted(days, last, side="right"))
+        starts.append(max(segment.start, begin - spec.lookback))
+        stops.append(end)
+    return Windows(np.array(starts, np.int64), np.array(stops, np.int64), spec.lookback, spec.horizon)
+
+
+def make_parts(series: Series, spec: PriceWindows) -> dict[str, Windows]:
+    """The windows of train, validation and test.
+
+    raises  SeriesTooShort with the number that is missing when a part has no window
+    """
+    parts = {part: part_windows(series, spec, *bounds) for part, bounds in split_dates(series.dates, spec).items()}
+    for part, windows in parts.items():
+        if len(windows) == 0:
+            longest = max(segment.stop - segment.start for segment in series.segments)
+            raise SeriesTooShort(
+                f"the {part} part has no window: the longest stretch has {longest} sessions, one window needs "
+                f"{spec.lookback} (lookback) + {spec.horizon} (horizon) = {spec.span} of which the last {spec.horizon} lie in that part. "
+                "Take in a longer file, or lower `windows.forecast.lookback` in params.yaml."
+            )
+    return parts
+
+
+def fit_scaler(series: Series, train: Windows, spec: PriceWindows) -> Scaler:
+    """Fit the scaler on the steps that training windows touch, and on no other.
+
+    raises  DataRefused when a column does not vary there
+    """
+    # a sum over stretches, not one fancy index: 25 million steps must not be copied
+    stretches = [series.values[a:b] for a, b in zip(train.starts, train.stops, strict=True) if b - a >= spec.span]
+    low = np.min([s.min(axis=0) for s in stretches], axis=0).astype(np.float64)
+    high = np.max([s.max(axis=0) for s in stretches], axis=0).astype(np.float64)
+    count = sum(len(s) for s in stretches)
+    mean = np.sum([s.sum(axis=0, dtype=np.float64) for s in stretches], axis=0) / count
+    variance = np.sum([np.square(s - mean).sum(axis=0) for s in stretches], axis=0) / count
+    flat = np.flatnonzero(high - low <= 1e-12 * np.maximum(np.abs(high), 1e-30))
+    if len(flat):
+        name = spec.columns[flat[0]]
+        raise DataRefused(
+            f"'{name}' is {low[flat[0]]:g} throughout the training part: nothing can be learned from a constant. "
+            f"Leave it out of `windows.forecast.features`, or take in a series that moves."
+        )
+    return Scaler(low, high - low) if spec.scaler == "minmax" else Scaler(mean, np.sqrt(variance))

@@ -1,0 +1,70 @@
+"""The shell of the windows room: `data/ingestion` and `data/validation` in, `data/windows` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longshort import sessions, storage
+from longshort.config import Params
+from longshort.errors import DataRefused
+from longshort.windows import files, prices, text
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def run(root: Path, item: str, params: Params) -> None:
+    """Cut one data set into windows.
+
+    raises  CorruptArtefact, or DataRefused when the data set is too short or does not vary
+    """
+    source, judged = root / "data/ingestion" / item, root / "data/validation" / item
+    storage.verify(source)
+    storage.verify(judged)
+    if not storage.read_json(judged / "result.json")["success"]:
+        raise DataRefused(f"{judged / 'result.json'}: validation refused '{item}'. Run `longshort stage validation --item {item}` for the reasons.")
+    table = storage.read_table(source / "table.parquet")
+    try:
+        with storage.new_artefact(root / "data/windows" / item) as folder:
+            if params.ingestion.datasets[item].task == "forecast":
+                files.write_prices(folder, price_data(table, params))
+            else:
+                files.write_text(folder, text_data(table, params))
+    except DataRefused as error:
+        raise type(error)(f"{source / 'table.parquet'}: {error}") from None
+
+
+def price_data(table: pa.Table, params: Params) -> files.PriceData:
+    """Series, parts and scaler of a tidy price table."""
+    spec, calendar = params.windows.forecast, params.validation.forecast.calendar
+    columns = tidy_columns(table)
+    series = prices.make_series(columns, spec, session_numbers(calendar, columns["date"]))
+    parts = prices.make_parts(series, spec)
+    return files.PriceData(spec, series, parts, prices.fit_scaler(series, parts["train"], spec), calendar)
+
+
+def tidy_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
+    """The tidy table's columns as arrays; a missing volume is NaN."""
+    frame = table.to_pandas()
+    columns = {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in ("open", "high", "low", "close", "volume")}
+    return {"ticker": frame["ticker"].to_numpy(str), "date": frame["date"].to_numpy("datetime64[D]"), **columns}
+
+
+def session_numbers(calendar: str, dates: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.int64]]:
+    """A function from dates to their place among the calendar's sessions."""
+    days = sessions.sessions(calendar, dates.min().item(), dates.max().item()).to_numpy("datetime64[D]")
+    return lambda asked: np.searchsorted(days, asked).astype(np.int64)
+
+
+def text_data(table: pa.Table, params: Params) -> files.TextData:
+    """Ids, parts and vocabulary of a tidy text table."""
+    spec = params.windows.language_model
+    parts, dropped = text.split(text.paragraphs(table["text"].to_pylist()), spec)
+    vocabulary = text.make_vocabulary(parts["train"], spec)
+    ids, stretches = text.make_stretches(parts, vocabulary, spec)
+    return files.TextData(spec, ids, stretches, vocabulary, dropped)
