@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.client.schemas import State
 from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, wait
-from prefect.states import Completed, State
-from prefect.task_runners import ThreadPoolTaskRunner
+from prefect.states import Completed
 
 from longshort import config, console, graph, registry, serving, storage, tracking
 from longshort.config import Params
@@ -27,7 +27,7 @@ def refresh_sources(root: Path, params: Params) -> list[str]:
 
 
 @task(name="stage", task_run_name="{address}")
-def run_stage(root: Path, address: str, unchanged: bool, upstream: list[bool]) -> State[Any]:
+def run_stage(root: Path, address: str, unchanged: bool, upstream: list[Any]) -> State[Any]:
     """One stage of dvc.yaml. Its result says whether its command ran; where nothing upstream did, DVC need not be asked again."""
     if unchanged and not any(upstream):
         console.stage_ended(graph.Outcome(address, ran=False, seconds=0.0))
@@ -65,7 +65,11 @@ def walk(root: Path, stages: list[graph.Stage]) -> list[bool]:
     for stage in stages:
         upstream = [futures[address] for address in stage.upstream]
         futures[stage.address] = run_stage.submit(root, stage.address, stage.address not in changed, upstream)
-    wait(list(futures.values()))
+    try:
+        wait(list(futures.values()))
+    except BaseException:  # Prefect was told to stop this flow
+        graph.stop_running()
+        raise
     for future in futures.values():
         if future.state.is_failed() or future.state.is_crashed():
             future.result()  # raises what the stage raised

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from longshort import environment, storage
-from longshort.errors import LongshortError, PromotionRefused, UsageError
+from longshort.errors import LongshortError, PartlyDone, PromotionRefused, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -46,9 +46,16 @@ def run(
     as_json: Json = False,
 ) -> None:
     """The main job: retrain what changed, print the leaderboard, the verdict and the next forecast."""
+    from longshort import console, graph
+
     root = _root()
-    _apply(root, params, settings or [])
-    _retrain(root)
+    with graph.lock(root, console.say):  # what a stage reads must not change while it runs
+        _apply(root, params, settings or [])
+    try:
+        _retrain(root)
+    except PartlyDone:  # what the stages came to is whole, and what a person waited for
+        _show_leaderboard(root, as_json)
+        raise
     _summarise(root, as_json)
 
 
@@ -112,8 +119,8 @@ def ingest(
         account = intake.take_in(root, name, files, task).account
     if as_json:
         return _print_json({"dataset": name, "task": task, "dry_run": dry_run, "account": account})
-    counts = {key: account[key] for key in ("rows_in", "kept", "quarantined", "merged")}
-    print(f"{name} ({task}): {counts['rows_in']} rows in = {counts['kept']} kept + {counts['quarantined']} quarantined + {counts['merged']} merged")
+    parts = " + ".join(f"{account[part]} {part}" for part in ("kept", "quarantined", "merged"))
+    print(f"{name} ({task}): {account['rows_in']} rows in = {parts}")
     if difference:
         print(difference, end="")
     if not dry_run:
@@ -126,16 +133,7 @@ def ingest(
 @app.command()
 def leaderboard(as_json: Json = False) -> None:
     """Every variant's figures on the test part, beside the naive ones."""
-    from longshort import leaderboard as board
-
-    root = _root()
-    rows = board.rows(root, _params(root))
-    if not rows:
-        raise UsageError("nothing has been evaluated yet. Run `longshort run` first.")
-    if as_json:
-        return _print_json(board.as_json(rows))
-    for table in board.tables(rows):
-        _console().print(table)
+    _show_leaderboard(_root(), as_json)
 
 
 @app.command()
@@ -151,7 +149,10 @@ def history(as_json: Json = False) -> None:
 
 
 @app.command()
-def doctor(fix: Annotated[bool, typer.Option("--fix", help="Remove what is damaged, so that it is made again.")] = False, as_json: Json = False) -> None:
+def doctor(
+    fix: Annotated[bool, typer.Option("--fix", help="Remove what is damaged, so that it is made again.")] = False,
+    as_json: Json = False,
+) -> None:
     """Check every byte of stage outputs, the DVC cache and registered models."""
     root = _root()
     from longshort import doctor as examination
@@ -313,20 +314,36 @@ def _workers(params: Params) -> int:
 
 
 def _retrain(root: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor, wait
+    from contextlib import suppress
+
+    import psutil
+
     from longshort import graph
 
-    def stop(number: int, _: Any) -> NoReturn:
-        graph.stop_running()
-        raise SystemExit(128 + number)
-
     flow = _flow(root)
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    state = flow(root, return_state=True)
+    # not in the main thread: there Prefect takes SIGTERM for itself, and answers it when the stages that run have ended
+    with ThreadPoolExecutor(1) as pool:
+
+        def stop(number: int, _: Any) -> NoReturn:
+            graph.stop_running()
+            wait([running], timeout=3)  # Prefect is told how it ended
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    child.kill()
+            print("longshort: interrupted; run the same command again to go on", file=sys.stderr, flush=True)
+            os._exit(128 + number)
+
+        running = pool.submit(flow, root, return_state=True)
+        signal.signal(signal.SIGTERM, stop)
+        signal.signal(signal.SIGINT, stop)
+        state = running.result()
     if not state.is_completed():
         from prefect.states import get_state_exception
 
-        raise get_state_exception(state)
+        error = get_state_exception(state)
+        assert isinstance(error, BaseException)
+        raise error
 
 
 def _summarise(root: Path, as_json: bool) -> None:
@@ -350,8 +367,21 @@ def _summarise(root: Path, as_json: bool) -> None:
             version, alias = registry.serving_version(client, decision.model)
             model, table = registry.open_version(client, version), serving.read_tidy(root, decision.dataset)
             told = serving.forecast(model, table, str(table["ticker"][0]))
-            print(f"\nnext session of {told.ticker}: {told.sessions[0]:%a %Y-%m-%d}  {told.levels[0]:.2f}  (last {told.last_price:.2f}, by {alias} v{version.version})")
+            day, level = told.sessions[0], told.levels[0]
+            print(f"\nnext session of {told.ticker}: {day:%a %Y-%m-%d}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}")
     _where_to_look(root, params, last["nothing_new"])
+
+
+def _show_leaderboard(root: Path, as_json: bool) -> None:
+    from longshort import leaderboard as board
+
+    rows = board.rows(root, _params(root))
+    if not rows:
+        raise UsageError("nothing has been evaluated yet. Run `longshort run` first.")
+    if as_json:
+        return _print_json(board.as_json(rows))
+    for table in board.tables(rows):
+        _console().print(table)
 
 
 def _verdict(decision: Decision) -> str:

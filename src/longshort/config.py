@@ -9,10 +9,19 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
-from pydantic import model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from longshort import storage
 from longshort.errors import ConfigError, UnknownVariant
@@ -25,7 +34,8 @@ Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
 class Section(BaseModel):
     """A part of params.yaml: immutable, and strict about its keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    # strict: true is no seed and '50' no size; infinity could not be written into a model's JSON
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 class Dataset(Section):
@@ -55,7 +65,7 @@ class Validation(Section):
     language_model: TextValidation = Field(alias="language-model")
 
 
-Level = Literal["open", "high", "low", "close"]
+Target = Literal["log_return", "open", "high", "low", "close"]
 Feature = Literal["open", "high", "low", "close", "volume", "log_return", "log_range", "log_volume"]
 
 
@@ -64,7 +74,7 @@ class PriceWindows(Section):
 
     lookback: PositiveInt
     horizon: PositiveInt
-    target: Literal["log_return"] | Level
+    target: Target
     features: Annotated[list[Feature], Field(min_length=1)]
     scaler: Literal["standard", "minmax"]
     gap: NonNegativeInt
@@ -79,8 +89,7 @@ class PriceWindows(Section):
                 f"gap is {self.gap} but horizon is {self.horizon}: a training target would lie within "
                 f"reach of the next part. Set gap to {self.horizon} or more"
             )
-        if self.validation + self.test >= 1:
-            raise ValueError(f"validation {self.validation} + test {self.test} leave nothing to train on")
+        _refuse_no_training(self.validation, self.test)
         return self
 
     @property
@@ -94,6 +103,11 @@ class PriceWindows(Section):
         return [self.target, *(feature for feature in self.features if feature != self.target)]
 
 
+def _refuse_no_training(validation: float, test: float) -> None:
+    if validation + test >= 1:
+        raise ValueError(f"validation {validation} + test {test} leave nothing to train on. Lower one of them")
+
+
 class TextWindows(Section):
     """How many tokens a language model sees, and which words it knows."""
 
@@ -102,6 +116,11 @@ class TextWindows(Section):
     max_vocabulary: PositiveInt
     validation: Share
     test: Share
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> TextWindows:
+        _refuse_no_training(self.validation, self.test)
+        return self
 
 
 class Windows(Section):
@@ -156,10 +175,17 @@ class Optimisation(Section):
 
 class Training(Section):
     items: dict[str, Item]
-    seeds: Annotated[list[NonNegativeInt], Field(min_length=1)]
+    seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     device: Literal["auto", "cpu", "cuda"]
     forecast: Optimisation
     language_model: Optimisation = Field(alias="language-model")
+
+    @field_validator("seeds")
+    @classmethod
+    def _each_seed_comes_once(cls, seeds: list[int]) -> list[int]:
+        if len(set(seeds)) < len(seeds):
+            raise ValueError("a seed that comes twice would train the same bytes twice. Write each seed once")
+        return seeds
 
 
 class Evaluation(Section):
@@ -258,20 +284,21 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
 
 
 def _line(content: Any, keys: tuple[Any, ...]) -> int:
-    """The line of params.yaml on which the last key that exists stands, counted from 1."""
+    """The line of params.yaml on which the last key that stands there is, counted from 1."""
     line = 0
     for key in keys:
         if not (isinstance(content, dict) and key in content):
             break
         position = getattr(content, "lc", None)
-        if position is not None and position.data and key in position.data:
-            line = position.data[key][0]
+        if position is None or key not in (position.data or {}):
+            break
+        line = position.data[key][0]
         content = content[key]
     return line + 1
 
 
 def _sentence(problem: Any, content: Any, path: Path) -> str:
-    keys = tuple(key for key in problem["loc"] if key != "[key]")
+    keys = _keys(problem["loc"], content)
     where = f"{path.name}:{_line(content, keys)}: {'.'.join(map(str, keys))}"
     if problem["type"] == "extra_forbidden":
         return f"{where}: unknown key{_nearest(str(keys[-1]), _valid_keys(keys[:-1]))}"
@@ -284,15 +311,27 @@ def _sentence(problem: Any, content: Any, path: Path) -> str:
     return f"{where}: {message[:1].lower()}{message[1:]}{found}{hint}"
 
 
+def _keys(place: tuple[Any, ...], content: Any) -> tuple[Any, ...]:
+    """The keys of the file among pydantic's, which go on into the branches of a union."""
+    keys = []
+    for key in place:
+        if not isinstance(content, dict | list) or key == "[key]":
+            break
+        keys.append(key)
+        content = content[key] if isinstance(content, list) else content.get(key)
+    return tuple(keys)
+
+
 def _valid_keys(keys: tuple[Any, ...]) -> list[str]:
     """The keys that a section takes, found by walking the classes along ``keys``."""
     section: Any = Params
     for key in keys:
-        fields = {field.alias or name: field for name, field in section.model_fields.items()} if hasattr(section, "model_fields") else {}
-        annotation = fields[key].annotation if key in fields else section
-        arguments = getattr(annotation, "__args__", ())
-        section = arguments[1] if getattr(annotation, "__origin__", None) is dict and key in fields else annotation
-    return [field.alias or name for name, field in getattr(section, "model_fields", {}).items()]
+        if get_origin(section) is dict:  # its keys are names that a person chose
+            section = get_args(section)[1]
+        else:
+            fields = {field.alias or name: field for name, field in section.model_fields.items()}
+            section = fields[key].annotation
+    return [field.alias or name for name, field in section.model_fields.items()]
 
 
 def _nearest(name: Any, known: Any) -> str:
@@ -330,11 +369,15 @@ def assign(path: Path, settings: list[str]) -> str:
         for depth, key in enumerate(parents):
             if not isinstance(section, dict) or key not in section:
                 reached = ".".join(parents[:depth]) or path.name
-                raise ConfigError(f"--set {setting}: `{reached}` has no '{key}'{_nearest(key, section if isinstance(section, dict) else [])}")
+                raise ConfigError(
+                    f"--set {setting}: `{reached}` has no '{key}'{_nearest(key, section if isinstance(section, dict) else [])}"
+                )
             section = section[key]
         if not isinstance(section, dict):
             raise ConfigError(f"--set {setting}: `{'.'.join(parents)}` is a value, not a section.")
         section[last] = value
+        if isinstance(value, dict):
+            value.lc.data = None  # type: ignore[attr-defined]  # its lines are counted in the setting, not in the file
     check(content, path)
     after = StringIO()
     yaml.dump(content, after)

@@ -66,7 +66,7 @@ def _models(root: Path, params: Params, fix: bool) -> list[Finding]:
     client = tracking.connect(root, params)
     found = []
     for version in client.search_model_versions(max_results=1000):
-        if registry.IDENTITY not in version.tags:
+        if tracking.IDENTITY not in version.tags:
             continue
         try:
             registry.open_version(client, version)

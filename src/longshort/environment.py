@@ -14,12 +14,14 @@ QUIET = {
     "DVC_NO_ANALYTICS": "1",
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # registered models are safetensors and JSON; nothing is ever unpickled
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
-    # a dead server must cost seconds, not the 247 of the defaults
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "2",
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
+    # a dead server must cost seconds, not the 247 of the defaults; MLflow would also repeat requests that
+    # create something when only their answer was lost, and create it twice: `tracking` looks first, then repeats
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "5",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
     # the console is ours: what Prefect logs is read in its UI
     "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     # under load its own server took 36 s to start, the default limit is 20

@@ -15,6 +15,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,9 +62,9 @@ def read(root: Path) -> list[Stage]:
     # by generations, so that no worker is kept waiting for a neighbour of its own generation
     order = [stage for generation in networkx.topological_generations(graph.reverse(copy=False)) for stage in generation]
     stages = [stage for stage in order if not stage.is_data_source]
-    names = {stage.addressing for stage in stages}
     return [
-        Stage(stage.addressing, tuple(sorted(up.addressing for up in graph.successors(stage) if up.addressing in names))) for stage in stages
+        Stage(_address(stage.addressing), tuple(sorted(_address(up.addressing) for up in graph.successors(stage) if up in stages)))
+        for stage in stages
     ]
 
 
@@ -72,7 +73,12 @@ def changed(root: Path) -> set[str]:
     from dvc.repo import Repo
 
     with Repo(str(root)) as repo:
-        return set(repo.status())
+        return {_address(stage) for stage in repo.status()}
+
+
+def _address(addressing: str) -> str:
+    """A stage's address from the project's folder; DVC gives it from the folder that the process is in."""
+    return addressing.rpartition(":")[2]
 
 
 def reproduce(root: Path, address: str, log: Callable[[str], None]) -> Outcome:
@@ -108,11 +114,16 @@ def failure(address: str, output: str, path: Path) -> LongshortError:
 
 
 _running: set[subprocess.Popen[bytes]] = set()
+_gate = threading.Lock()
+_stopping = threading.Event()
 
 
 def stop_running() -> None:
-    """Tell every stage that runs to stop; a training keeps its last checkpoint."""
-    for process in list(_running):
+    """Tell every stage that runs to stop, and let none start any more; a training keeps its last checkpoint."""
+    with _gate:
+        _stopping.set()
+        running = list(_running)
+    for process in running:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGTERM)
 
@@ -121,17 +132,20 @@ def _dvc(root: Path, arguments: list[str], log: Path) -> tuple[int, str]:
     # the stage's command is `longshort`, which must be this one
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with log.open("wb") as file:
-        # a process group of its own, so that DVC and the command it runs can be stopped together
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dvc", *arguments],
-            cwd=root,
-            env={**os.environ, "PATH": here},
-            stdin=subprocess.DEVNULL,
-            stdout=file,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        _running.add(process)
+        with _gate:
+            if _stopping.is_set():
+                raise LongshortError("stopped before this stage began; `longshort run` goes on from here.")
+            # a process group of its own, so that DVC and the command it runs can be stopped together
+            process = subprocess.Popen(
+                [sys.executable, "-m", "dvc", *arguments],
+                cwd=root,
+                env={**os.environ, "PATH": here},
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+            _running.add(process)
         try:
             code = process.wait()
         finally:

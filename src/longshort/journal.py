@@ -15,7 +15,10 @@ import zlib
 from pathlib import Path
 from typing import Any
 
+from longshort import storage
 from longshort.errors import CorruptArtefact
+
+CUT = b" <- cut short"  # ends a line that a crash left without its end; damage cannot look like it
 
 
 def append(path: Path, entry: dict[str, Any]) -> None:
@@ -28,9 +31,12 @@ def append(path: Path, entry: dict[str, Any]) -> None:
         # a line that a crash cut short is ended first, so that it does not swallow this one
         size = os.fstat(descriptor).st_size
         if size and os.pread(descriptor, 1, size - 1) != b"\n":
-            line = b"\n" + line
-        os.write(descriptor, line)
+            line = CUT + b"\n" + line
+        while line:  # a nearly full disk takes a part without a word, and refuses the rest aloud
+            line = line[os.write(descriptor, line) :]
         os.fsync(descriptor)
+        if not size:
+            storage.sync_folder(path.parent)
     finally:
         os.close(descriptor)
 
@@ -38,7 +44,7 @@ def append(path: Path, entry: dict[str, Any]) -> None:
 def read(path: Path) -> list[dict[str, Any]]:
     """All entries, oldest first; none when there is no journal yet.
 
-    raises  CorruptArtefact when a line that is not the last of its writer's life is damaged
+    raises  CorruptArtefact when a line was damaged after it was written
     """
     if not path.exists():
         return []
@@ -50,7 +56,7 @@ def read(path: Path) -> list[dict[str, Any]]:
         checksum, _, body = line.partition(b" ")
         if checksum == b"%08x" % zlib.crc32(body):
             entries.append(json.loads(body))
-        elif len(line) < 9 or not _is_whole(body):
+        elif number == len(lines) or line.endswith(CUT):
             warnings.warn(f"{path}:{number}: dropped a line that a crash cut short", stacklevel=2)
         else:
             raise CorruptArtefact(
@@ -58,7 +64,3 @@ def read(path: Path) -> list[dict[str, Any]]:
                 "Restore the file from a backup, or delete the line if you know what it said."
             )
     return entries
-
-
-def _is_whole(body: bytes) -> bool:
-    return body.startswith(b"{") and body.endswith(b"}")

@@ -44,8 +44,8 @@ def rows(root: Path, params: Params) -> list[Row]:
         content = storage.read_json(folder / "metrics.json")
         metric = RANKED_BY[content["task"]]
         baselines = {name: figures[metric] for name, figures in content["baselines"].items()}
-        names = (content[key] for key in ("dataset", "task", "variant"))
-        found.append(Row(*names, len(content["seeds"]), metric, content["mean"], content["sd"], baselines))
+        named = {key: content[key] for key in ("dataset", "task", "variant", "mean", "sd")}
+        found.append(Row(**named, seeds=len(content["seeds"]), metric=metric, baselines=baselines))
     order = list(params.ingestion.datasets)
     return sorted(found, key=lambda row: (order.index(row.dataset), row.mean[row.metric]))
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
+SAME_DECISION = ("identity", "against", "windows_sha256", "data_sha256")  # decided once, written down once
 
 
 @dataclass(frozen=True)
@@ -126,13 +127,15 @@ def register(client: MlflowClient, root: Path, model: str, model_id: str, run_id
     """
     from mlflow.exceptions import MlflowException
 
-    if existing := find_version(client, model, tags[IDENTITY]):
-        return existing
-    # it may exist already; MLflow has no call that says so without raising
-    with contextlib.suppress(MlflowException):
-        client.create_registered_model(model)
-    version = client.create_model_version(model, f"models:/{model_id}", run_id=run_id, tags=tags)
-    note(root, "registered", model, version=version.version, **tags)
+    version = find_version(client, model, tags[IDENTITY])
+    if version is None:
+        # it may exist already; MLflow has no call that says so without raising
+        with contextlib.suppress(MlflowException):
+            client.create_registered_model(model)
+        version = client.create_model_version(model, f"models:/{model_id}", run_id=run_id, tags=tags)
+    # asked for apart: the version may be there and the answer, and with it this line, lost
+    if not _written_down(root, "registered", model, {IDENTITY: tags[IDENTITY], "version": str(version.version)}):
+        note(root, "registered", model, version=str(version.version), **tags)
     return version
 
 
@@ -266,6 +269,8 @@ def settle(client: MlflowClient, root: Path, params: Params, dataset: str, versi
     """Judge a version against naive and the champion, both scored now; promote it or write the refusal down."""
     champion = at_alias(client, version.name, CHAMPION)
     if champion is not None and champion.version == version.version:
+        if _champion_in_ledger(root, version.name) != str(version.version):
+            note(root, "promoted", version.name, version=str(version.version), reason="found as champion in MLflow")
         return Verdict(True, f"v{version.version} is champion already")
     challenger_model = open_version(client, version)
     champion_model = open_version(client, champion) if champion else None
@@ -279,13 +284,18 @@ def settle(client: MlflowClient, root: Path, params: Params, dataset: str, versi
     }
     if verdict.promote:
         promote(client, root, version.name, version.version, verdict.reason, **facts)
-    elif not _written_down(root, version.name, facts):
+    elif not _written_down(root, "refused", version.name, {name: facts[name] for name in SAME_DECISION}):
         note(root, "refused", version.name, version=str(version.version), reason=verdict.reason, **facts)
     return verdict
 
 
-def _written_down(root: Path, model: str, facts: dict[str, Any]) -> bool:
-    same = ("identity", "against", "windows_sha256", "data_sha256")
-    return any(
-        entry["event"] == "refused" and entry["model"] == model and all(entry.get(key) == facts[key] for key in same) for entry in history(root)
-    )
+def _written_down(root: Path, event: str, model: str, facts: dict[str, Any]) -> bool:
+    """Whether the ledger has an entry of that kind with these facts."""
+    same = [entry for entry in history(root) if (entry["event"], entry["model"]) == (event, model)]
+    return any(all(entry.get(key) == value for key, value in facts.items()) for entry in same)
+
+
+def _champion_in_ledger(root: Path, model: str) -> str | None:
+    """The version that serves by the ledger's last word."""
+    moves = [entry for entry in history(root) if entry["model"] == model and entry["event"] in ("promoted", "rolled-back")]
+    return moves[-1]["version"] if moves else None

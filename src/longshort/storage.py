@@ -34,8 +34,7 @@ def find_root(start: Path | None = None) -> Path:
         if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
             return folder
     raise UsageError(
-        f"{start}: no longshort project here or above (a folder with params.yaml and dvc.yaml). "
-        "Change into the project's folder first."
+        f"{start}: no longshort project here or above (a folder with params.yaml and dvc.yaml). Change into the project's folder first."
     )
 
 
@@ -75,8 +74,9 @@ def new_artefact(place: Path) -> Iterator[Path]:
     """
     temporary = place.with_name(f".{place.name}.tmp.{os.getpid()}")
     retired = place.with_name(f".{place.name}.old.{os.getpid()}")
-    for leftover in place.parent.glob(f".{place.name}.tmp.*"):  # of a process that was killed
-        shutil.rmtree(leftover, ignore_errors=True)
+    for kind in ("tmp", "old"):  # leftovers of a process that was killed
+        for leftover in place.parent.glob(f".{place.name}.{kind}.*"):
+            shutil.rmtree(leftover, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
         yield temporary
@@ -90,6 +90,8 @@ def new_artefact(place: Path) -> Iterator[Path]:
             place.rename(retired)
         temporary.rename(place)
     except BaseException:
+        if retired.exists() and not place.exists():
+            retired.rename(place)
         shutil.rmtree(temporary, ignore_errors=True)
         raise
     sync_folder(place.parent)
@@ -116,10 +118,7 @@ def _files(folder: Path) -> list[Path]:
 
 def seal(folder: Path) -> None:
     """Write a folder's manifest: from here on `verify` finds any byte of it that changes."""
-    files = {
-        path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)}
-        for path in _files(folder)
-    }
+    files = {path.relative_to(folder).as_posix(): {"bytes": path.stat().st_size, "sha256": sha256(path)} for path in _files(folder)}
     # the manifest vouches for itself too: a bit that flips in it is found like any other
     write_bytes(folder / MANIFEST, canonical_json({"files": files, "sha256": digest(files)}))
 
@@ -134,11 +133,14 @@ def verify(folder: Path) -> str:
     if not manifest.is_file():
         raise CorruptArtefact(f"{manifest}: missing, so the folder's content cannot be trusted. {remedy}")
     try:
-        content = json.loads(manifest.read_bytes())
+        written = manifest.read_bytes()
+        content = json.loads(written)
         files, stated = content["files"], content["sha256"]
+        # byte for byte: JSON would read a changed blank as the same content
+        whole = written == canonical_json({"files": files, "sha256": digest(files)})
     except (ValueError, KeyError, TypeError):
         raise CorruptArtefact(f"{manifest}: unreadable, so the folder's content cannot be trusted. {remedy}") from None
-    if digest(files) != stated:
+    if not whole:
         raise CorruptArtefact(f"{manifest}: its own sha256 does not match its content. {remedy}")
     present = {path.relative_to(folder).as_posix() for path in _files(folder)}
     for name in sorted(present | set(files)):

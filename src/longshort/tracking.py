@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 IDENTITY, COMPLETE, KIND = "longshort.identity", "longshort.complete", "longshort.kind"
 PARENT = "mlflow.parentRunId"
 EPOCH_METRICS = ("train_loss", "validation_loss")
+# refusals that say something about our request, not about the server
+OURS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def uri(root: Path, params: Params) -> str:
 
 
 def connect(root: Path, params: Params) -> MlflowClient:
-    """A client of the store; its schema is made under a lock (three of four processes that make it at once crash)."""
+    """A client of a store that answers; a local one's schema is made under a lock (three of four processes that make it at once crash)."""
     import mlflow
 
     address = uri(root, params)
@@ -123,10 +125,13 @@ def connect(root: Path, params: Params) -> MlflowClient:
         store.mkdir(parents=True, exist_ok=True)
         with (store / "schema.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
-            client = mlflow.MlflowClient()
-            client.search_experiments(max_results=1)
-            return client
-    return mlflow.MlflowClient()
+            return _asked(mlflow.MlflowClient())
+    return _asked(mlflow.MlflowClient())
+
+
+def _asked(client: MlflowClient) -> MlflowClient:
+    client.search_experiments(max_results=1)
+    return client
 
 
 @contextlib.contextmanager
@@ -140,12 +145,12 @@ def reachable(root: Path, params: Params) -> Iterator[None]:
 
     try:
         yield
-    except (MlflowException, requests.RequestException, OSError) as error:
-        if isinstance(error, MlflowException) and error.error_code not in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE"):
+    except (MlflowException, requests.RequestException, ConnectionError, TimeoutError) as error:
+        if isinstance(error, MlflowException) and error.error_code in OURS:
             raise
         raise PartlyDone(
-            f"MLflow at {uri(root, params)} does not answer, so runs are not logged and nothing is registered: {str(error)[:200]}. "
-            "No epoch is lost. Start the server (or mend `tracking.uri`), then `longshort run` does just the rest."
+            f"MLflow at {uri(root, params)} does not answer: {str(error)[:200]}. What it does not have yet is neither logged nor registered; "
+            "no epoch is lost. Start the server, or mend `tracking.uri` in params.yaml; then `longshort run` does just the rest."
         ) from None
 
 
@@ -159,8 +164,8 @@ def experiment(client: MlflowClient, root: Path, params: Params, dataset: str) -
 
 
 def find_run(client: MlflowClient, experiment_id: str, identity: str) -> Run | None:
-    """The run that bears an identity, or None."""
-    found = client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1)
+    """The run that bears an identity, the oldest if a lost answer made two, or None."""
+    found = client.search_runs([experiment_id], f"tags.`{IDENTITY}` = '{identity}'", max_results=1, order_by=["attributes.start_time ASC"])
     return found[0] if found else None
 
 
@@ -215,6 +220,7 @@ class Follower(threading.Thread):
                 pause = self.PAUSE_SECONDS
             except Exception:  # whatever the store's client raises: training must not notice
                 client, pause = None, self.AWAY_SECONDS
+                self._logged.clear()  # the answer may be lost but the epochs logged: ask before they are logged again
 
     def _pass(self, client: MlflowClient) -> None:
         for path in sorted((self.root / ".state/journal").glob("*.jsonl")):
@@ -274,7 +280,7 @@ def record(client: MlflowClient, root: Path, params: Params, origin: Origin, log
         if COMPLETE not in parent.data.tags:
             _complete_parent(client, root, parent, everything, tags)
             new += 1
-        _reap(client, place, {*runs, identity})
+        _reap(client, place, {**runs, identity: parent.info.run_id})
     return Recorded(parents, runs, models, new)
 
 
@@ -373,11 +379,19 @@ def _complete_parent(client: MlflowClient, root: Path, parent: Run, seeds: list[
     client.set_terminated(run_id)
 
 
-def _reap(client: MlflowClient, place: str, current: set[str]) -> None:
-    """End runs that a killed process left RUNNING; the project's lock is ours, so nobody works on them."""
+def _reap(client: MlflowClient, place: str, current: dict[str, str]) -> None:
+    """End runs that a killed process left RUNNING, and delete doubles; the project's lock is ours, so nobody works on them.
+
+    current  run ids by identity
+    """
     for run in client.search_runs([place], "attributes.status = 'RUNNING'"):
-        if KIND in run.data.tags and run.data.tags.get(IDENTITY) not in current:
+        known = current.get(run.data.tags.get(IDENTITY, ""))
+        if KIND not in run.data.tags or known == run.info.run_id:
+            continue
+        if known is None:
             client.set_terminated(run.info.run_id, "KILLED")
+        else:  # made a second time, because the answer to the first time came too late
+            client.delete_run(run.info.run_id)
 
 
 def origin_of(root: Path, flow_run_id: str) -> Origin:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
 from longshort.config import Variant
 
-CELLS: dict[str, type[nn.RNNBase]] = {
+CELLS: dict[str, Callable[..., nn.RNNBase]] = {
     "rnn": nn.RNN,  # Elman, 1990; tanh
     "lstm": nn.LSTM,  # Hochreiter and Schmidhuber, 1997; with forget gates (Gers et al., 2000), no peepholes
     "gru": nn.GRU,  # Cho et al., 2014; reset after the product

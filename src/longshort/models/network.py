@@ -33,7 +33,10 @@ class Network(nn.Module):
         self.encoder = Encoder(shape.inputs, variant)
         self.head = shape.head(self.encoder.width)
 
+    def encode(self, read: Tensor) -> tuple[Tensor, Tensor]:
+        """What the task's batches hold first -> states (batch, steps, width) and final (batch, width)."""
+        return self.encoder(self.front(read))
+
     def forward(self, read: Tensor) -> Tensor:
-        """What the task's batches hold first -> the task's answer; rows of a batch do not see each other."""
-        states, final = self.encoder(self.front(read))
-        return self.head(states, final)
+        """The task's answer; rows of a batch do not see each other."""
+        return self.head(*self.encode(read))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from longshort.config import Task as TaskName
-from longshort.tasks.task import Batch
+from longshort.tasks.task import Batch, Network
 from longshort.windows.files import PriceData
 from longshort.windows.order import shuffled
 
@@ -68,9 +68,9 @@ class ForecastTask(ForecastShape):
             past, future = windows.gather(self.scaled, numbers)
             yield torch.from_numpy(past), torch.from_numpy(future)
 
-    def loss(self, answer: Tensor, target: Tensor) -> tuple[Tensor, int]:
+    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
         """Summed squared error over batch and horizon."""
-        return torch.square(answer - target).sum(), target.numel()
+        return torch.square(network(read) - target).sum(), target.numel()
 
     def description(self) -> dict[str, Any]:
         """Spec, scaler and calendar."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from longshort.config import LanguageModelTask as LanguageModelSettings
 from longshort.config import Task as TaskName
-from longshort.tasks.task import Batch
+from longshort.tasks.cross_entropy import summed_cross_entropy
+from longshort.tasks.task import Batch, Network
 from longshort.windows import text
 from longshort.windows.files import TextData
 from longshort.windows.order import shuffled
@@ -99,10 +100,12 @@ class LanguageModelTask(LanguageModelShape):
         target = np.where(np.arange(lookback) >= lookback - counts[:, None], ids[:, 1:], IGNORED)
         return torch.from_numpy(ids[:, :-1]), torch.from_numpy(target)
 
-    def loss(self, answer: Tensor, target: Tensor) -> tuple[Tensor, int]:
-        """Summed cross-entropy in nats, over the tokens that are charged."""
-        total = nn.functional.cross_entropy(answer.flatten(0, 1), target.flatten(), ignore_index=IGNORED, reduction="sum")
-        return total, int((target != IGNORED).sum())
+    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Summed cross-entropy in nats, over the tokens that are charged; only their words are scored."""
+        states, _ = network.encode(read)
+        charged = target != IGNORED
+        head = cast(NextWordHead, network.head)
+        return summed_cross_entropy(head.dropout(states)[charged], head.linear, target[charged]), int(charged.sum())
 
     def description(self) -> dict[str, Any]:
         """Spec and vocabulary."""

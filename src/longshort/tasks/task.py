@@ -14,11 +14,28 @@ from longshort.config import Task as TaskName
 Batch = tuple[Tensor, Tensor]  # what the network reads, and what it should have said
 
 
+class Network(Protocol):
+    """What a task asks of a network that it charges; `models.network` has it."""
+
+    head: nn.Module
+
+    def encode(self, read: Tensor) -> tuple[Tensor, Tensor]:
+        """The recurrent layers' states (batch, steps, width) and final state (batch, width)."""
+
+    def __call__(self, read: Tensor) -> Tensor:
+        """The answer."""
+
+
 class Task(Protocol):
     """A task with its examples at hand."""
 
-    name: TaskName
-    inputs: int  # features of each step that reaches the recurrent layers
+    @property
+    def name(self) -> TaskName:
+        """The task's name."""
+
+    @property
+    def inputs(self) -> int:
+        """Features of each step that reaches the recurrent layers."""
 
     def front(self) -> nn.Module:
         """The module before the recurrent layers: what the network reads -> (batch, steps, inputs)."""
@@ -29,8 +46,8 @@ class Task(Protocol):
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """One pass over a part. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
 
-    def loss(self, answer: Tensor, target: Tensor) -> tuple[Tensor, int]:
-        """Summed loss of a batch, and over how many terms, so that means are exact whatever the batch sizes."""
+    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
+        """Summed loss of a network on a batch, and over how many terms, so that means are exact whatever the batch sizes."""
 
     def description(self) -> dict[str, Any]:
         """What a served model must know besides its weights, as JSON."""

@@ -38,7 +38,7 @@ def load(folder: Path) -> Progress | None:
         stated = path.with_suffix(".sha256")
         if not stated.exists():
             continue  # killed between the two writes: the one before is whole
-        if storage.sha256(path) != stated.read_text():
+        if storage.sha256(path).encode() != stated.read_bytes():
             warnings.warn(f"{path}: damaged (its sha256 has changed); going on from the checkpoint before it", stacklevel=2)
             continue
         return Progress(**torch.load(path, weights_only=True))

@@ -90,6 +90,8 @@ def train(
         seed_everything(seed, number)
         train_loss = _learn(network, task, optimizer, settings, seed, number, device)
         validation_loss = mean_loss(network, task, "validation", device)
+        if not math.isfinite(validation_loss):
+            raise TrainingDiverged(f"epoch {number}, after its last step: validation loss {validation_loss:g}. {_remedy(task, settings)}")
         lowest = min((entry["validation_loss"] for entry in progress.history), default=math.inf)
         best = validation_loss < lowest
         epoch = Epoch(number, train_loss, validation_loss, best, time.monotonic() - began)
@@ -113,7 +115,7 @@ def seed_everything(seed: int, epoch: int) -> None:
 
 
 def _learn(
-    network: nn.Module,
+    network: Network,
     task: Task,
     optimizer: torch.optim.Optimizer,
     settings: Optimisation,
@@ -125,13 +127,12 @@ def _learn(
     total, terms = 0.0, 0
     for step, (read, target) in enumerate(task.batches("train", settings.batch_size, seed, epoch)):
         optimizer.zero_grad(set_to_none=True)
-        loss, count = task.loss(network(read.to(device)), target.to(device))
-        (loss / count).backward()
+        loss, count = task.loss(network, read.to(device), target.to(device))
+        (loss / count).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         if not (torch.isfinite(norm) and torch.isfinite(loss)):
             raise TrainingDiverged(
-                f"epoch {epoch}, step {step + 1}: loss {loss.item() / count:g}, gradient norm {norm.item():g}. "
-                f"Lower `training.{task.name}.learning_rate` (now {settings.learning_rate:g}) in params.yaml."
+                f"epoch {epoch}, step {step + 1}: loss {loss.item() / count:g}, gradient norm {norm.item():g}. {_remedy(task, settings)}"
             )
         optimizer.step()
         total, terms = total + loss.item(), terms + count
@@ -139,16 +140,15 @@ def _learn(
 
 
 @torch.inference_mode()
-def mean_loss(network: nn.Module, task: Task, part: str, device: torch.device) -> float:
-    """Mean loss over a part, in the task's unit, dropout off.
-
-    raises  TrainingDiverged when it is not finite
-    """
+def mean_loss(network: Network, task: Task, part: str, device: torch.device) -> float:
+    """Mean loss over a part, in the task's unit, dropout off."""
     network.eval()
     total, terms = 0.0, 0
     for read, target in task.batches(part, SCORING_BATCH, seed=0, epoch=0):
-        loss, count = task.loss(network(read.to(device)), target.to(device))
+        loss, count = task.loss(network, read.to(device), target.to(device))
         total, terms = total + loss.item(), terms + count
-    if not math.isfinite(total):
-        raise TrainingDiverged(f"the {part} loss is {total}. Lower `training.{task.name}.learning_rate` in params.yaml.")
     return total / terms
+
+
+def _remedy(task: Task, settings: Optimisation) -> str:
+    return f"Lower `training.{task.name}.learning_rate` (now {settings.learning_rate:g}) in params.yaml."

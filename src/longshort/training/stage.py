@@ -73,7 +73,7 @@ def run(root: Path, item: str, params: Params) -> None:
         "device": device.type,
         "torch": torch.__version__.partition("+")[0],
     }
-    runs = [Run(item, seed, storage.digest({**origin, "seed": seed}), root / ".state") for seed in params.training.seeds]
+    runs = [Run(item, seed, storage.digest({**origin, "item": item, "seed": seed}), root / ".state") for seed in params.training.seeds]
     _forget_others(runs)
     failures = {}
     with storage.new_artefact(root / "data/training" / item) as place, _display(item, settings) as show:

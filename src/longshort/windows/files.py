@@ -59,12 +59,12 @@ def write_prices(folder: Path, data: PriceData) -> None:
     parts = {}
     for part, windows in data.parts.items():
         stretches = np.stack([windows.starts, windows.stops], axis=1).tolist()
-        targets = [windows.first_steps(np.array([n])) + windows.lookback for n in (0, len(windows) - 1)] if len(windows) else []
+        held = windows.stops - windows.starts >= windows.lookback + windows.horizon  # tickers begin and end when they like
         parts[part] = {
             "windows": len(windows),
             "stretches": stretches,
-            "first_target": str(data.series.dates[targets[0][0]]),
-            "last_target": str(data.series.dates[targets[1][0] + windows.horizon - 1]),
+            "first_target": str(data.series.dates[windows.starts[held] + windows.lookback].min()),
+            "last_target": str(data.series.dates[windows.stops[held] - 1].max()),
         }
     segments = [asdict(segment) for segment in data.series.segments]
     storage.write_json(folder / NAME, {"task": "forecast", **data.description(), "parts": parts, "segments": segments})

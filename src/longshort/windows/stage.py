@@ -27,7 +27,9 @@ def run(root: Path, item: str, params: Params) -> None:
     storage.verify(source)
     storage.verify(judged)
     if not storage.read_json(judged / "result.json")["success"]:
-        raise DataRefused(f"{judged / 'result.json'}: validation refused '{item}'. Run `longshort stage validation --item {item}` for the reasons.")
+        raise DataRefused(
+            f"{judged / 'result.json'}: validation refused '{item}'. Run `longshort stage validation --item {item}` for the reasons."
+        )
     table = storage.read_table(source / "table.parquet")
     try:
         with storage.new_artefact(root / "data/windows" / item) as folder:

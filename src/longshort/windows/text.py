@@ -101,13 +101,14 @@ def make_vocabulary(train: Iterable[Paragraph], spec: TextWindows) -> Vocabulary
     """
     counts = Counter(word for block in train for word in block.words if word not in SPECIAL)
     frequent = sorted((word for word, count in counts.items() if count >= spec.min_count), key=lambda w: (-counts[w], w))
+    frequent = frequent[: max(spec.max_vocabulary - len(SPECIAL), 0)]
     if len(frequent) < 5:
         raise DataRefused(
             f"the vocabulary would hold {len(frequent)} words: {len(counts)} different words in the training part, "
-            f"{len(frequent)} of them seen {spec.min_count} times or more. "
-            "Take in more text, or lower `windows.language-model.min_count` in params.yaml."
+            f"of which those seen {spec.min_count} times or more are kept, {spec.max_vocabulary} with {', '.join(SPECIAL)} at most. "
+            "Take in more text, or change `windows.language-model.min_count` or `.max_vocabulary` in params.yaml."
         )
-    return Vocabulary(SPECIAL + tuple(frequent[: spec.max_vocabulary - len(SPECIAL)]))
+    return Vocabulary(SPECIAL + tuple(frequent))
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,43 @@
+# Two commands do everything: `make run` and `make test`. Both set up .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: help run test prove lint ui bench clean
+
+help:
+	@echo "make run    set up, retrain on the embedded data, print leaderboard and forecast"
+	@echo "make test   set up, run the tests"
+	@echo "make prove  the tests that need more than Python: a browser, the shared files"
+	@echo "make lint   ruff and mypy"
+	@echo "make ui     the MLflow and Prefect servers, on this machine only"
+	@echo "make bench  how long the main job takes, cold and warm"
+
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "longshort needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+run: .venv/installed
+	@$(BIN)/longshort run
+
+test: .venv/installed
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+prove: .venv/installed
+	LONGSHORT_PROVE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+lint: .venv/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+ui: .venv/installed
+	$(BIN)/longshort ui
+
+bench: .venv/installed
+	$(BIN)/python benchmarks/main_job.py
+
+clean:
+	rm -rf .venv .state .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,30 @@
+"""What every test may use. A person's own Prefect or MLflow settings never reach a test."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import clones
+import pytest
+
+from longshort import environment
+
+for name in list(os.environ):
+    if name.startswith(("PREFECT_", "MLFLOW_", "DVC_", "GX_")):
+        del os.environ[name]
+os.environ.update(environment.QUIET)
+
+
+@pytest.fixture(scope="session")
+def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small project after `longshort run`. Shared by all tests and workers: read it, or `clones.copy` it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    folder = shared / "retrained"
+    with (shared / "retrained.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / ".state/last-run.json").exists():
+            clones.longshort(clones.clone(folder), "run")
+    return folder

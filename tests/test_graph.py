@@ -1,0 +1,138 @@
+"""Graph: DVC alone decides what must run, whether it is asked by `dvc repro` or by a retraining."""
+
+import clones
+import pytest
+
+from longshort import graph
+from longshort.errors import LongshortError, UsageError
+
+ITEMS = {"goog-rnn", "goog-lstm", "topics-gru"}
+
+
+def of(*stages):
+    """The addresses of all items of some stages."""
+    items = {"training": ITEMS, "evaluation": ITEMS}
+    return {f"{stage}@{item}" for stage in stages for item in items.get(stage, {"goog", "topics"})}
+
+
+@pytest.fixture(scope="module")
+def reproduced(tmp_path_factory):
+    """A second clone in a folder of another name: `dvc repro` alone, what it wrote, and `longshort run` after it."""
+    root = clones.clone(tmp_path_factory.mktemp("another") / "name of a folder")
+    clones.dvc(root, "repro")
+    alone = clones.outputs(root)
+    assert not (root / "mlflow/store").exists() and not (root / ".state/prefect").exists()
+    return root, alone, clones.longshort(root, "run")
+
+
+@pytest.fixture(scope="module")
+def project(retrained, tmp_path_factory):
+    return clones.copy(retrained, tmp_path_factory.mktemp("graph") / "project")
+
+
+# --- one graph, two ways to walk it -----------------------------------------------------------
+
+
+def test_dvc_alone_and_a_retraining_write_the_same_bytes_and_the_same_lock(retrained, reproduced):
+    _, alone, _ = reproduced
+    assert alone == clones.outputs(retrained)
+
+
+def test_after_dvc_alone_a_retraining_finds_every_stage_cached_and_only_registers(reproduced, retrained):
+    root, alone, done = reproduced
+    assert clones.stages(done) == dict.fromkeys(of(*clones.STAGES), "Cached")
+    assert clones.outputs(root) == alone
+    assert "nothing new" not in done.stdout
+    found = [{(run.info.run_name, run.data.tags["model_sha256"]) for run in clones.mlflow_runs(each) if "seed" in run.data.tags} for each in (root, retrained)]
+    assert found[0] == found[1] and len(found[0]) == 2 * len(ITEMS)
+
+
+def test_after_a_retraining_dvc_has_nothing_to_do(reproduced):
+    root, alone, _ = reproduced
+    assert "up to date" in clones.dvc(root, "status")
+    assert "Running stage" not in clones.dvc(root, "repro")
+    assert clones.outputs(root) == alone
+
+
+# --- what must run ----------------------------------------------------------------------------
+
+
+def test_stages_come_after_what_they_read(project):
+    stages = graph.read(project)
+    assert {stage.address for stage in stages} == of(*clones.STAGES)
+    seen = set()
+    for stage in stages:
+        assert seen.issuperset(stage.upstream)
+        seen.add(stage.address)
+    assert next(stage.upstream for stage in stages if stage.address == "evaluation@goog-rnn") == ("training@goog-rnn", "windows@goog")
+
+
+@pytest.mark.parametrize(
+    ("module", "rerun"),
+    [
+        ("storage.py", of(*clones.STAGES)),
+        ("ingestion/prices.py", of("ingestion")),
+        ("sessions.py", of("validation", "windows", "evaluation")),
+        ("validation/suites.py", of("validation")),
+        ("windows/prices.py", of("windows", "training", "evaluation")),
+        ("models/encoder.py", of("training", "evaluation")),
+        ("training/loop.py", of("training")),
+        ("journal.py", of("training")),
+        ("evaluation/metrics.py", of("evaluation")),
+        ("evaluation/new_module.py", of("evaluation")),
+        ("registry.py", set()),
+        ("serving.py", set()),
+    ],
+)
+def test_a_changed_module_reruns_the_stages_that_run_through_it_and_no_other(project, module, rerun):
+    path = project / "src/longshort" / module
+    before = path.read_bytes() if path.exists() else None
+    path.write_bytes((before or b"") + b"\nCHANGED = True\n")
+    try:
+        assert graph.changed(project) == rerun
+    finally:
+        path.unlink() if before is None else path.write_bytes(before)
+    assert graph.changed(project) == set()
+
+
+@pytest.mark.parametrize(
+    ("setting", "rerun"),
+    [
+        ("models.variants.lstm.hidden_size=5", {"training@goog-lstm"}),
+        ("models.variants.bilstm.hidden_size=5", set()),
+        ("training.forecast.patience=2", {"training@goog-lstm", "training@goog-rnn"}),
+        ("training.seeds=[0]", of("training")),
+        ("windows.language-model.min_count=9", {"windows@topics"}),
+        ("validation.forecast.min_sessions=200", {"validation@goog", "windows@goog"}),
+        ("evaluation.confidence=0.9", of("evaluation")),
+        ("registry.min_gain=0.1", set()),
+        ("resources.workers=1", set()),
+    ],
+)
+def test_a_changed_setting_reruns_the_stages_that_read_it_and_no_other(project, setting, rerun):
+    before = (project / "params.yaml").read_bytes()
+    try:
+        clones.config.assign(project / "params.yaml", [setting])
+        assert graph.changed(project) == rerun
+    finally:
+        (project / "params.yaml").write_bytes(before)
+
+
+# --- what a person is told --------------------------------------------------------------------
+
+
+def test_a_broken_graph_is_named_with_a_remedy(tmp_path, project):
+    root = tmp_path / "broken"
+    clones.git(tmp_path, "clone", "--quiet", str(project), str(root))
+    (root / "dvc.yaml").write_text("stages:\n  ingestion:\n    comand: true\n")
+    with pytest.raises(UsageError, match="dvc.yaml.*git checkout dvc.yaml"):
+        graph.read(root)
+
+
+@pytest.mark.parametrize("content", ["", "schema: '2.0'\nstages:\n  ingestion@goog:\n    cmd: lon"])
+def test_a_lock_that_a_crash_cut_short_is_named_with_a_remedy(tmp_path, project, content):
+    root = tmp_path / "cut"
+    clones.git(tmp_path, "clone", "--quiet", str(project), str(root))
+    (root / "dvc.lock").write_text(content)
+    with pytest.raises(LongshortError, match="dvc.lock"):
+        graph.read(root)

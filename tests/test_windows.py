@@ -1,0 +1,476 @@
+"""Windows: the past before the future, the parts apart, and nothing fitted on what is to be forecast."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import time_machine
+from projects import contents, days, described, flip, prices, project, run_stage, take_in, texts
+
+from longshort import config, storage
+from longshort.config import PriceWindows, TextWindows
+from longshort.errors import CorruptArtefact, DataRefused, SeriesTooShort
+from longshort.windows import files
+from longshort.windows import stage as shell
+from longshort.windows.order import shuffled
+from longshort.windows.prices import PARTS, Scaler, Segment, Series, fit_scaler, make_parts, make_series, part_windows, split_dates
+from longshort.windows.text import (
+    Paragraph,
+    Stretch,
+    make_stretches,
+    make_vocabulary,
+    paragraphs,
+    scoring_windows,
+    split,
+    training_starts,
+    words,
+)
+
+SPEC = PriceWindows(
+    lookback=4, horizon=2, target="close", features=["close"], scaler="standard", gap=2, max_gap=3, validation=0.2, test=0.2
+)
+TEXT = TextWindows(lookback=4, min_count=1, max_vocabulary=100, validation=0.2, test=0.2)
+
+
+def day(number):
+    return np.datetime64("2020-01-01") + number
+
+
+def steps(*lengths):
+    """Segments of one column, in which the value is its own step and the date its own place in the segment."""
+    ends = np.cumsum(lengths)
+    dates = np.concatenate([day(np.arange(n)) for n in lengths])
+    segments = tuple(Segment(f"T{n}", int(end - length), int(end)) for n, (length, end) in enumerate(zip(lengths, ends, strict=True)))
+    return Series(np.arange(ends[-1], dtype=np.float32)[:, None], np.arange(ends[-1], dtype=np.float64), dates, segments)
+
+
+def table(tickers, dates, close):
+    """Tidy rows whose prices are all the close."""
+    close = np.asarray(close, np.float64)
+    return {"ticker": np.array(tickers), "date": dates, "volume": close, **dict.fromkeys(("open", "high", "low", "close"), close)}
+
+
+def all_of(windows, values):
+    return windows.gather(values, np.arange(len(windows)))
+
+
+# --- cutting ----------------------------------------------------------------------------------
+
+
+def test_the_future_starts_one_step_after_the_past_ends():
+    series = steps(60)
+    for windows in make_parts(series, SPEC).values():
+        past, future = all_of(windows, series.values)
+        assert past.shape == (len(windows), 4, 1) and future.shape == (len(windows), 2)
+        assert (np.diff(np.concatenate([past[:, :, 0], future], axis=1), axis=1) == 1).all()
+
+
+def test_only_the_first_column_is_the_future():
+    series = steps(60)
+    values = np.concatenate([series.values, -series.values], axis=1)
+    past, future = all_of(make_parts(series, SPEC)["train"], values)
+    assert (past[..., 1] == -past[..., 0]).all() and (future >= 0).all()
+
+
+def test_the_origin_is_the_last_step_of_the_past():
+    series = steps(60, 50)
+    windows = make_parts(series, SPEC)["test"]
+    past, _ = all_of(windows, series.values)
+    assert (windows.origins(np.arange(len(windows))) == past[:, -1, 0]).all()
+
+
+def test_a_batch_is_a_copy():
+    series = steps(60)
+    past, future = all_of(make_parts(series, SPEC)["train"], series.values)
+    past += 1
+    future += 1
+    assert (series.values[:, 0] == np.arange(60)).all()
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 5])
+@pytest.mark.parametrize("gap", [5, 9])
+def test_every_window_of_a_part_is_cut_once_and_no_other(horizon, gap):
+    spec = SPEC.model_copy(update={"horizon": horizon, "gap": gap})
+    series = steps(90, 5, 70)
+    for part, (first, last) in split_dates(series.dates, spec).items():
+        windows = part_windows(series, spec, first, last)
+        expected = [
+            start
+            for segment in series.segments
+            for start in range(segment.start, segment.stop - spec.span + 1)
+            if first <= series.dates[start + 4] and series.dates[start + spec.span - 1] <= last
+        ]
+        assert windows.first_steps(np.arange(len(windows))).tolist() == expected, part
+
+
+def test_parts_are_split_by_target_date_with_the_gap_between():
+    series = steps(100)
+    targets = {part: all_of(windows, series.values)[1] for part, windows in make_parts(series, SPEC).items()}
+    assert [(part, int(t.min()), int(t.max())) for part, t in targets.items()] == [
+        ("train", 4, 57),
+        ("validation", 60, 77),
+        ("test", 80, 99),
+    ]
+
+
+def test_tickers_are_split_on_the_same_dates():
+    series = steps(100, 90)
+    windows = make_parts(series, SPEC)["validation"]
+    dates = series.dates[windows.first_steps(np.arange(len(windows))) + 4]
+    assert len(windows) == 2 * 17 and dates.min() == day(60)
+    assert set(dates[:17]) == set(dates[17:])
+
+
+def test_sessions_are_told_apart_in_any_order_and_number():
+    dates = np.random.default_rng(0).permutation(np.repeat(day(np.arange(1000)), 3))
+    assert split_dates(dates, SPEC) == split_dates(np.unique(dates), SPEC)
+
+
+@pytest.mark.parametrize("hole", [0, 1, 3, 4, 9])
+def test_a_window_never_crosses_a_hole_of_more_than_max_gap_sessions(hole):
+    numbers = np.concatenate([np.arange(20), np.arange(20 + hole, 40 + hole)])
+    series = make_series(table(["AAA"] * 40, day(numbers), numbers + 1), SPEC, lambda dates: (dates - day(0)).astype(int))
+    assert [(s.start, s.stop) for s in series.segments] == ([(0, 39)] if hole <= 3 else [(0, 19), (19, 38)])
+
+
+def test_a_window_never_crosses_a_ticker():
+    numbers = np.concatenate([np.arange(30), np.arange(30, 60)])  # the second ticker begins where the first one ends
+    series = make_series(table(["AAA"] * 30 + ["BBB"] * 30, day(numbers), numbers + 1), SPEC, lambda dates: (dates - day(0)).astype(int))
+    first, last = series.dates.min(), series.dates.max()
+    past, future = all_of(part_windows(series, SPEC, first, last), series.values)
+    assert ((past[:, 0, 0] <= 30) == (future[:, -1] <= 30)).all()
+    assert [segment.ticker for segment in series.segments] == ["AAA", "BBB"]
+
+
+def test_a_log_return_is_of_the_session_before_and_the_first_of_a_segment_is_dropped():
+    spec = SPEC.model_copy(update={"target": "log_return", "features": ["log_return", "close"]})
+    rows = table(["AAA"] * 3 + ["BBB"] * 3, day(np.array([0, 1, 2, 0, 1, 2])), [1, 2, 4, 10, 5, 5])
+    series = make_series(rows, spec, lambda dates: (dates - day(0)).astype(int))
+    np.testing.assert_allclose(series.values, [[np.log(2), 2], [np.log(2), 4], [-np.log(2), 5], [0, 5]], rtol=1e-6)
+    assert series.price.tolist() == [2, 4, 5, 5]
+
+
+def test_a_missing_volume_is_refused_with_its_ticker_day_and_the_remedy():
+    rows = table(["AAA"] * 4, day(np.arange(4)), [1, 2, 3, 4]) | {"volume": np.array([1, 2, np.nan, 4])}
+    spec = SPEC.model_copy(update={"features": ["volume"]})
+    with pytest.raises(DataRefused, match=r"AAA 2020-01-03: 'volume' has no value.*windows\.forecast\.features"):
+        make_series(rows, spec, lambda dates: (dates - day(0)).astype(int))
+
+
+def test_a_series_too_short_for_its_parts_is_refused_with_the_numbers():
+    with pytest.raises(SeriesTooShort, match="the validation part would hold 0 of 10 sessions"):
+        make_parts(steps(10), SPEC)
+    with pytest.raises(SeriesTooShort, match=r"the longest stretch has 40 sessions.* 30 \(lookback\) \+ 2 \(horizon\) = 32"):
+        make_parts(steps(40), SPEC.model_copy(update={"lookback": 30}))
+
+
+# --- the scaler -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax"])
+@pytest.mark.parametrize("features", [["close"], ["log_return", "log_range", "log_volume"]])
+def test_scaler_and_training_windows_know_nothing_of_what_comes_after_the_split(tmp_path, kind, features):
+    root = project(tmp_path, f"windows.forecast.scaler={kind}", f"windows.forecast.features={json.dumps(features)}")
+    params = config.read(root / "params.yaml")
+    rows = prices(days(300)).to_pandas()
+    before = shell.price_data(pa.Table.from_pandas(rows), params)
+    last = before.series.dates[before.parts["train"].stops.max() - 1]
+    after_split = rows["date"] > last.item()
+    assert 0 < after_split.sum() < 150
+    rows.loc[after_split, ["open", "high", "low", "close"]] *= np.linspace(2, 9, after_split.sum())[:, None]
+    rows.loc[after_split, "volume"] += 10**6
+    after = shell.price_data(pa.Table.from_pandas(rows), params)
+    assert (after.series.values != before.series.values).any()
+    for mine, other in ((before.scaler.offset, after.scaler.offset), (before.scaler.scale, after.scaler.scale)):
+        assert mine.tobytes() == other.tobytes()
+    for mine, other in zip(
+        all_of(before.parts["train"], before.scaler.apply(before.series.values)),
+        all_of(after.parts["train"], after.scaler.apply(after.series.values)),
+        strict=True,
+    ):
+        assert mine.tobytes() == other.tobytes()
+
+
+def test_a_standard_scaler_gives_the_training_steps_mean_0_and_deviation_1():
+    series = steps(100, 80)
+    train = make_parts(series, SPEC)["train"]
+    scaler = fit_scaler(series, train, SPEC)
+    seen = np.concatenate([scaler.apply(series.values)[a:b] for a, b in zip(train.starts, train.stops, strict=True)])
+    assert abs(seen.mean()) < 1e-6 and abs(seen.std() - 1) < 1e-6
+    np.testing.assert_allclose(scaler.undo_target(scaler.apply(series.values)[:, 0]), series.values[:, 0], atol=1e-4)
+
+
+def test_a_minmax_scaler_gives_the_training_steps_0_to_1():
+    series, spec = steps(100), SPEC.model_copy(update={"scaler": "minmax"})
+    scaled = fit_scaler(series, make_parts(series, spec)["train"], spec).apply(series.values)
+    assert scaled[0] == 0 and scaled[57] == 1 and scaled.max() > 1
+
+
+def test_the_scaler_leaves_what_it_is_given_alone():
+    series = steps(100)
+    Scaler(np.array([5.0]), np.array([2.0])).apply(series.values)
+    assert (series.values[:, 0] == np.arange(100)).all()
+
+
+@pytest.mark.parametrize("kind", ["standard", "minmax"])
+def test_a_column_that_is_constant_in_training_is_refused_with_its_name(kind):
+    series = steps(100)
+    series.values[:70] = 7
+    with pytest.raises(DataRefused, match=r"'close' is 7 throughout the training part.*windows\.forecast\.features"):
+        fit_scaler(series, make_parts(series, SPEC)["train"], SPEC.model_copy(update={"scaler": kind}))
+
+
+# --- the order of an epoch --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 15, 16, 17, 63, 64, 65, 1000, 4095, 4096, 4097, 65_537])
+def test_every_window_comes_once_an_epoch(count):
+    for seed, epoch in ((0, 1), (7, 3), (2**63 - 1, 100)):
+        assert (np.sort(shuffled(count, seed, epoch, np.arange(count))) == np.arange(count)).all()
+
+
+def test_an_epoch_can_be_entered_at_any_place():
+    whole = shuffled(1000, 3, 5, np.arange(1000))
+    assert (np.concatenate([shuffled(1000, 3, 5, np.arange(n, n + 8)) for n in range(0, 1000, 8)]) == whole).all()
+
+
+def test_orders_differ_by_epoch_and_by_seed_and_not_from_themselves():
+    orders = {(seed, epoch): tuple(shuffled(500, seed, epoch, np.arange(500))) for seed in range(4) for epoch in range(4)}
+    assert len(set(orders.values())) == 16
+    assert orders[2, 3] == tuple(shuffled(500, 2, 3, np.arange(500)))
+
+
+@pytest.mark.parametrize("count", [619, 10_000])
+def test_an_order_looks_shuffled(count):
+    numbers = np.arange(count)
+    orders = [shuffled(count, seed, 1, numbers) for seed in range(20)]
+    limit = 5 / np.sqrt(count)
+    assert max(abs(np.corrcoef(order, numbers)[0, 1]) for order in orders) < limit
+    assert max(abs(np.corrcoef(order[1:], order[:-1])[0, 1]) for order in orders) < limit
+    assert abs(np.mean([(order == numbers).sum() for order in orders]) - 1) < 1  # a random order fixes one on average
+    assert abs(np.corrcoef(orders[0], orders[1])[0, 1]) < limit
+
+
+# --- size -------------------------------------------------------------------------------------
+
+FLEET = """
+import tracemalloc
+import numpy as np
+from longshort.config import PriceWindows
+from longshort.windows.order import shuffled
+from longshort.windows.prices import Segment, Series, fit_scaler, make_parts
+
+TICKERS, STEPS = 5000, 5260
+spec = PriceWindows(
+    lookback=60, horizon=1, target="close", features=["close"], scaler="standard", gap=1, max_gap=10, validation=0.02, test=0.02
+)
+values = np.empty((TICKERS * STEPS, 1), np.float32)
+values.reshape(TICKERS, STEPS)[:] = np.sin(np.arange(STEPS))
+dates = np.empty(TICKERS * STEPS, "datetime64[D]")
+dates.reshape(TICKERS, STEPS)[:] = np.datetime64("2000-01-01") + np.arange(STEPS)
+segments = tuple(Segment(f"T{n}", n * STEPS, (n + 1) * STEPS) for n in range(TICKERS))
+series = Series(values, values[:, 0], dates, segments)
+tracemalloc.start()
+parts = make_parts(series, spec)
+scaler = fit_scaler(series, parts["train"], spec)
+scaled = scaler.apply(series.values)
+for windows in parts.values():
+    for numbers in (np.arange(64), len(windows) - 1 - np.arange(64), shuffled(len(windows), 0, 1, np.arange(5000, 5064))):
+        past, future = windows.gather(scaled, numbers)
+        assert past.shape == (64, 60, 1) and future.shape == (64, 1)
+more = tracemalloc.get_traced_memory()[1] - scaled.nbytes
+print(sum(map(len, parts.values())), more)
+"""
+
+
+def test_25_million_windows_need_the_series_and_no_more_than_100_megabytes():
+    told = subprocess.run([sys.executable, "-c", FLEET], capture_output=True, text=True, check=True).stdout.split()
+    windows, more = map(int, told)
+    assert windows > 25_000_000
+    assert more < 100e6
+
+
+# --- words ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        ("It's 3.14, or 1,000!", ["it's", "[NUM]", ",", "or", "[NUM]", "!"]),
+        ("http://a.b/c?d=1 www.e.f x", ["[URL]", "[URL]", "x"]),
+        ("wait... what?!", ["wait", "...", "what", "?", "!"]),
+        ("Ä ß_x [UNK]", ["ä", "ß_x", "[", "unk", "]"]),
+    ],
+)
+def test_a_text_is_cut_into_words_numbers_addresses_and_punctuation(text, expected):
+    assert words(text) == expected
+
+
+def test_a_word_that_training_did_not_see_often_enough_becomes_unknown():
+    blocks = [Paragraph(tuple("aabbccddeef"), 1)]
+    vocabulary = make_vocabulary(blocks, TEXT.model_copy(update={"min_count": 2}))
+    assert vocabulary.words == ("[UNK]", "[NUM]", "[URL]", "a", "b", "c", "d", "e")
+    assert vocabulary.ids(["e", "f", "[NUM]", "[URL]", "zzz"]).tolist() == [7, 0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("size", [8, 9, 10])
+def test_the_vocabulary_holds_the_most_frequent_words_and_no_more_than_its_size(size):
+    blocks = [Paragraph(tuple("cabbfffdddggggeeeee"), 1)]
+    assert make_vocabulary(blocks, TEXT.model_copy(update={"max_vocabulary": size})).words[3:] == tuple("egdfbac")[: size - 3]
+
+
+@pytest.mark.parametrize("spec", [{"min_count": 3}, {"max_vocabulary": 1}, {"max_vocabulary": 7}])
+def test_a_vocabulary_of_fewer_than_five_words_is_refused_with_the_numbers(spec):
+    with pytest.raises(DataRefused, match=r"would hold \d words: 7 different words.*min_count"):
+        make_vocabulary([Paragraph(tuple("aabbccddeeffg"), 1)], TEXT.model_copy(update=spec))
+
+
+def test_paragraphs_end_at_blank_lines_and_hold_their_characters():
+    found = paragraphs(["One  two\nthree\n \nfour", "\n\n", "five."])
+    assert [(block.words, block.characters) for block in found] == [(("one", "two", "three"), 14), (("four",), 5), (("five", "."), 6)]
+
+
+def test_a_paragraph_that_recurs_in_a_later_part_is_dropped_from_the_earlier_one_only():
+    long, short = Paragraph(tuple("abcdefghijklm"), 26), Paragraph(tuple("xyz"), 6)
+    others = [Paragraph(tuple(f"{n}{letter}" for letter in "abcdefghijklmn"), 30) for n in range(30)]
+    blocks = [long, long, short, *others[:19], long, *others[19:25], long, long, short, *others[25:]]
+    parts, dropped = split(blocks, TEXT)
+    assert [sum(block == long for block in parts[part]) for part in PARTS] == [0, 0, 2]
+    assert sum(block == short for part in PARTS for block in parts[part]) == 2
+    assert dropped == {"train": 26, "validation": 13, "test": 0}
+
+
+def test_the_vocabulary_and_the_training_ids_know_nothing_of_later_parts(tmp_path):
+    params = config.read(project(tmp_path) / "params.yaml")
+    rows = texts().to_pylist()
+    before = shell.text_data(pa.Table.from_pylist(rows), params)
+    rows[-2:] = [{"text": document["text"].replace("w", "v")} for document in rows[-2:]]
+    after = shell.text_data(pa.Table.from_pylist(rows), params)
+    stop = before.stretches["train"].stop
+    assert after.vocabulary == before.vocabulary and after.stretches["train"] == before.stretches["train"]
+    assert after.ids[:stop].tobytes() == before.ids[:stop].tobytes()
+    assert (after.ids[stop:] != before.ids[stop:]).any()
+
+
+def test_a_text_too_short_for_a_window_is_refused_with_the_numbers():
+    parts = {"train": [Paragraph(tuple("abcdefg"), 14)], "validation": [Paragraph(tuple("abcd"), 8)], "test": []}
+    with pytest.raises(SeriesTooShort, match=r"the validation part holds 4 tokens but one window needs 4 \(lookback\) \+ 1"):
+        make_stretches(parts, make_vocabulary(parts["train"], TEXT), TEXT)
+
+
+@pytest.mark.parametrize("lookback", [1, 2, 3, 4, 7, 60])
+@pytest.mark.parametrize("start", [0, 1, 2, 5, 61, 200])
+@pytest.mark.parametrize("more", [1, 2, 3, 29, 30, 31, 61, 100])
+def test_every_token_of_a_part_is_scored_exactly_once(lookback, start, more):
+    stretch = Stretch(start, start + lookback + more, 0)
+    starts, counts = scoring_windows(stretch, lookback)
+    named = [
+        token for first, count in zip(starts, counts, strict=True) for token in range(first + lookback - count + 1, first + lookback + 1)
+    ]
+    assert named == list(range(max(start, 1), stretch.stop))
+    assert (starts >= 0).all() and (starts + lookback < stretch.stop).all()
+    assert (counts[1:] <= max(lookback // 2, 1)).all()  # half a window of context and more
+
+
+@pytest.mark.parametrize("tokens", [5, 6, 8, 9, 40, 41])
+def test_training_windows_are_neighbours_and_another_offset_each_epoch(tokens):
+    stretch = Stretch(3, 3 + tokens, 0)
+    epochs = [training_starts(stretch, 4, epoch, seed=0) for epoch in range(50)]
+    for starts in epochs:
+        assert len(starts) and starts[0] >= 3 and starts[-1] + 4 < stretch.stop
+        assert (np.diff(starts) == 4).all() and stretch.stop - (starts[-1] + 5) < 4
+    assert len({starts[0] for starts in epochs}) == min(tokens - 4, 5)
+
+
+# --- the stage --------------------------------------------------------------------------------
+
+ITEMS = ("goog", "topics")
+
+
+def taken_in(folder):
+    root = project(folder)
+    take_in(root, "goog", pa.concat_tables([prices(days(300), "AAA"), prices(days(280)[:250], "BBB", seed=1)]))
+    return take_in(root, "topics", texts())
+
+
+@pytest.fixture(scope="module")
+def cut(tmp_path_factory):
+    root = taken_in(tmp_path_factory.mktemp("cut"))
+    for item in ITEMS:
+        run_stage(root, "windows", item)
+    return root
+
+
+def test_prices_come_back_from_the_disk_as_they_were(cut):
+    params = config.read(cut / "params.yaml")
+    made = shell.price_data(storage.read_table(cut / "data/ingestion/goog/table.parquet"), params)
+    read = files.read_prices(cut / "data/windows/goog")
+    assert (read.spec, read.calendar, read.series.segments) == (made.spec, made.calendar, made.series.segments)
+    for name in ("values", "price", "dates"):
+        mine, other = getattr(read.series, name), getattr(made.series, name)
+        assert mine.tobytes() == other.tobytes() and mine.dtype == other.dtype and mine.shape == other.shape
+    assert read.scaler.offset.tobytes() == made.scaler.offset.tobytes() and read.scaler.scale.tobytes() == made.scaler.scale.tobytes()
+    for part in PARTS:
+        past, future = all_of(made.parts[part], made.series.values)
+        other_past, other_future = all_of(read.parts[part], read.series.values)
+        assert (past == other_past).all() and (future == other_future).all()
+
+
+def test_a_text_comes_back_from_the_disk_as_it_was(cut):
+    made = shell.text_data(storage.read_table(cut / "data/ingestion/topics/table.parquet"), config.read(cut / "params.yaml"))
+    read = files.read_text(cut / "data/windows/topics")
+    assert (read.ids == made.ids).all() and read.ids.dtype == made.ids.dtype
+    assert (read.spec, read.stretches, read.vocabulary, read.dropped) == (made.spec, made.stretches, made.vocabulary, made.dropped)
+
+
+def test_the_dates_told_of_a_part_are_those_of_all_its_tickers(cut):
+    read, told = files.read_prices(cut / "data/windows/goog"), described(cut / "data/windows/goog")["parts"]
+    for part, windows in read.parts.items():
+        targets = read.series.dates[windows.origins(np.arange(len(windows))) + 1]
+        assert (told[part]["first_target"], told[part]["last_target"]) == (str(targets.min()), str(targets.max()))
+        assert told[part]["windows"] == len(windows)
+
+
+@pytest.mark.parametrize("item", ITEMS)
+def test_windows_hang_on_no_folder_and_no_hour(cut, tmp_path, item):
+    with time_machine.travel("2031-03-05 23:30", tick=True):
+        run_stage(taken_in(tmp_path / "another name"), "windows", item)
+    assert contents(tmp_path / "another name/data/windows" / item) == contents(cut / "data/windows" / item)
+
+
+def test_the_sessions_between_dates_are_those_of_the_exchange(tmp_path):
+    dates = days(300)
+    params = config.read(project(tmp_path, "windows.forecast.max_gap=3") / "params.yaml")
+    holes = [shell.price_data(prices(dates[:150] + dates[150 + hole :]), params).series.segments for hole in (3, 4)]
+    assert [len(segments) for segments in holes] == [1, 2]
+
+
+@pytest.mark.parametrize(
+    "path", ["ingestion/goog/table.parquet", "ingestion/goog/manifest.json", "validation/goog/result.json", "validation/goog/manifest.json"]
+)
+def test_one_flipped_byte_in_an_input_is_refused_and_nothing_is_written(tmp_path, path):
+    root = taken_in(tmp_path)
+    flip(root / "data" / path, 8)
+    with pytest.raises(CorruptArtefact, match=path):
+        run_stage(root, "windows", "goog")
+    assert not (root / "data/windows").exists()
+
+
+def test_what_validation_refused_is_not_cut(tmp_path):
+    root = take_in(project(tmp_path), "goog", prices(days(300)), fit=False)
+    with pytest.raises(DataRefused, match="validation refused 'goog'"):
+        run_stage(root, "windows", "goog")
+
+
+def test_a_refusal_names_the_file_and_keeps_its_kind_and_the_old_windows(tmp_path):
+    root = taken_in(tmp_path)
+    run_stage(root, "windows", "goog")
+    before = contents(root / "data/windows")
+    config.assign(root / "params.yaml", ["windows.forecast.lookback=400"])
+    with pytest.raises(SeriesTooShort, match=r"ingestion/goog/table\.parquet: .*400 \(lookback\)"):
+        run_stage(root, "windows", "goog")
+    assert contents(root / "data/windows") == before
