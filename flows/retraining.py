@@ -10,37 +10,44 @@ from pathlib import Path
 from typing import Any
 
 from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas import State
 from prefect.context import FlowRunContext
-from prefect.futures import PrefectFuture, wait
+from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 
 from longshort import config, console, graph, registry, serving, storage, tracking
 from longshort.config import Params
+from longshort.errors import PartlyDone
 from longshort.ingestion import intake
 
 
-@task(name="sources")
+@task(name="sources", cache_policy=NO_CACHE)
 def refresh_sources(root: Path, params: Params) -> list[str]:
     """Read the sources of `ingestion.sources` again; returns the data sets whose content changed."""
     return [taken.dataset for taken in intake.refresh(root, params) if taken.changed]
 
 
-@task(name="stage", task_run_name="{address}")
-def run_stage(root: Path, address: str, unchanged: bool, upstream: list[Any]) -> State[Any]:
+@task(name="stage", task_run_name="{address}", cache_policy=NO_CACHE)
+def run_stage(root: Path, address: str, unchanged: bool, upstream: list[Any], slot: graph.Slot) -> State[Any]:
     """One stage of dvc.yaml. Its result says whether its command ran; where nothing upstream did, DVC need not be asked again."""
     if unchanged and not any(upstream):
         console.stage_ended(graph.Outcome(address, ran=False, seconds=0.0))
         return Completed(name="Cached", message="nothing it reads has changed", data=False)
     console.stage_begun(address)
-    outcome = graph.reproduce(root, address, get_run_logger().info)
+    outcome = graph.reproduce(root, address, slot, get_run_logger().info)
     console.stage_ended(outcome)
     if outcome.ran:
         return Completed(message=f"{outcome.seconds:.1f} s", data=True)
     return Completed(name="Cached", message="DVC found nothing to do", data=False)
 
 
-@task(name="record", retries=2, retry_delay_seconds=[1, 5])
+def store_was_away(_: object, __: object, state: State[Any]) -> bool:
+    """Only what the network broke is worth another try."""
+    return isinstance(state.result(raise_on_failure=False), PartlyDone)
+
+
+@task(name="record", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)
 def record_runs(root: Path, params: Params, flow_run_id: str) -> tracking.Recorded:
     """Bring MLflow up to what the stages wrote."""
     with tracking.reachable(root, params):
@@ -48,32 +55,38 @@ def record_runs(root: Path, params: Params, flow_run_id: str) -> tracking.Record
         return tracking.record(client, root, params, tracking.origin_of(root, flow_run_id), serving.log_model)
 
 
-@task(name="registry", task_run_name="registry-{dataset}")
+@task(name="registry", task_run_name="registry-{dataset}", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)
 def decide(root: Path, params: Params, dataset: str, recorded: tracking.Recorded) -> registry.Decision:
     """Register the best model as challenger; make it champion if it earned that."""
     with tracking.reachable(root, params):
         return registry.decide(tracking.connect(root, params), root, params, dataset, recorded)
 
 
-def walk(root: Path, stages: list[graph.Stage]) -> list[bool]:
-    """Run the graph side by side; returns, a stage each, whether its command ran.
+def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list[bool]:
+    """Run the graph side by side, one stage a slot; returns, a stage each, whether its command ran.
 
     raises  the first failed stage's error, after everything that does not wait for it has ended
     """
     changed = graph.changed(root)
+    console.planned(len(stages))
     futures: dict[str, PrefectFuture[Any]] = {}
-    for stage in stages:
-        upstream = [futures[address] for address in stage.upstream]
-        futures[stage.address] = run_stage.submit(root, stage.address, stage.address not in changed, upstream)
-    try:
-        wait(list(futures.values()))
-    except BaseException:  # Prefect was told to stop this flow
-        graph.stop_running()
-        raise
-    for future in futures.values():
-        if future.state.is_failed() or future.state.is_crashed():
-            future.result()  # raises what the stage raised
-    return [bool(future.result()) for future in futures.values()]
+    free, busy = list(slots), {}
+    waiting = list(stages)
+    while True:
+        for stage in [s for s in waiting if all(up in futures and futures[up].state.is_completed() for up in s.upstream)][: len(free)]:
+            waiting.remove(stage)
+            slot = busy[stage.address] = free.pop(0)
+            upstream = [futures[address] for address in stage.upstream]
+            futures[stage.address] = run_stage.submit(root, stage.address, stage.address not in changed, upstream, slot)
+        if not busy:
+            break  # all is done, or what is left waits for a stage that failed
+        try:
+            next(as_completed([futures[address] for address in busy]))
+        except BaseException:  # Prefect was told to stop this flow
+            graph.stop_running()
+            raise
+        free += [busy.pop(address) for address in list(busy) if futures[address].state.is_final()]
+    return [bool(future.result()) for future in futures.values()]  # raises what a stage raised
 
 
 @flow(name="retraining")
@@ -85,7 +98,8 @@ def retraining(root: Path) -> State[Any]:
         params = config.read(root / "params.yaml")
         fresh = refresh_sources(root, params)
         with tracking.Follower(root, params), console.Ticker(root):
-            ran = walk(root, graph.read(root))
+            ran = walk(root, graph.read(root), graph.slots(params))
+            graph.put_lock_in_order(root)
         recorded = record_runs(root, params, flow_run_id)
         decisions = [decide(root, params, dataset, recorded) for dataset in recorded.parents]
     nothing_new = not (fresh or any(ran) or recorded.new)

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,12 +108,6 @@ def copy(root: Path, folder: Path) -> Path:
     return folder
 
 
-def start(root: Path, *arguments: str, said: Path) -> subprocess.Popen[bytes]:
-    """Start the command line in a project and do not wait; both its outputs go to a file."""
-    with said.open("wb") as file:
-        return subprocess.Popen([str(BIN / "longshort"), *arguments], cwd=root, env=environment(root), stdout=file, stderr=file)
-
-
 def main(root: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     """The command line in this process, which saves three seconds of imports, and a check of its exit code."""
     kept, here, given = dict(os.environ), Path.cwd(), sys.argv
@@ -135,15 +130,21 @@ def main(root: Path, *arguments: str, code: int = 0) -> subprocess.CompletedProc
 
 
 def outputs(root: Path) -> dict[str, bytes]:
-    """Every byte that the stages wrote, and dvc.lock."""
-    files = [path for stage in STAGES for path in (root / "data" / stage).rglob("*") if path.is_file()]
-    return {path.relative_to(root).as_posix(): path.read_bytes() for path in [*files, root / "dvc.lock"]}
+    """Every byte that the stages wrote, and dvc.lock where there is one."""
+    files = [path for stage in STAGES for path in (root / "data" / stage).rglob("*")] + [root / "dvc.lock"]
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files if path.is_file()}
 
 
 def flow_runs(root: Path) -> list[str]:
     """The names of the states in which Prefect's database holds the project's flow runs, oldest first."""
     with contextlib.closing(sqlite3.connect(root / ".state/prefect/prefect.db")) as store:
         return [name for (name,) in store.execute("select state_name from flow_run order by created")]
+
+
+def flow_run_ids(root: Path) -> list[str]:
+    """The ids of the project's flow runs in Prefect's database, oldest first."""
+    with contextlib.closing(sqlite3.connect(root / ".state/prefect/prefect.db")) as store:
+        return [str(uuid.UUID(identity)) for (identity,) in store.execute("select id from flow_run order by created")]
 
 
 def mlflow_client(root: Path) -> MlflowClient:

@@ -28,3 +28,13 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
         if not (folder / ".state/last-run.json").exists():
             clones.longshort(clones.clone(folder), "run")
     return folder
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
+    """Under `make prove` nothing is skipped: what a test lacks is a failure."""
+    report = yield
+    if report.skipped and "LONGSHORT_PROVE" in os.environ:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped, which `make prove` does not allow: {call.excinfo.value}"
+    return report

@@ -300,17 +300,9 @@ def _apply(root: Path, file: Path | None, settings: list[str]) -> None:
 def _flow(root: Path) -> Any:
     """The flow, loaded by path from the project's root as Prefect's entrypoints are."""
     from prefect.flows import load_flow_from_entrypoint
-    from prefect.task_runners import ThreadPoolTaskRunner
 
     os.chdir(root)
-    flow: Any = load_flow_from_entrypoint("flows/retraining.py:retraining")
-    return flow.with_options(task_runner=ThreadPoolTaskRunner(max_workers=_workers(_params(root))))
-
-
-def _workers(params: Params) -> int:
-    if params.resources.workers != "auto":
-        return int(params.resources.workers)
-    return max(1, len(os.sched_getaffinity(0)))
+    return load_flow_from_entrypoint("flows/retraining.py:retraining")
 
 
 def _retrain(root: Path) -> None:
@@ -319,8 +311,9 @@ def _retrain(root: Path) -> None:
 
     import psutil
 
-    from longshort import graph
+    from longshort import graph, servers
 
+    servers.end_orphans(root)
     flow = _flow(root)
     # not in the main thread: there Prefect takes SIGTERM for itself, and answers it when the stages that run have ended
     with ThreadPoolExecutor(1) as pool:

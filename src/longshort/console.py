@@ -12,6 +12,8 @@ from longshort.graph import Outcome
 
 _lock = threading.Lock()
 _running: dict[str, float] = {}
+_counts = {"planned": 0, "ended": 0}
+BAR = 16  # characters
 
 
 def say(text: str) -> None:
@@ -19,6 +21,11 @@ def say(text: str) -> None:
     with _lock:
         _clear()
         print(text, file=sys.stderr, flush=True)
+
+
+def planned(stages: int) -> None:
+    """Note how many stages there will be."""
+    _counts.update(planned=stages, ended=0)
 
 
 def stage_begun(address: str) -> None:
@@ -29,7 +36,9 @@ def stage_begun(address: str) -> None:
 def stage_ended(outcome: Outcome) -> None:
     """Say what became of a stage."""
     _running.pop(outcome.address, None)
-    say(f"  {outcome.address:<28}{f'{outcome.seconds:6.1f} s' if outcome.ran else 'Cached':>10}")
+    _counts["ended"] += 1
+    spent = f"{outcome.seconds:6.1f} s" if outcome.ran else "Cached"
+    say(f"  {outcome.address:<28}{spent:>10}  {outcome.device}".rstrip())
 
 
 class Ticker(threading.Thread):
@@ -62,7 +71,9 @@ class Ticker(threading.Thread):
                 f"{address} {time.monotonic() - began:.0f} s{epochs.get(address.partition('@')[2], '')}"
                 for address, began in sorted(_running.items())
             ]
-            line = "  ▸ " + "   ▸ ".join(parts) if parts else ""
+            filled = BAR * _counts["ended"] // max(_counts["planned"], 1)
+            bar = f"  {'█' * filled}{'░' * (BAR - filled)} {_counts['ended']}/{_counts['planned']}"
+            line = bar + "".join(f"  ▸ {part}" for part in parts) if parts else ""
             with _lock:
                 _clear()
                 print(line[: shutil.get_terminal_size().columns - 1], end="", file=sys.stderr, flush=True)

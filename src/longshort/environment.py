@@ -15,6 +15,9 @@ QUIET = {
     "GX_ANALYTICS_ENABLED": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_LOGGING_LEVEL": "ERROR",
+    # stdout is for results, and stderr for our progress; a client of a server prints a link a run and a bar a download
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     # registered models are safetensors and JSON; nothing is ever unpickled
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",

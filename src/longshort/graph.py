@@ -21,6 +21,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from longshort import storage
+from longshort.config import Params
 from longshort.errors import DataRefused, LongshortError, StorageFull, UsageError
 
 # DVC does not wait for another process that holds its lock; it says one of these and gives up
@@ -38,17 +40,38 @@ class Stage:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What DVC did with a stage: ran its command, or found that nothing had changed."""
+    """What DVC did with a stage: ran its command, or found that nothing had changed.
+
+    device  what a training said that it ran on, else nothing
+    """
 
     address: str
     ran: bool
     seconds: float
+    device: str = ""
+
+
+Slot = dict[str, str]  # what a stage finds in its environment besides ours: the GPU that is its own, if there are any
+
+
+def slots(params: Params, gpus: list[str] | None = None) -> list[Slot]:
+    """The places in which stages run side by side: `resources.workers` of them; ``auto`` is one a GPU, or one a core.
+
+    gpus  their numbers; default: those of this machine, unless `training.device` is cpu
+    """
+    if gpus is None:
+        gpus = [path.name.removeprefix("nvidia") for path in sorted(Path("/dev").glob("nvidia[0-9]*"))]
+    if params.training.device == "cpu":
+        gpus = []
+    wanted = params.resources.workers
+    count = (len(gpus) or len(os.sched_getaffinity(0))) if wanted == "auto" else wanted
+    return [{"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {} for number in range(count)]
 
 
 def read(root: Path) -> list[Stage]:
     """Every stage of dvc.yaml, upstream first; a person's `.dvc` files are inputs and not listed.
 
-    raises  UsageError when dvc.yaml cannot be read
+    raises  UsageError when dvc.yaml or dvc.lock cannot be read
     """
     import networkx
     from dvc.exceptions import DvcException
@@ -58,6 +81,8 @@ def read(root: Path) -> list[Stage]:
         with Repo(str(root)) as repo:
             graph = repo.index.graph.copy()
     except DvcException as error:
+        if "dvc.lock" in str(error):  # DVC writes it in place, so a crash can cut it short
+            raise UsageError(f"{error}. Remove dvc.lock: `longshort run` makes it again, from DVC's cache and without training.") from None
         raise UsageError(f"dvc.yaml: {error}. Mend it, or `git checkout dvc.yaml`.") from None
     # by generations, so that no worker is kept waiting for a neighbour of its own generation
     order = [stage for generation in networkx.topological_generations(graph.reverse(copy=False)) for stage in generation]
@@ -81,8 +106,24 @@ def _address(addressing: str) -> str:
     return addressing.rpartition(":")[2]
 
 
-def reproduce(root: Path, address: str, log: Callable[[str], None]) -> Outcome:
-    """Let DVC run one stage if it must; its output goes to `.state/logs/<address>.log` and to ``log``.
+def put_lock_in_order(root: Path) -> None:
+    """Put dvc.lock's entries in the order of `dvc repro`: side by side they come as stages end, and the file must not tell chance."""
+    import networkx
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        order = [_address(stage.addressing) for stage in networkx.dfs_postorder_nodes(repo.index.graph)]
+    path = root / "dvc.lock"
+    text = path.read_text(encoding="utf-8")
+    head, *entries = re.split(r"^(?=  \S)", text, flags=re.MULTILINE)
+    place = {address: number for number, address in enumerate(order)}
+    entries.sort(key=lambda entry: place.get(entry.partition(":\n")[0].strip(), len(place)))
+    if text != head + "".join(entries):
+        storage.write_bytes(path, (head + "".join(entries)).encode())
+
+
+def reproduce(root: Path, address: str, slot: Slot, log: Callable[[str], None]) -> Outcome:
+    """Let DVC run one stage in a slot, if it must; its output goes to `.state/logs/<address>.log` and to ``log``.
 
     raises  the error that the stage's own command ended with, in its words
     """
@@ -90,7 +131,7 @@ def reproduce(root: Path, address: str, log: Callable[[str], None]) -> Outcome:
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     while True:
-        code, output = _dvc(root, ["repro", "--single-item", address], path)
+        code, output = _dvc(root, ["repro", "--single-item", address], slot, path)
         if code == 0 or not BUSY.search(output) or time.monotonic() - began > PATIENCE_SECONDS:
             break
         time.sleep(0.2 + random.random())  # several that wait must not knock at the same time
@@ -98,7 +139,8 @@ def reproduce(root: Path, address: str, log: Callable[[str], None]) -> Outcome:
     if code != 0:
         raise failure(address, output, path)
     ran = re.search(rf"^Running stage '{re.escape(address)}':", output, re.MULTILINE) is not None
-    return Outcome(address, ran, time.monotonic() - began)
+    device = re.search(r"^training (on .*)$", output, re.MULTILINE)
+    return Outcome(address, ran, time.monotonic() - began, device[1] if device else "")
 
 
 def failure(address: str, output: str, path: Path) -> LongshortError:
@@ -128,7 +170,7 @@ def stop_running() -> None:
             os.killpg(process.pid, signal.SIGTERM)
 
 
-def _dvc(root: Path, arguments: list[str], log: Path) -> tuple[int, str]:
+def _dvc(root: Path, arguments: list[str], slot: Slot, log: Path) -> tuple[int, str]:
     # the stage's command is `longshort`, which must be this one
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with log.open("wb") as file:
@@ -139,7 +181,7 @@ def _dvc(root: Path, arguments: list[str], log: Path) -> tuple[int, str]:
             process = subprocess.Popen(
                 [sys.executable, "-m", "dvc", *arguments],
                 cwd=root,
-                env={**os.environ, "PATH": here},
+                env={**os.environ, **slot, "PATH": here},
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,

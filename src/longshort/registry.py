@@ -132,7 +132,8 @@ def register(client: MlflowClient, root: Path, model: str, model_id: str, run_id
         # it may exist already; MLflow has no call that says so without raising
         with contextlib.suppress(MlflowException):
             client.create_registered_model(model)
-        version = client.create_model_version(model, f"models:/{model_id}", run_id=run_id, tags=tags)
+        # a server wants the model named twice, a store in a file does not mind
+        version = client.create_model_version(model, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
     # asked for apart: the version may be there and the answer, and with it this line, lost
     if not _written_down(root, "registered", model, {IDENTITY: tags[IDENTITY], "version": str(version.version)}):
         note(root, "registered", model, version=str(version.version), **tags)
@@ -142,7 +143,7 @@ def register(client: MlflowClient, root: Path, model: str, model_id: str, run_id
 def fetch(client: MlflowClient, version: ModelVersion) -> Path:
     """The local folder with a version's model files (safetensors, JSON, manifest), not yet verified.
 
-    raises  CorruptArtefact when they are not there
+    raises  CorruptArtefact when they are not there; what MLflow raised when its server is away
     """
     import mlflow
     from mlflow.exceptions import MlflowException
@@ -150,6 +151,8 @@ def fetch(client: MlflowClient, version: ModelVersion) -> Path:
     try:
         place = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
     except (MlflowException, OSError) as error:
+        if mlflow.get_tracking_uri().startswith("http") and tracking.is_outage(error):
+            raise
         raise CorruptArtefact(
             f"{version.name} v{version.version}: its files cannot be had ({error}). Run `longshort rollback {version.name}`."
         ) from None

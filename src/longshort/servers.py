@@ -40,6 +40,22 @@ def prefect(root: Path, port: int = 4200) -> Iterator[str]:
             noted.unlink(missing_ok=True)
 
 
+def end_orphans(root: Path) -> None:
+    """End the temporary Prefect servers of retrainings that were killed; they would run for ever."""
+    import psutil
+
+    def works_here(process: psutil.Process | None) -> bool:
+        try:
+            return process is not None and process.cwd() == str(root)
+        except psutil.Error:  # another person's, or gone
+            return False
+
+    for server in filter(works_here, psutil.process_iter()):
+        with contextlib.suppress(psutil.Error):
+            if "PREFECT__SERVER_EPHEMERAL" in server.environ() and not works_here(server.parent()):  # init has adopted it
+                server.kill()
+
+
 @contextlib.contextmanager
 def mlflow(root: Path, params: Params, port: int = 5000) -> Iterator[str]:
     """An MLflow server over the project's store; yields its address. A store elsewhere has a server already."""

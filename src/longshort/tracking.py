@@ -140,18 +140,26 @@ def reachable(root: Path, params: Params) -> Iterator[None]:
 
     raises  PartlyDone
     """
+    try:
+        yield
+    except Exception as error:
+        if not is_outage(error):
+            raise
+        reason = str(error).rpartition("Caused by ")[2][:200]  # urllib3's own words come last
+        raise PartlyDone(
+            f"MLflow at {uri(root, params)} does not answer: {reason}. What it does not have yet is neither logged nor registered; "
+            "no epoch is lost. Start the server, or mend `tracking.uri` in params.yaml; then `longshort run` does just the rest."
+        ) from None
+
+
+def is_outage(error: Exception) -> bool:
+    """Whether the store did not answer, as against refusing what was asked of it."""
     import requests
     from mlflow.exceptions import MlflowException
 
-    try:
-        yield
-    except (MlflowException, requests.RequestException, ConnectionError, TimeoutError) as error:
-        if isinstance(error, MlflowException) and error.error_code in OURS:
-            raise
-        raise PartlyDone(
-            f"MLflow at {uri(root, params)} does not answer: {str(error)[:200]}. What it does not have yet is neither logged nor registered; "
-            "no epoch is lost. Start the server, or mend `tracking.uri` in params.yaml; then `longshort run` does just the rest."
-        ) from None
+    if isinstance(error, MlflowException):
+        return error.error_code not in OURS
+    return isinstance(error, requests.RequestException | ConnectionError | TimeoutError)
 
 
 def experiment(client: MlflowClient, root: Path, params: Params, dataset: str) -> str:
@@ -305,6 +313,8 @@ def _record_seed(
     client.log_batch(run_id, metrics=[Metric(name, float(value), now, seed.best_epoch) for name, value in figures.items()])
     if "longshort.model_id" not in run.data.tags:
         _log_settings(client, run_id, root, seed, tags)
+        for half in client.search_logged_models([place], f"source_run_id = '{run_id}'"):  # of a process that was killed here
+            client.delete_logged_model(half.model_id)
         with mlflow.start_run(run_id=run_id):
             model_id = log_model(seed)
         client.set_tag(run_id, "longshort.model_id", model_id)

@@ -101,7 +101,7 @@ def choose_device(asked: str) -> torch.device:
     if asked == "cuda" and not there:
         raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
     device = torch.device("cuda" if there and asked != "cpu" else "cpu")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{torch.get_num_threads()} threads available, 1 used"
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
     print(f"training on {device.type} ({name})", file=sys.stderr)
     return device
 

@@ -1,0 +1,139 @@
+"""What a project has around it, for tests: an MLflow server, and servers that lose answers, hang or refuse."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import clones
+
+HOST = "127.0.0.1"
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as own:
+        own.bind((HOST, 0))
+        return int(own.getsockname()[1])
+
+
+def wait_for(what: Callable[[], Any], seconds: float, process: subprocess.Popen[Any] | None = None) -> Any:
+    """The first answer that is true; fails when none comes in time, or when the process that should bring it ends."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        with contextlib.suppress(OSError, http.client.HTTPException):
+            if answer := what():
+                return answer
+        assert process is None or process.poll() is None, f"it ended with {process.returncode}"
+        time.sleep(0.2)
+    raise AssertionError(f"nothing after {seconds} s")
+
+
+def get(address: str, **headers: str) -> str:
+    """What an address answers."""
+    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as reply:
+        return reply.read().decode()
+
+
+def start(root: Path, *command: str, log: Path, **more: str) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own, its output in a file."""
+    with log.open("wb") as file:
+        return subprocess.Popen(command, cwd=root, env=clones.environment(root, **more), stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+
+
+def stop(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
+    """Signal a process and everything it started; its exit code."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, number)
+    return process.wait(timeout=60)
+
+
+def group(process: subprocess.Popen[bytes]) -> list[int]:
+    """The processes that a process of its own group has left running, by their numbers."""
+    listed = subprocess.run(["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True).stdout
+    rows = [line.split() for line in listed.splitlines()]
+    return [int(number) for number, session, state in rows if int(session) == process.pid and not state.startswith("Z")]
+
+
+@contextlib.contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """A real MLflow server over SQLite in a folder."""
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
+    process = start(folder, *command, log=folder / "server.log", MLFLOW_DISABLE_TELEMETRY="true")
+    try:
+        wait_for(lambda: get(f"http://{HOST}:{port}/health"), 120, process)
+        yield process
+    finally:
+        stop(process)
+
+
+@contextlib.contextmanager
+def answering(handle: Callable[[http.server.BaseHTTPRequestHandler, bytes], None]) -> Iterator[int]:
+    """A small HTTP server of the test's own; its port."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def answer(self) -> None:
+            handle(self, self.rfile.read(int(self.headers.get("content-length") or 0)))
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with http.server.ThreadingHTTPServer((HOST, 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+
+
+@contextlib.contextmanager
+def losing_answers(port: int) -> Iterator[tuple[int, set[str]]]:
+    """A way to the server at ``port`` that does every request, and loses the first answer of every kind; its port, and the kinds so far."""
+    lost: set[str] = set()
+
+    def forward(request: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
+        headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
+        onward = http.client.HTTPConnection(HOST, port, timeout=60)
+        onward.request(request.command, request.path, body, headers)
+        reply = onward.getresponse()
+        content = reply.read()
+        # runs and models are of one kind, whatever their ids; so are the files of one name
+        kind = re.sub(r"/m-[0-9a-f]{32}", "/ID", f"{request.command} {request.path.partition('?')[0]}")
+        kind = re.sub(r"/mlflow-artifacts/.*/", "/mlflow-artifacts/", kind)
+        if kind not in lost:
+            lost.add(kind)
+            return  # the connection is closed without a word
+        request.send_response(reply.status)
+        request.send_header("Content-Type", reply.getheader("Content-Type") or "application/json")
+        request.send_header("Content-Length", str(len(content)))
+        request.end_headers()
+        request.wfile.write(content)
+
+    with answering(forward) as own:
+        yield own, lost
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[int]:
+    """A server that takes every connection and never answers; its port."""
+    with socket.socket() as own:
+        own.bind((HOST, 0))
+        own.listen(50)
+        yield int(own.getsockname()[1])

@@ -1,0 +1,275 @@
+"""The command line: what a person types, what is told on which stream, and the exit code."""
+
+import csv
+import io
+import json
+import os
+import re
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import clones
+import projects
+import pytest
+
+from longshort import graph
+from longshort.errors import DataRefused
+
+SLOW = {"torch", "mlflow", "prefect", "great_expectations", "pandas", "dvc", "numpy", "pyarrow", "sklearn", "matplotlib", "ruamel", "pydantic"}
+OUTSIDE = (3, 50, 51, 77, 120, 200, 299)  # rows whose close lies far above their high
+
+
+def prices(outside=()):
+    """Three hundred sessions as CSV, every rule kept but in the rows ``outside``."""
+    table = projects.prices(projects.days(300)).to_pydict()
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["Date", "Open", "High", "Low", "Close", "Volume"])
+    for row in range(300):
+        close = table["high"][row] * 1.1 if row in outside else table["close"][row]
+        writer.writerow([table["date"][row], *(f"{table[name][row]:.4f}" for name in ("open", "high", "low")), f"{close:.4f}", table["volume"][row]])
+    return text.getvalue()
+
+
+@pytest.fixture
+def project(retrained, tmp_path):
+    return clones.copy(retrained, tmp_path / "project")
+
+
+# --- help, and where one is -------------------------------------------------------------------
+
+
+def test_help_imports_no_slow_library():
+    program = "import sys\nfrom longshort import cli\ntry:\n    cli.main()\nexcept SystemExit:\n    print(sorted(sys.modules), file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    assert "forecast" in done.stdout and "rollback" in done.stdout
+    loaded = {name.partition(".")[0] for name in re.findall(r"'([\w.]+)'", done.stderr)}
+    assert "typer" in loaded and not loaded & SLOW
+
+
+def test_outside_a_project_a_person_is_told_where_to_go(tmp_path):
+    said = clones.main(tmp_path, "leaderboard", code=2).stderr
+    assert said.startswith(f"longshort: {tmp_path}: no longshort project here or above") and "Change into the project's folder" in said
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_command_works_from_a_folder_below_the_projects(retrained):
+    assert "test RMSE" in clones.main(retrained / "data/raw", "leaderboard").stdout
+
+
+def test_before_the_first_run_a_person_is_told_to_run(tmp_path):
+    root = clones.clone(tmp_path / "project")
+    for command in (["leaderboard"], ["forecast", "GOOG"], ["generate", "the value of"], ["promote", "forecast-goog"]):
+        said = clones.main(root, *command, code=2).stderr
+        assert said.count("\n") == 1 and "longshort run" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["forcast"], "forcast"),
+        (["leaderboard", "--jsn"], "--jsn"),
+        (["stage", "window", "--item", "goog"], "no stage 'window'. Known: ingestion, validation, windows, training, evaluation."),
+        (["stage", "training", "--item", "goog-gru"], "stage training has no item 'goog-gru'. Known: goog-rnn, goog-lstm, topics-gru."),
+        (["schedule"], "say when"),
+        (["ingest", "x.csv", "--as", "prices"], "--as prices: expected stocks or text."),
+        (["generate", "x", "-n", "0"], "-n"),
+    ],
+)
+def test_a_mistake_in_a_command_is_named_without_a_traceback(retrained, arguments, said):
+    told = clones.main(retrained, *arguments, code=2).stderr
+    assert said in told and "Traceback" not in told
+
+
+# --- settings ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("windows.forecast.lokback=40", "params.yaml:20: windows.forecast.lokback: unknown key. Did you mean 'lookback'?"),
+        ("window.forecast.lookback=40", "`params.yaml` has no 'window'. Did you mean 'windows'?"),
+        ("training.items.goog-rnn.variant=rn", "variant 'rn' is not in `models.variants`. Did you mean 'rnn'?"),
+        ("windows.forecast.lookback=forty", "windows.forecast.lookback: input should be a valid integer (found 'forty')"),
+        ("windows.forecast.lookback", "expected section.key=value"),
+    ],
+)
+def test_a_bad_setting_is_refused_with_its_key_and_nothing_is_written(retrained, setting, said):
+    before = (retrained / "params.yaml").read_bytes()
+    told = clones.main(retrained, "run", "--set", setting, code=2).stderr
+    assert re.sub(r":\d+:", ":", said) in re.sub(r":\d+:", ":", told)
+    assert told.startswith(("longshort: params.yaml:", "longshort: --set ")) and len(told.splitlines()) == 1
+    assert (retrained / "params.yaml").read_bytes() == before
+
+
+def test_a_parameter_file_with_a_mistake_is_refused_by_its_own_name(retrained, tmp_path):
+    before = (retrained / "params.yaml").read_bytes()
+    (tmp_path / "other.yaml").write_bytes(before.replace(b"lookback", b"lokback", 1))
+    assert "longshort: other.yaml:" in clones.main(retrained, "run", "--params", str(tmp_path / "other.yaml"), code=2).stderr
+    assert (retrained / "params.yaml").read_bytes() == before
+
+
+def test_a_params_yaml_that_was_edited_wrongly_stops_every_command(project):
+    text = (project / "params.yaml").read_text()
+    (project / "params.yaml").write_text(text.replace("min_gain", "min_gian"))
+    for command in (["run"], ["stage", "windows", "--item", "goog"], ["doctor"], ["rollback", "forecast-goog"]):
+        assert re.match(r"longshort: params.yaml:\d+: registry.min_gian: unknown key. Did you mean 'min_gain'", clones.main(project, *command, code=2).stderr)
+
+
+# --- data that is refused ---------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def refused(retrained, tmp_path_factory):
+    """A retraining after a bad data set was taken in and the texts' rule was changed."""
+    base = tmp_path_factory.mktemp("refused")
+    root = clones.copy(retrained, base / "project")
+    (base / "bad.csv").write_text(prices(OUTSIDE))
+    taken = clones.main(root, "ingest", str(base / "bad.csv"))
+    done = clones.longshort(root, "run", "--set", "validation.language-model.min_words=1999", code=3)
+    return SimpleNamespace(root=root, done=done, taken=taken)
+
+
+def test_taking_a_file_in_says_what_was_read_what_changed_and_what_comes_next(refused):
+    assert "bad (forecast): 300 rows in = 300 kept + 0 quarantined + 0 merged" in refused.taken.stdout
+    assert "+    bad-lstm: {dataset: bad, task: forecast, variant: lstm}" in refused.taken.stdout
+    assert "git add data/raw/bad.dvc params.yaml" in refused.taken.stdout
+
+
+def test_a_failed_suite_is_told_with_file_expectation_count_and_first_rows(refused):
+    said = refused.done.stderr.partition("longshort: ")[2]
+    assert said.startswith("data/ingestion/bad/table.parquet")
+    assert "close lies within low and high" in said and "7 of 300 rows break it" in said
+    shown = re.findall(r"^ +row (\d+), ticker BAD, date (\S+), .*close \S+", said, re.MULTILINE)
+    assert [int(row) - 1 for row, _ in shown] == list(OUTSIDE[:3])
+    assert "`validation.forecast.tolerance` is 0.005" in said and "data/validation/bad/index.html" in said
+    assert "Traceback" not in refused.done.stderr
+
+
+def test_a_failed_suite_stops_what_waits_for_it_and_nothing_else(refused):
+    became = clones.stages(refused.done)
+    assert became["ingestion@bad"] == "ran"
+    assert [address for address in became if "@bad" in address] == ["ingestion@bad"]
+    assert became["validation@topics"] == "ran" and became["training@goog-lstm"] == "Cached"
+    assert (refused.root / "data/validation/topics").exists() and not (refused.root / "data/windows/bad").exists()
+    assert clones.flow_runs(refused.root)[-1] == "Failed"
+
+
+def test_a_setting_is_written_with_its_comment_and_shown(refused):
+    lines = [line for line in refused.done.stderr.splitlines() if line.startswith(("+ ", "- "))]
+    assert lines == ["-    min_words: 2000", "+    min_words: 1999"]
+    assert "min_words: 1999\n" in (refused.root / "params.yaml").read_text()
+    assert "# share of lines (of 13 words and more) that repeat an earlier one" in (refused.root / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (None, r"data/raw/bad: .*longshort ingest PATH.*dvc pull data/raw/bad.dvc"),
+        (b"", r"bad.csv:1:1: the file is empty \(0 bytes.*download it again"),
+        (b"<!DOCTYPE html><html><body>Log in</body></html>", r"bad.csv:1:1: this is an HTML page.*save the file itself"),
+    ],
+)
+def test_raw_data_that_is_missing_or_no_table_stops_the_stage_with_file_and_remedy(refused, content, said):
+    raw = refused.root / "data/raw/bad"
+    before = (raw / "bad.csv").read_bytes()
+    (raw / "bad.csv").unlink()
+    raw.rmdir() if content is None else (raw / "bad.csv").write_bytes(content)
+    try:
+        assert re.search(said, clones.main(refused.root, "stage", "ingestion", "--item", "bad", code=3).stderr)
+        with pytest.raises(DataRefused, match=said) as caught:
+            graph.reproduce(refused.root, "ingestion@bad", {}, print)
+        assert "Traceback" not in str(caught.value)
+    finally:
+        raw.mkdir(exist_ok=True)
+        (raw / "bad.csv").write_bytes(before)
+
+
+# --- taking files in --------------------------------------------------------------------------
+
+
+def test_a_file_that_was_taken_in_is_a_data_set_that_stages_run_on(project, tmp_path):
+    (tmp_path / "aapl.csv").write_text(prices())
+    clones.main(project, "ingest", str(tmp_path / "aapl.csv"))
+    assert "data/raw/aapl.dvc" in clones.git(project, "status", "--short", "--untracked-files=all")
+    for name in ("ingestion", "validation", "windows"):
+        clones.main(project, "stage", name, "--item", "aapl")
+    assert {"training@aapl-lstm", "evaluation@aapl-gru"} < {stage.address for stage in graph.read(project)}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        ("<html>Log in</html>", 3, "aapl.csv:1:1: this is an HTML page"),
+        ("", 3, "aapl.csv:1:1: the file is empty"),
+        ("Date,Open\n2024-01-02,1\n", 3, "aapl.csv:1:"),
+        (None, 3, "there is no such file or folder"),
+    ],
+)
+def test_a_refused_file_changes_nothing(project, tmp_path, content, code, said):
+    if content is not None:
+        (tmp_path / "aapl.csv").write_text(content)
+    before = clones.git(project, "status", "--short", "--ignored")
+    assert said in clones.main(project, "ingest", str(tmp_path / "aapl.csv"), code=code).stderr
+    assert clones.git(project, "status", "--short", "--ignored") == before
+    assert not (project / "data/raw/aapl").exists()
+
+
+def test_a_dry_run_says_what_would_be_read_and_changes_nothing(project, tmp_path):
+    (tmp_path / "aapl.csv").write_text(prices())
+    before = clones.git(project, "status", "--short", "--ignored")
+    told = json.loads(clones.main(project, "ingest", str(tmp_path / "aapl.csv"), "--dry-run", "--json").stdout)
+    assert told["dry_run"] and told["account"]["kept"] == 300
+    assert clones.git(project, "status", "--short", "--ignored") == before
+
+
+# --- results ----------------------------------------------------------------------------------
+
+
+def test_the_leaderboard_as_json_and_as_a_table_say_the_same(retrained):
+    rows = json.loads(clones.main(retrained, "leaderboard", "--json").stdout)
+    assert [(row["dataset"], row["variant"], row["seeds"]) for row in rows][-1] == ("topics", "gru", 2)
+    table = clones.main(retrained, "leaderboard").stdout
+    for row in rows:
+        assert re.search(rf"{row['variant']} +{row['mean'][row['metric']]:.2f}", table)
+
+
+def test_a_forecast_names_its_session_and_its_model(retrained):
+    told = json.loads(clones.main(retrained, "forecast", "goog", "--json").stdout)
+    assert (told["ticker"], told["last_session"], told["sessions"]) == ("GOOG", "2008-10-14", ["2008-10-15"])
+    assert (told["model"], told["version"], told["alias"]) == ("forecast-goog", "1", "challenger")
+    text = clones.main(retrained, "forecast", "GOOG").stdout
+    assert f"GOOG  Wed 2008-10-15  {told['levels'][0]:.2f}" in text and "no model has beaten the naive forecast yet" in text
+
+
+def test_a_text_goes_on_from_its_prompt_and_is_the_same_again(retrained):
+    first, again, other = (
+        clones.main(retrained, "generate", "the value of", "-n", "8", "--seed", seed, "--json").stdout for seed in ("0", "0", "1")
+    )
+    assert json.loads(first)["text"].startswith("the value of ")
+    assert first == again and json.loads(first)["text"] != json.loads(other)["text"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["forecast", "MSFT"], "no data set holds the ticker 'MSFT'. Take its file in with `longshort ingest FILE`"),
+        (["generate", ""], "the prompt holds no word. Give a few to go on from"),
+        (["generate", " \n"], "the prompt holds no word"),
+        (["generate", "x" * 10_001], "the prompt has 10001 characters; at most 10,000 are read"),
+        (["generate", "the", "--dataset", "goog"], "no text data set 'goog'. Known: topics."),
+    ],
+)
+def test_a_question_that_cannot_be_answered_is_told_why(retrained, arguments, said):
+    told = clones.main(retrained, *arguments, code=2)
+    assert said in told.stderr and told.stdout == ""
+
+
+def test_a_reader_that_closes_the_pipe_is_no_error(retrained):
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [str(clones.BIN / "longshort"), "leaderboard", "--json"]
+    done = subprocess.run(command, cwd=retrained, env=clones.environment(retrained), stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
