@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import fcntl
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import clones
+import exports
 import pytest
 
 from longshort import environment
@@ -20,13 +22,24 @@ os.environ.update(environment.QUIET)
 @pytest.fixture(scope="session")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project after `longshort run`. Shared by all tests and workers: read it, or `clones.copy` it."""
-    base = tmp_path_factory.getbasetemp()
+    return _made_once(tmp_path_factory, "retrained", lambda folder: clones.longshort(clones.clone(folder), "run"))
+
+
+@pytest.fixture(scope="session")
+def own_prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a person's data set `aapl` after `longshort run`, committed. Shared likewise; see `exports.take_in_own_prices`."""
+    return _made_once(tmp_path_factory, "own-prices", exports.take_in_own_prices)
+
+
+def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    base = factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    folder = shared / "retrained"
-    with (shared / "retrained.lock").open("a") as lock:
+    folder = shared / name / "project"
+    with (shared / f"{name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not (folder / ".state/last-run.json").exists():
-            clones.longshort(clones.clone(folder), "run")
+        if not (folder.parent / "made").exists():
+            make(folder)
+            (folder.parent / "made").touch()
     return folder
 
 

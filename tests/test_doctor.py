@@ -55,7 +55,7 @@ def story(retrained, tmp_path_factory):
     for path in [*(root / name for name in OUTPUTS), *cached, registered]:
         damage(path)
     refused = {name: clones.main(root, *command, code=3).stderr for name, command in OUTPUTS.items()}
-    refused[str(registered)] = clones.main(root, "forecast", "GOOG", code=3).stderr
+    refused[str(registered)] = clones.main(root, "promote", "forecast-goog", code=3).stderr
     damaged = clones.outputs(root), [path.read_bytes() for path in cached], registered.read_bytes()
     looked = clones.main(root, "doctor", "--json", code=3).stdout
     untouched = damaged == (clones.outputs(root), [path.read_bytes() for path in cached], registered.read_bytes())

@@ -179,7 +179,7 @@ def promote(model: str, version: Annotated[str | None, typer.Argument(help="Defa
 
     root, client, params = _registry()
     dataset = _dataset_of(model, params)
-    found = client.get_model_version(model, version) if version else registry.at_alias(client, model, registry.CHALLENGER)
+    found = registry.find(client, model, version) if version else registry.at_alias(client, model, registry.CHALLENGER)
     if found is None:
         raise UsageError(f"no model '{model}' has a challenger. Run `longshort run` first.")
     verdict = registry.settle(client, root, params, dataset, found)
@@ -433,14 +433,22 @@ def _print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def _end_quietly() -> NoReturn:
+    """The reader of stdout has gone, as `head` does: that is no error."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    raise SystemExit(0)
+
+
 def main() -> NoReturn:
     """Run the command line; every error becomes its sentence and its exit code."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # what typer.Exit was given, or nothing
         sys.stdout.flush()
-        raise SystemExit(0)
-    except typer.Exit as leave:
-        raise SystemExit(leave.exit_code) from None
+        raise SystemExit(code or 0)
+    except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):  # typer's own answer to a reader that has gone is 1
+            _end_quietly()
+        raise
     except typer.Abort:
         raise SystemExit(130) from None
     except LongshortError as error:
@@ -450,8 +458,7 @@ def main() -> NoReturn:
         print("longshort: interrupted; run the same command again to go on", file=sys.stderr)
         raise SystemExit(130) from None
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
+        _end_quietly()
     except OSError as error:
         if error.errno in UNWRITABLE:
             print(f"longshort: {error.filename or 'the disk'}: {error.strerror}. Free some space or mend the permissions; nothing was half-written.", file=sys.stderr)

@@ -1,12 +1,14 @@
 """Doctor: every byte that the project keeps is checked, and what is damaged is made to be made again.
 
 DVC does not notice a flipped bit in its cache, and `dvc repro --force` puts the damaged copy back over
-a good output. So a damaged cache object is removed first, and then the output: DVC makes both anew.
+a good output. So a damaged cache object is replaced by what the project's folders hold, or removed; then a
+damaged output is removed: DVC takes it from its cache, or makes it anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,13 +40,33 @@ def examine(root: Path, params: Params, fix: bool) -> list[Finding]:
 def _cache(root: Path, fix: bool) -> list[Finding]:
     found = []
     for path in sorted((root / ".dvc/cache/files/md5").glob("??/*")):
-        stated = (path.parent.name + path.name).removesuffix(".dir")
-        if hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() == stated:
+        stated = path.parent.name + path.name
+        if _md5(path.read_bytes()) == stated.removesuffix(".dir"):
             continue
+        remedy = _done(fix, "removed; where the project still needs it, `longshort run` makes it again")
         if fix:
             path.unlink()
-        found.append(Finding(str(path), "DVC's cache holds other bytes than its name says", _done(fix, "removed; `longshort run` makes it again")))
+            if (content := _contents(root).get(stated)) is not None:
+                storage.write_bytes(path, content)
+                path.chmod(0o444)
+                remedy = "restored from the project's folders"
+        found.append(Finding(str(path), "DVC's cache holds other bytes than its name says", remedy))
     return found
+
+
+def _contents(root: Path) -> dict[str, bytes]:
+    """All that DVC's cache may hold and the project's folders have: files by their md5, and DVC's listings of folders by theirs."""
+    files = {path: path.read_bytes() for path in sorted((root / "data").rglob("*")) if path.is_file()}
+    found = {_md5(content): content for content in files.values()}
+    for folder in {folder for path in files for folder in path.parents if root / "data" in folder.parents}:
+        below = {path.relative_to(folder).as_posix(): _md5(content) for path, content in files.items() if folder in path.parents}
+        listing = json.dumps([{"md5": below[name], "relpath": name} for name in sorted(below)]).encode()
+        found[f"{_md5(listing)}.dir"] = listing
+    return found
+
+
+def _md5(content: bytes) -> str:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _outputs(root: Path, fix: bool) -> list[Finding]:
@@ -77,7 +99,7 @@ def _models(root: Path, params: Params, fix: bool) -> list[Finding]:
                 if fix:
                     _restore(source, registry.fetch(client, version))
                 remedy = _done(fix, f"restored from {source}")
-            found.append(Finding(f"{version.name} v{version.version}", str(error), remedy))
+            found.append(Finding(f"{version.name} v{version.version}", str(error).partition(" Run `")[0], remedy))
     return found
 
 

@@ -150,6 +150,11 @@ def failure(address: str, output: str, path: Path) -> LongshortError:
     kind = {"2": UsageError, "3": DataRefused, "74": StorageFull}.get(code[1] if code else "", LongshortError)
     if said:
         return kind(said[1].strip())
+    if missing := re.search(r"^ERROR: .*No such file or directory: '(.*)'", output, re.MULTILINE):
+        return DataRefused(
+            f"{missing[1]}: there is no such file or folder, and {address} reads it. Take files in with `longshort ingest PATH`, "
+            "or bring back what was there with `git checkout` or `dvc checkout`."
+        )
     last = [line for line in output.splitlines() if line.strip()][-3:]
     hint = " It was killed; the machine may be out of memory." if code and code[1] == "-9" else ""
     return kind(f"{address} failed.{hint} The last it said: {' / '.join(last)}. The whole log: {path}")

@@ -114,6 +114,17 @@ def at_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | Non
         raise
 
 
+def find(client: MlflowClient, model: str, version: str) -> ModelVersion:
+    """A version by its number.
+
+    raises  UsageError naming those that there are
+    """
+    versions = {str(found.version): found for found in client.search_model_versions(f"name = '{model}'")}
+    if version not in versions:
+        raise UsageError(f"{model} has no version '{version}'. Known: {', '.join(sorted(versions, key=int)) or 'none; run `longshort run` first'}.")
+    return versions[version]
+
+
 def find_version(client: MlflowClient, model: str, identity: str) -> ModelVersion | None:
     """The version that was registered from a training run, or None."""
     found = client.search_model_versions(f"name = '{model}' and tags.`{IDENTITY}` = '{identity}'", max_results=1)

@@ -1,0 +1,176 @@
+"""Answers of registered models: on the command line, and over HTTP by MLflow's own server."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import json
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import clones
+import neighbours
+import numpy as np
+import pyarrow.compute as pc
+import pytest
+
+from longshort import config, registry, serving, tracking
+from longshort.errors import SeriesTooShort, UsageError
+from longshort.evaluation import forecasts
+from longshort.models import artefact
+from longshort.windows import prices, text
+from longshort.windows.stage import session_numbers, tidy_columns
+
+
+def registered(root: Path, name: str) -> artefact.Model:
+    """A model, as the registry has it."""
+    client = tracking.connect(root, config.read(root / "params.yaml"))
+    return registry.open_version(client, registry.at_alias(client, name, registry.CHALLENGER))
+
+
+@pytest.fixture(scope="module")
+def forecaster(retrained: Path) -> artefact.Model:
+    return registered(retrained, "forecast-goog")
+
+
+@pytest.fixture(scope="module")
+def writer(retrained: Path) -> artefact.Model:
+    return registered(retrained, "language-model-topics")
+
+
+@pytest.fixture(scope="module")
+def table(retrained: Path):
+    return serving.read_tidy(retrained, "goog")
+
+
+# --- forecasts --------------------------------------------------------------------------------
+
+
+def test_a_forecast_is_the_models_own_and_names_it(retrained, forecaster, table):
+    told = json.loads(clones.longshort(retrained, "forecast", "GOOG", "--json").stdout)
+    own = serving.forecast(forecaster, table, "GOOG")
+    assert (told["levels"], told["target"]) == (own.levels, own.target)
+    assert (told["model"], told["version"], told["alias"]) == ("forecast-goog", "1", "challenger")
+    assert (told["ticker"], told["last_session"], told["sessions"]) == ("GOOG", "2008-10-14", ["2008-10-15"])
+
+
+def test_a_forecast_level_is_the_last_price_moved_by_the_log_return(forecaster, table):
+    told = serving.forecast(forecaster, table, "GOOG")
+    assert told.levels[0] == pytest.approx(told.last_price * np.exp(told.target[0]))
+
+
+@pytest.mark.parametrize(
+    ("last", "following"),
+    [("2008-10-10", "2008-10-13"), ("2008-07-03", "2008-07-07"), ("2007-12-31", "2008-01-02"), ("2008-10-14", "2008-10-15")],
+    ids=["after Friday", "over Independence Day", "over New Year", "overnight"],
+)
+def test_the_day_of_a_forecast_is_the_next_session(forecaster, table, last, following):
+    known = table.filter(pc.less_equal(table["date"], dt.date.fromisoformat(last)))
+    assert serving.forecast(forecaster, known, "GOOG").sessions == [dt.date.fromisoformat(following)]
+
+
+def test_a_forecast_reads_nothing_older_than_its_lookback(forecaster, table):
+    short = table.slice(len(table) - 11)  # ten log-returns need eleven prices
+    assert serving.forecast(forecaster, short, "GOOG") == serving.forecast(forecaster, table, "GOOG")
+    with pytest.raises(SeriesTooShort):
+        serving.forecast(forecaster, table.slice(len(table) - 10), "GOOG")
+
+
+def test_an_unknown_ticker_is_refused(retrained):
+    assert "longshort ingest" in clones.longshort(retrained, "forecast", "MSFT", code=2).stderr
+
+
+# --- texts ------------------------------------------------------------------------------------
+
+
+def test_generate_goes_on_from_the_prompt_the_same_way_each_time(retrained, writer):
+    told = json.loads(clones.longshort(retrained, "generate", "the value of", "-n", "32", "--json").stdout)
+    assert told["text"].startswith("the value of ") and told["unknown_words_in_prompt"] == 0
+    assert (told["model"], told["version"], told["alias"]) == ("language-model-topics", "1", "challenger")
+    assert told["text"] == serving.generate(writer, "the value of", 32, seed=0)[0]
+
+
+def test_another_seed_writes_another_text(writer):
+    assert serving.generate(writer, "the value of", 32, seed=1) != serving.generate(writer, "the value of", 32, seed=0)
+
+
+def test_generate_writes_no_word_that_it_does_not_know(writer):
+    written = text.words(serving.generate(writer, "the value of", 200)[0])
+    assert len(written) >= 203 and not set(written) - set(serving.vocabulary(writer).words)
+
+
+def test_words_that_the_model_does_not_know_are_counted(writer):
+    assert serving.generate(writer, "the qwxyz value", 1)[1] == 1
+
+
+@pytest.mark.parametrize("prompt", ["", "  \n", "the\0value", "the value of " * 1000])
+def test_a_prompt_without_a_word_or_with_a_nul_or_too_long_is_refused(writer, prompt):
+    with pytest.raises(UsageError):
+        serving.generate(writer, prompt, 1)
+
+
+def test_a_refused_prompt_ends_with_exit_2_and_the_way_on(retrained):
+    assert "Give a few to go on from" in clones.longshort(retrained, "generate", "", code=2).stderr
+
+
+def test_a_prompt_of_the_greatest_length_is_read(writer):
+    assert serving.generate(writer, "value " * (serving.LONGEST_PROMPT // 6), 1)[1] == 0
+
+
+# --- over HTTP, by `mlflow models serve` ------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def served(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, int]]:
+    """The ports at which MLflow's own server answers for the two challengers."""
+    logs = tmp_path_factory.mktemp("served")
+    store = f"sqlite:///{retrained}/mlflow/store/mlflow.db"
+    ports = {name: neighbours.free_port() for name in ("forecast-goog", "language-model-topics")}
+    with contextlib.ExitStack() as stack:
+        for name, port in ports.items():
+            command = [sys.executable, "-m", "mlflow", "models", "serve", "-m", f"models:/{name}@challenger"]
+            command += ["--env-manager", "local", "--host", neighbours.HOST, "--port", str(port)]
+            process = neighbours.start(logs, *command, log=logs / f"{name}.log", MLFLOW_TRACKING_URI=store, MLFLOW_DISABLE_TELEMETRY="true")
+            stack.callback(neighbours.stop, process)
+            neighbours.wait_for(lambda port=port: neighbours.get(f"http://{neighbours.HOST}:{port}/ping") is not None, 120, process)
+        yield ports
+
+
+def invoke(port: int, body: dict) -> dict:
+    """Ask a served model."""
+    request = urllib.request.Request(
+        f"http://{neighbours.HOST}:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
+    )
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.loads(reply.read())
+
+
+def test_mlflows_server_forecasts_the_same_numbers(served, forecaster, table):
+    spec, own = forecasts.spec_of(forecaster), tidy_columns(table)
+    series = prices.make_series(own, spec, session_numbers("XNYS", own["date"]))
+    past = series.values[-spec.lookback :][None]
+    answer = invoke(served["forecast-goog"], {"inputs": past.tolist()})
+    assert answer["predictions"] == [serving.forecast(forecaster, table, "GOOG").target]
+
+
+def test_mlflows_server_takes_any_number_of_windows(served, forecaster):
+    windows = np.repeat(serving.example_for(forecaster)[:1], 7, axis=0)
+    predictions = invoke(served["forecast-goog"], {"inputs": windows.tolist()})["predictions"]
+    assert np.array(predictions) == pytest.approx(np.full((7, 1), predictions[0][0]), rel=1e-5)
+
+
+def test_mlflows_server_names_the_same_next_word(served, writer):
+    prompts = ["the value of", "this is"]
+    answer = invoke(served["language-model-topics"], {"dataframe_split": {"columns": ["prompt"], "data": [[prompt] for prompt in prompts]}})
+    words = serving.vocabulary(writer).words
+    shares = [serving.next_word_probabilities(writer, serving.read_prompt(writer, prompt)) for prompt in prompts]
+    assert answer["predictions"] == [{"next_word": words[int(share.argmax())], "probability": float(share.max())} for share in shares]
+
+
+def test_mlflows_server_refuses_a_window_of_another_shape(served):
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        invoke(served["forecast-goog"], {"inputs": [[[0.0]]]})
+    assert refused.value.code == 400
