@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import json
 import os
 import re
 import signal
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import clones
+import psutil
 
 HOST = "127.0.0.1"
 
@@ -42,10 +44,18 @@ def wait_for(what: Callable[[], Any], seconds: float, process: subprocess.Popen[
     raise AssertionError(f"nothing after {seconds} s")
 
 
-def get(address: str, **headers: str) -> str:
+def get(address: str) -> str:
     """What an address answers."""
-    with urllib.request.urlopen(urllib.request.Request(address, headers=headers), timeout=20) as reply:
+    with urllib.request.urlopen(address, timeout=20) as reply:
         return reply.read().decode()
+
+
+def ask(address: str, body: Any = None) -> Any:
+    """What an API answers in JSON; with a body, to a POST of it."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.loads(reply.read())
 
 
 def start(root: Path, *command: str, log: Path, **more: str) -> subprocess.Popen[bytes]:
@@ -61,11 +71,38 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
     return process.wait(timeout=60)
 
 
-def group(process: subprocess.Popen[bytes]) -> list[int]:
-    """The processes that a process of its own group has left running, by their numbers."""
-    listed = subprocess.run(["ps", "-eo", "pid=,sid=,stat="], capture_output=True, text=True, check=True).stdout
-    rows = [line.split() for line in listed.splitlines()]
-    return [int(number) for number, session, state in rows if int(session) == process.pid and not state.startswith("Z")]
+def stop_gently(process: subprocess.Popen[bytes], number: int) -> int:
+    """Signal a process alone, as Ctrl-C or a service manager would; its exit code."""
+    process.send_signal(number)
+    return process.wait(timeout=60)
+
+
+def stop_all(process: subprocess.Popen[bytes], known: list[psutil.Process]) -> None:
+    """Kill a process and everything that it started, whatever became of it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        known = [*known, *family(process)]
+    for each in known:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+    process.wait(timeout=60)
+
+
+def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """A process and everything that it started and that runs now."""
+    top = psutil.Process(process.pid)
+    return [top, *top.children(recursive=True)]
+
+
+def left(processes: list[psutil.Process]) -> list[str]:
+    """Those that still run a little later, by their command lines."""
+    _, alive = psutil.wait_procs(processes, timeout=10)
+    return [" ".join(each.cmdline()) for each in alive if each.status() != psutil.STATUS_ZOMBIE]
+
+
+def listening(processes: list[psutil.Process]) -> set[tuple[str, int]]:
+    """The addresses and ports at which they take connections."""
+    found = [entry.laddr for each in processes for entry in each.net_connections("inet") if entry.status == psutil.CONN_LISTEN]
+    return {(address.ip, address.port) for address in found}
 
 
 @contextlib.contextmanager

@@ -10,13 +10,22 @@ import sys
 from types import SimpleNamespace
 
 import clones
+import neighbours
 import projects
 import pytest
 
 from longshort import graph
 from longshort.errors import DataRefused
 
-SLOW = {"torch", "mlflow", "prefect", "great_expectations", "pandas", "dvc", "numpy", "pyarrow", "sklearn", "matplotlib", "ruamel", "pydantic"}
+SLOW = {"torch", "mlflow", "prefect", "great_expectations", "pandas", "dvc", "numpy", "pyarrow", "sklearn", "matplotlib", "pydantic"}
+HELP = """
+import sys
+from longshort import cli
+try:
+    cli.main()
+except SystemExit:
+    print(sorted(sys.modules), file=sys.stderr)
+"""
 OUTSIDE = (3, 50, 51, 77, 120, 200, 299)  # rows whose close lies far above their high
 
 
@@ -26,9 +35,11 @@ def prices(outside=()):
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["Date", "Open", "High", "Low", "Close", "Volume"])
-    for row in range(300):
-        close = table["high"][row] * 1.1 if row in outside else table["close"][row]
-        writer.writerow([table["date"][row], *(f"{table[name][row]:.4f}" for name in ("open", "high", "low")), f"{close:.4f}", table["volume"][row]])
+    for row, day in enumerate(table["date"]):
+        values = [table[name][row] for name in ("open", "high", "low", "close")]
+        if row in outside:
+            values[-1] = values[1] * 1.1
+        writer.writerow([day, *(f"{value:.4f}" for value in values), table["volume"][row]])
     return text.getvalue()
 
 
@@ -47,8 +58,7 @@ def fresh(tmp_path_factory):
 
 
 def test_help_imports_no_slow_library():
-    program = "import sys\nfrom longshort import cli\ntry:\n    cli.main()\nexcept SystemExit:\n    print(sorted(sys.modules), file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program, "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", HELP, "--help"], capture_output=True, text=True, check=True)
     assert "forecast" in done.stdout and "rollback" in done.stdout
     loaded = {name.partition(".")[0] for name in re.findall(r"'([\w.]+)'", done.stderr)}
     assert "typer" in loaded and not loaded & SLOW
@@ -125,6 +135,20 @@ def test_a_params_yaml_that_was_edited_wrongly_stops_every_command(fresh, comman
         assert re.search(r"^params.yaml:\d+: registry.min_gian: unknown key. Did you mean 'min_gain'", told, re.MULTILINE)
     finally:
         (fresh / "params.yaml").write_text(before)
+
+
+@pytest.mark.parametrize("command", [("run", "--set", "registry.min_gain=0.5"), ("ingest", "aapl.csv")])
+def test_what_a_retraining_reads_is_not_changed_while_it_runs(project, command):
+    (project / "aapl.csv").write_text(prices())
+    before, log = (project / "params.yaml").read_bytes(), project.parent / "said"
+    with graph.lock(project, print):
+        process = neighbours.start(project, str(clones.BIN / "longshort"), *command, log=log)
+        neighbours.wait_for(
+            lambda: f"another retraining holds {project}/.state/lock (process {os.getpid()}, " in log.read_text(), 60, process
+        )
+        assert (project / "params.yaml").read_bytes() == before and not (project / "data/raw/aapl").exists()
+    neighbours.wait_for(lambda: (project / "params.yaml").read_bytes() != before, 60)
+    neighbours.stop(process)
 
 
 # --- data that is refused ---------------------------------------------------------------------

@@ -1,7 +1,10 @@
 """Graph: DVC alone decides what must run, whether it is asked by `dvc repro` or by a retraining."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import clones
 import pytest
+from dvc.repo import Repo
 
 from longshort import config, graph
 from longshort.errors import UsageError
@@ -25,6 +28,11 @@ def reproduced(tmp_path_factory):
     return root, alone, clones.longshort(root, "run")
 
 
+def registered(root):
+    """The models that MLflow holds, by run."""
+    return {run.info.run_name: run.data.tags["model_sha256"] for run in clones.mlflow_runs(root) if "seed" in run.data.tags}
+
+
 @pytest.fixture(scope="module")
 def project(retrained, tmp_path_factory):
     return clones.copy(retrained, tmp_path_factory.mktemp("graph") / "project")
@@ -43,8 +51,7 @@ def test_after_dvc_alone_a_retraining_finds_every_stage_cached_and_only_register
     assert clones.stages(done) == dict.fromkeys(of(*clones.STAGES), "Cached")
     assert clones.outputs(root) == alone
     assert "nothing new" not in done.stdout
-    found = [{(run.info.run_name, run.data.tags["model_sha256"]) for run in clones.mlflow_runs(each) if "seed" in run.data.tags} for each in (root, retrained)]
-    assert found[0] == found[1] and len(found[0]) == 2 * len(ITEMS)
+    assert registered(root) == registered(retrained) and len(registered(root)) == 2 * len(ITEMS)
 
 
 def test_after_a_retraining_dvc_has_nothing_to_do(reproduced):
@@ -118,6 +125,15 @@ def test_a_changed_setting_reruns_the_stages_that_read_it_and_no_other(project, 
         (project / "params.yaml").write_bytes(before)
 
 
+def test_another_dvc_that_holds_its_lock_is_waited_for(project):
+    pool = ThreadPoolExecutor(1)
+    with Repo(str(project)).lock:
+        waiting = pool.submit(graph.changed, project)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=4)  # DVC itself gives up after three and a half
+    assert waiting.result(timeout=60) == set()
+
+
 # --- what a person is told --------------------------------------------------------------------
 
 
@@ -125,7 +141,7 @@ def test_a_broken_graph_is_named_with_a_remedy(tmp_path, project):
     root = tmp_path / "broken"
     clones.git(tmp_path, "clone", "--quiet", str(project), str(root))
     (root / "dvc.yaml").write_text("stages:\n  ingestion:\n    comand: true\n")
-    with pytest.raises(UsageError, match="dvc.yaml.*git checkout dvc.yaml"):
+    with pytest.raises(UsageError, match=r"dvc\.yaml.*git checkout dvc\.yaml"):
         graph.read(root)
 
 
@@ -134,7 +150,7 @@ def test_a_lock_that_a_crash_cut_short_is_named_and_made_again_from_the_cache(pr
     lock, whole = project / "dvc.lock", (project / "dvc.lock").read_bytes()
     lock.write_bytes(whole[:left] + b" [" * (left > 0))
     try:
-        with pytest.raises(UsageError, match="dvc.lock.*Remove dvc.lock"):
+        with pytest.raises(UsageError, match=r"dvc\.lock.*Remove dvc\.lock"):
             graph.read(project)
         lock.unlink()
         assert not graph.reproduce(project, "ingestion@goog", print).ran

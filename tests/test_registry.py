@@ -7,13 +7,12 @@ from types import SimpleNamespace
 
 import clones
 import mlflow
-import numpy as np
 import pytest
 import torch
 from projects import flip
 
 from longshort import config, registry, serving, storage, tracking
-from longshort.errors import CorruptArtefact
+from longshort.errors import CorruptArtefact, DataRefused
 from longshort.models import artefact
 from longshort.registry import CHALLENGER, CHAMPION, PREVIOUS, judge
 
@@ -201,7 +200,7 @@ def test_a_damaged_challenger_is_not_promoted(store, name):
 
 def test_the_files_are_verified_again_before_the_alias_moves(store):
     damage(store, 2)
-    with pytest.raises(CorruptArtefact, match="weights.safetensors"):
+    with pytest.raises(CorruptArtefact, match=r"weights\.safetensors"):
         registry.promote(store.client, store.root, MODEL, "2", "a judge said so")
     assert aliases(store) == {CHALLENGER: "1"}
 
@@ -252,17 +251,19 @@ def test_the_challenger_is_the_best_by_validation_and_never_by_test(retrained):
     assert (entry["item"], entry["seed"]) == (best.item, str(best.seed))
 
 
-def test_a_model_that_is_not_finite_is_never_the_best(retrained, monkeypatch):
-    params = config.read(retrained / "params.yaml")
-    best, trained = registry.best_of(retrained, params, "goog"), tracking.trained
+@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
+def test_a_model_that_is_not_finite_is_never_the_best(retrained, monkeypatch, loss):
+    params, trained, finite = config.read(retrained / "params.yaml"), tracking.trained, {"lstm-s1"}
 
-    def broken(root, params, item):
-        bad = [{**epoch, "validation_loss": math.nan} for epoch in best.history]
-        return [dataclasses.replace(seed, history=bad) if seed.identity == best.identity else seed for seed in trained(root, params, item)]
+    def diverged(*where):
+        bad = {seed.name: [{**epoch, "validation_loss": loss} for epoch in seed.history] for seed in trained(*where)}
+        return [seed if seed.name in finite else dataclasses.replace(seed, history=bad[seed.name]) for seed in trained(*where)]
 
-    monkeypatch.setattr(tracking, "trained", broken)
-    second = registry.best_of(retrained, params, "goog")
-    assert second.identity != best.identity and np.isfinite(second.validation_loss)
+    monkeypatch.setattr(tracking, "trained", diverged)
+    assert registry.best_of(retrained, params, "goog").name == "lstm-s1"
+    finite.clear()
+    with pytest.raises(DataRefused, match=r"goog: no model has a finite validation loss\. Lower the learning rate"):
+        registry.best_of(retrained, params, "goog")
 
 
 def test_a_decision_says_what_was_compared(retrained):
@@ -275,5 +276,3 @@ def test_a_decision_says_what_was_compared(retrained):
 def test_nothing_is_registered_under_a_name_that_nobody_asked_for(retrained):
     names = {model.name for model in clones.mlflow_client(retrained).search_registered_models()}
     assert names == {MODEL, "language-model-topics"}
-
-

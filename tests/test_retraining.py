@@ -13,7 +13,7 @@ import neighbours
 import psutil
 import pytest
 
-from longshort import journal, registry
+from longshort import journal, registry, servers
 
 GOOG = (
     "ingestion.datasets={goog: {task: forecast, source: embedded}}",
@@ -130,21 +130,31 @@ MOMENTS = {
 }
 
 
+def stop_at(root, moment):
+    """Start a retraining, and stop it at a moment; how it ended, after how long, and what it left running."""
+    number, come = MOMENTS[moment]
+    process = start(root)
+    while not come(root):
+        assert process.poll() is None, process.said.read_text()
+        time.sleep(0.02)
+    os.kill(process.pid, number)
+    began = time.monotonic()
+    code = process.wait(timeout=60)
+    return SimpleNamespace(code=code, seconds=time.monotonic() - began, left=alive(root), said=process.said.read_text())
+
+
 @pytest.fixture(scope="module")
 def survivor(tmp_path_factory):
     """A project whose retraining was stopped five times, each at a later moment, and then left to end."""
     root = clones.clone(tmp_path_factory.mktemp("killed") / "project", *GOOG)
-    stops = {}
-    for moment, (number, come) in MOMENTS.items():
-        process = start(root)
-        while not come(root):
-            assert process.poll() is None, process.said.read_text()
-            time.sleep(0.02)
-        os.kill(process.pid, number)
-        began = time.monotonic()
-        code = process.wait(timeout=60)
-        stops[moment] = SimpleNamespace(code=code, seconds=time.monotonic() - began, left=alive(root), said=process.said.read_text())
-    return SimpleNamespace(root=root, stops=stops, done=clones.longshort(root, "run"))
+    stops = {moment: stop_at(root, moment) for moment in ("ingestion", "windows")}
+    with pytest.MonkeyPatch.context() as patch:  # a server that is there saves each start five seconds
+        patch.setenv("PREFECT_HOME", str(root / ".state/prefect"))
+        patch.setenv("PREFECT_API_URL", "")
+        with servers.prefect(root, neighbours.free_port()):
+            stops |= {moment: stop_at(root, moment) for moment in ("training", "evaluation", "recording")}
+            done = clones.longshort(root, "run")
+    return SimpleNamespace(root=root, stops=stops, done=done)
 
 
 def test_a_run_that_is_stopped_ends_soon_with_its_code_and_leaves_no_process(survivor):

@@ -7,7 +7,6 @@ import datetime as dt
 import json
 import sys
 import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -141,11 +140,7 @@ def served(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 
 def invoke(port: int, body: dict) -> dict:
     """Ask a served model."""
-    request = urllib.request.Request(
-        f"http://{neighbours.HOST}:{port}/invocations", json.dumps(body).encode(), {"Content-Type": "application/json"}
-    )
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.loads(reply.read())
+    return neighbours.ask(f"http://{neighbours.HOST}:{port}/invocations", body)
 
 
 def test_mlflows_server_forecasts_the_same_numbers(served, forecaster, table):

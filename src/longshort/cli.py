@@ -79,6 +79,7 @@ def stage(name: str, item: Annotated[str, typer.Option("--item", help="A data se
 def schedule(
     cron: Annotated[str | None, typer.Option("--cron", help='When, such as "30 22 * * 1-5" (UTC).')] = None,
     every: Annotated[float | None, typer.Option("--every", help="Or: every so many seconds.")] = None,
+    prefect_port: Annotated[int, typer.Option(min=1024, max=65535)] = 4200,
 ) -> None:
     """Serve a Prefect deployment that retrains on a schedule, until it is stopped."""
     if (cron is None) == (every is None):
@@ -86,7 +87,8 @@ def schedule(
     root = _root()
     from longshort import servers
 
-    with servers.prefect(root) as address:
+    _end_on_sigterm()
+    with servers.prefect(root, prefect_port) as address:
         print(f"Prefect {address} · deployment retraining/scheduled · stop with Ctrl-C", file=sys.stderr)
         flow = _flow(root)
         flow.serve(name="scheduled", cron=cron, interval=every, parameters={"root": str(root)}, limit=1, print_starting_message=False)
@@ -104,6 +106,7 @@ def ingest(
     as_json: Json = False,
 ) -> None:
     """Take a person's files in: data/raw/<dataset>/, versioned by DVC, and a line in params.yaml."""
+    from longshort import console, graph
     from longshort.ingestion import intake
 
     root = _root()
@@ -115,8 +118,9 @@ def ingest(
     name = dataset or intake.dataset_name(files)
     account, difference = intake.inspect(files, task), ""  # a refusal comes before anything is written
     if not dry_run:
-        difference = intake.register(root, name, task)
-        account = intake.take_in(root, name, files, task).account
+        with graph.lock(root, console.say):
+            difference = intake.register(root, name, task)
+            account = intake.take_in(root, name, files, task).account
     if as_json:
         return _print_json({"dataset": name, "task": task, "dry_run": dry_run, "account": account})
     parts = " + ".join(f"{account[part]} {part}" for part in ("kept", "quarantined", "merged"))
@@ -261,6 +265,7 @@ def ui(
     params = _params(root)
     from longshort import servers
 
+    _end_on_sigterm()
     with servers.prefect(root, prefect_port) as prefect, servers.mlflow(root, params, mlflow_port) as mlflow:
         print(f"MLflow      {mlflow}\nPrefect     {prefect.removesuffix('/api')}")
         for name in params.ingestion.datasets:
@@ -272,6 +277,15 @@ def ui(
 
 
 # --- what the commands share ------------------------------------------------------------------
+
+
+def _end_on_sigterm() -> None:
+    """Let SIGTERM end the command as an exception does, so that the servers that it started end with it."""
+
+    def end(number: int, _: Any) -> NoReturn:
+        raise SystemExit(128 + number)
+
+    signal.signal(signal.SIGTERM, end)
 
 
 def _root() -> Path:
@@ -361,7 +375,8 @@ def _summarise(root: Path, as_json: bool) -> None:
             model, table = registry.open_version(client, version), serving.read_tidy(root, decision.dataset)
             told = serving.forecast(model, table, str(table["ticker"][0]))
             day, level = told.sessions[0], told.levels[0]
-            print(f"\nnext session of {told.ticker}: {day:%a %Y-%m-%d}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}")
+            said = f"{day:%a %Y-%m-%d}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}"
+            print(f"\nnext session of {told.ticker}: {said}")
     _where_to_look(root, params, last["nothing_new"])
 
 
@@ -461,7 +476,8 @@ def main() -> NoReturn:
         _end_quietly()
     except OSError as error:
         if error.errno in UNWRITABLE:
-            print(f"longshort: {error.filename or 'the disk'}: {error.strerror}. Free some space or mend the permissions; nothing was half-written.", file=sys.stderr)
+            remedy = "Free some space or mend the permissions; nothing was half-written."
+            print(f"longshort: {error.filename or 'the disk'}: {error.strerror}. {remedy}", file=sys.stderr)
             raise SystemExit(74) from None
         raise
     except Exception as error:
@@ -469,4 +485,3 @@ def main() -> NoReturn:
             print(f"longshort: {error.format_message()}", file=sys.stderr)  # type: ignore[attr-defined]
             raise SystemExit(2) from None
         raise
-

@@ -95,10 +95,18 @@ def read(root: Path) -> list[Stage]:
 
 def changed(root: Path) -> set[str]:
     """The addresses whose inputs, command, settings or outputs are not as dvc.lock says."""
+    from dvc.lock import LockError
     from dvc.repo import Repo
 
-    with Repo(str(root)) as repo:
-        return {_address(stage) for stage in repo.status()}
+    began = time.monotonic()
+    while True:
+        try:
+            with Repo(str(root)) as repo:
+                return {_address(stage) for stage in repo.status()}
+        except LockError:  # a stage of a killed run ends, or a person asks DVC something
+            if time.monotonic() - began > PATIENCE_SECONDS:
+                raise
+            time.sleep(0.2)
 
 
 def _address(addressing: str) -> str:

@@ -81,12 +81,13 @@ def _price_table(dataset: str, own: list[Row]) -> Table:
     )
     for row in own:
         mean, sd = row.mean, row.sd
+        share, low, high = (f"{100 * mean[f'directional_accuracy{end}']:.0f}" for end in ("", "_low", "_high"))
         table.add_row(
             row.variant,
             f"{mean['rmse']:.3f} ± {sd['rmse']:.3f}",
             f"{row.baselines['last_value']:.3f}",
             f"{100 * mean['skill']:+.1f} %",
-            f"{100 * mean['directional_accuracy']:.0f} % ({100 * mean['directional_accuracy_low']:.0f}–{100 * mean['directional_accuracy_high']:.0f})",
+            f"{share} % ({low}–{high})",
             f"{mean['dm_p_value']:.2f}",
             f"{mean['best_epoch']:.0f}",
         )

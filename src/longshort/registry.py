@@ -121,7 +121,9 @@ def find(client: MlflowClient, model: str, version: str) -> ModelVersion:
     """
     versions = {str(found.version): found for found in client.search_model_versions(f"name = '{model}'")}
     if version not in versions:
-        raise UsageError(f"{model} has no version '{version}'. Known: {', '.join(sorted(versions, key=int)) or 'none; run `longshort run` first'}.")
+        raise UsageError(
+            f"{model} has no version '{version}'. Known: {', '.join(sorted(versions, key=int)) or 'none; run `longshort run` first'}."
+        )
     return versions[version]
 
 
@@ -184,7 +186,9 @@ def open_version(client: MlflowClient, version: ModelVersion) -> artefact.Model:
     model = artefact.load(fetch(client, version))
     stated = version.tags.get("model_sha256")
     if stated and stated != model.sha256:
-        raise CorruptArtefact(f"{version.name} v{version.version}: its files are whole but not the ones that were registered ({model.sha256[:12]}…).")
+        raise CorruptArtefact(
+            f"{version.name} v{version.version}: its files are whole but not the ones that were registered ({model.sha256[:12]}…)."
+        )
     return model
 
 

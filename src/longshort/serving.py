@@ -173,7 +173,7 @@ def read_prompt(model: artefact.Model, prompt: str) -> text.Ids:
         raise UsageError(f"the prompt has {len(prompt)} characters; at most {LONGEST_PROMPT:,} are read, and no NUL.")
     tokens = text.words(prompt)
     if not tokens:
-        raise UsageError("the prompt holds no word. Give a few to go on from, such as `longshort generate \"the value of\"`.")
+        raise UsageError('the prompt holds no word. Give a few to go on from, such as `longshort generate "the value of"`.')
     return vocabulary(model).ids(tokens)
 
 

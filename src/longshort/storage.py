@@ -57,6 +57,11 @@ def write_bytes(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable: a rename is not, until its folder is synced."""
     descriptor = os.open(folder, os.O_RDONLY)
@@ -81,11 +86,9 @@ def new_artefact(place: Path) -> Iterator[Path]:
     try:
         yield temporary
         seal(temporary)
-        for folder, _, names in os.walk(temporary, topdown=False):
-            for name in names:
-                with open(os.path.join(folder, name), "rb") as file:
-                    os.fsync(file.fileno())
-            sync_folder(Path(folder))
+        for path in sorted(temporary.rglob("*"), reverse=True):  # what lies in a folder before the folder
+            sync_folder(path) if path.is_dir() else _sync_file(path)
+        sync_folder(temporary)
         if place.exists():
             place.rename(retired)
         temporary.rename(place)

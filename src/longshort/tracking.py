@@ -277,7 +277,9 @@ def record(client: MlflowClient, root: Path, params: Params, origin: Origin, log
         place = experiment(client, root, params, dataset)
         everything = [seed for item in items for seed in trained(root, params, item)]
         tags = origin.tags(storage.verify(root / "data/ingestion" / dataset))
-        identity = storage.digest({"retraining": [(s.identity, _evaluation_sha256(root, s.item)) for s in everything], "params": origin.params_sha256})
+        identity = storage.digest(
+            {"retraining": [(s.identity, _evaluation_sha256(root, s.item)) for s in everything], "params": origin.params_sha256}
+        )
         parent = _run_for(client, place, identity, f"retraining-{identity[:8]}", "retraining")
         parents[dataset] = parent.info.run_id
         for seed in everything:

@@ -54,7 +54,8 @@ def levels(model: Model, past: Floats, last: Array) -> Array:
     """
     spec, scaler = spec_of(model), scaler_of(model)
     answers = [
-        model(torch.from_numpy(scaler.apply(past[start : start + BATCH]))).numpy().astype(np.float64) for start in range(0, len(past), BATCH)
+        model(torch.from_numpy(scaler.apply(past[start : start + BATCH]))).numpy().astype(np.float64)
+        for start in range(0, len(past), BATCH)
     ]
     target = scaler.undo_target(np.concatenate(answers))
     return last[:, None] * np.exp(np.cumsum(target, axis=1)) if spec.target == "log_return" else target

@@ -203,8 +203,7 @@ def _aligned(left: ArrayLike, right: ArrayLike, left_name: str, right_name: str)
     a, b = _finite(left, left_name), _finite(right, right_name)
     if a.shape != b.shape:
         raise DataRefused(
-            f"{left_name} has shape {a.shape} but {right_name} {b.shape}: they are compared one to one. "
-            "Cut both from the same windows."
+            f"{left_name} has shape {a.shape} but {right_name} {b.shape}: they are compared one to one. Cut both from the same windows."
         )
     return a, b
 

@@ -71,9 +71,7 @@ def report_prices(data: files.PriceData, models: dict[int, Model], title: str, c
         seeds=scored,
         baselines={"last_value": naive_figures},
         header=["ticker", "target", "actual", "naive", *(f"seed_{seed}" for seed in found)],
-        rows=zip(
-            one.tickers, one.targets, one.actual[:, 0], one.last, *(each.forecast[:, 0] for each in found.values()), strict=True
-        ),
+        rows=zip(one.tickers, one.targets, one.actual[:, 0], one.last, *(each.forecast[:, 0] for each in found.values()), strict=True),
         pictures=_price_pictures(found, scored, naive["rmse"], title),
     )
 
@@ -86,7 +84,9 @@ def _training_levels(data: files.PriceData) -> dict[str, forecasts.Array]:
     return {ticker: max(stretches, key=len) for ticker, stretches in levels.items()}
 
 
-def _price_pictures(found: dict[int, forecasts.Outcomes], scored: dict[int, dict[str, float]], naive_rmse: float, title: str) -> dict[str, bytes]:
+def _price_pictures(
+    found: dict[int, forecasts.Outcomes], scored: dict[int, dict[str, float]], naive_rmse: float, title: str
+) -> dict[str, bytes]:
     # one ticker is drawn; the figures are over all of them
     one = next(iter(found.values()))
     ticker = str(one.tickers[0])
@@ -97,7 +97,9 @@ def _price_pictures(found: dict[int, forecasts.Outcomes], scored: dict[int, dict
     heading = f"{title}: {ticker}, RMSE {rmse:.3f}, naive {naive_rmse:.3f}"
     return {
         "forecast.png": pictures.forecast_against_actual(dates, actual, drawn, naive, heading, "$"),
-        "residuals.png": pictures.residuals(dates, drawn.mean(axis=0) - actual, naive - actual, f"{title}: {ticker}, errors on the test part", "$"),
+        "residuals.png": pictures.residuals(
+            dates, drawn.mean(axis=0) - actual, naive - actual, f"{title}: {ticker}, errors on the test part", "$"
+        ),
     }
 
 
@@ -108,7 +110,9 @@ def report_text(data: files.TextData, models: dict[int, Model], title: str) -> R
     nats = {seed: texts.token_nats(model, ids, test) for seed, model in models.items()}
     rivals = fit_baselines(data)
     rival_nats = {name: fitted.nats(ids[: test.stop], test.start) for name, fitted in rivals.items()}
-    scored = {seed: {**texts.score(each, test), "unknown_share": float(np.mean(ids[test.start : test.stop] == 0))} for seed, each in nats.items()}
+    scored = {
+        seed: {**texts.score(each, test), "unknown_share": float(np.mean(ids[test.start : test.stop] == 0))} for seed, each in nats.items()
+    }
     figures = {}
     for name, fitted in rivals.items():
         figures[name] = texts.score(rival_nats[name], test)
@@ -125,7 +129,12 @@ def report_text(data: files.TextData, models: dict[int, Model], title: str) -> R
         # ids and not words: a cell that starts with = or + is a formula to a spreadsheet
         header=["position", "word_id", "unigram", "trigram", *(f"seed_{seed}" for seed in nats)],
         rows=zip(
-            range(test.stop - test.start), ids[test.start : test.stop], rival_nats["unigram"], rival_nats["trigram"], *nats.values(), strict=True
+            range(test.stop - test.start),
+            ids[test.start : test.stop],
+            rival_nats["unigram"],
+            rival_nats["trigram"],
+            *nats.values(),
+            strict=True,
         ),
         pictures={"words.png": picture},
     )

@@ -1,7 +1,7 @@
 """Embedded: the data sets that come with the dependencies, so that everything runs with nothing at hand.
 
-    goog     Google's daily prices, 1,047 sessions from 2004-08-19 to 2008-10-14, matplotlib's sample data
-    topics   the documentation topics of the Python language, one document a topic, the standard library's
+goog     Google's daily prices, 1,047 sessions from 2004-08-19 to 2008-10-14, matplotlib's sample data
+topics   the documentation topics of the Python language, one document a topic, the standard library's
 """
 
 from __future__ import annotations

@@ -108,9 +108,7 @@ def _answer(finding: dict[str, Any]) -> Any:
     }  # fmt: skip
     return ExpectationValidationResult(
         success=finding["success"],
-        expectation_config=ExpectationConfiguration(
-            type=finding["type"], kwargs=finding["kwargs"], description=finding["sentence"] + rule
-        ),
+        expectation_config=ExpectationConfiguration(type=finding["type"], kwargs=finding["kwargs"], description=finding["sentence"] + rule),
         result=seen,
         exception_info={"raised_exception": False, "exception_message": None, "exception_traceback": None},
     )

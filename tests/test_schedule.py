@@ -1,0 +1,113 @@
+"""A served schedule, against a real Prefect server: it fires, retrains when data came, and else ends as "Nothing new"."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import clones
+import exports
+import neighbours
+import pytest
+
+from longshort import config, journal
+
+
+@pytest.fixture(scope="module")
+def project(own_prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project whose data set `aapl` is read again from a file at each run."""
+    base = tmp_path_factory.mktemp("schedule")
+    root, export = clones.copy(own_prices, base / "project"), base / "AAPL.csv"
+    exports.write_prices(export, 400)
+    config.assign(root / "params.yaml", [f"ingestion.sources={{aapl: [{export}]}}"])
+    clones.commit(root, "a source")
+    return root
+
+
+def serve(root: Path, *when: str) -> tuple:
+    """Start `longshort schedule` on a free port; the process and its Prefect API."""
+    port = neighbours.free_port()
+    log = root.parent / "schedule.log"
+    process = neighbours.start(root, str(clones.BIN / "longshort"), "schedule", *when, "--prefect-port", str(port), log=log)
+    return process, f"http://{neighbours.HOST}:{port}/api"
+
+
+def runs(api: str) -> list[dict]:
+    """Every flow run that Prefect knows, oldest first."""
+    return neighbours.ask(f"{api}/flow_runs/filter", {"sort": "EXPECTED_START_TIME_ASC"})
+
+
+@pytest.fixture(scope="module")
+def story(project: Path) -> Iterator[SimpleNamespace]:
+    """The schedule is served, ten sessions come, a run retrains, another finds nothing new; then SIGTERM."""
+    told = SimpleNamespace(root=project, family=[])
+    process, api = serve(project, "--every", "5")
+    try:
+        neighbours.wait_for(lambda: "deployment retraining/scheduled" in (project.parent / "schedule.log").read_text(), 120, process)
+        exports.write_prices(project.parent / "AAPL.csv", 410)
+
+        def ended() -> list[dict]:
+            return [run for run in runs(api) if run["state_type"] in ("COMPLETED", "FAILED", "CRASHED")]
+
+        def settled() -> list[dict] | None:
+            done = ended()
+            return done if len(done) >= 2 and done[-1]["state_name"] == "Nothing new" else None
+
+        told.runs = neighbours.wait_for(settled, 240, process)
+        told.family = neighbours.family(process)
+        told.code = neighbours.stop_gently(process, signal.SIGTERM)
+        told.left = neighbours.left(told.family)
+    finally:
+        neighbours.stop_all(process, told.family)
+    yield told
+
+
+def test_a_scheduled_run_fires_by_itself_and_ends_well(story):
+    assert {run["state_type"] for run in story.runs} == {"COMPLETED"} and all(run["auto_scheduled"] for run in story.runs)
+
+
+def test_a_scheduled_run_retrains_when_sessions_came(story):
+    assert "5 of 5 stages ran" in [run["state"]["message"] for run in story.runs]
+    assert len((story.root / "data/raw/aapl/AAPL.csv").read_text().splitlines()) == 411
+
+
+def test_dvc_shows_old_and_new(story):
+    (changed,) = [entry for entry in json.loads(clones.dvc(story.root, "diff", "--json"))["modified"] if entry["path"] == "data/raw/aapl/"]
+    assert changed["hash"]["old"] in clones.git(story.root, "show", "HEAD:data/raw/aapl.dvc")
+    assert changed["hash"]["new"] in (story.root / "data/raw/aapl.dvc").read_text()
+
+
+def test_the_ledger_shows_old_and_new(story):
+    entries = journal.read(story.root / "mlflow/store/ledger.jsonl")
+    assert [entry["version"] for entry in entries if entry["event"] == "registered"] == ["1", "2"]
+    assert len({entry["data_sha256"] for entry in entries if entry["event"] in ("promoted", "refused")}) == 2
+
+
+def test_a_scheduled_run_without_news_ends_quickly_as_nothing_new(story):
+    last = story.runs[-1]
+    assert last["state_name"] == "Nothing new" and last["total_run_time"] < 60
+
+
+def test_terminated_it_leaves_nothing_running(story):
+    assert (story.code, story.left) == (143, [])
+
+
+def test_a_cron_schedule_makes_its_runs(project, story):
+    process, api = serve(project, "--cron", "30 22 * * 1-5")
+    family = []
+    try:
+
+        def planned() -> list[dt.datetime]:
+            return [dt.datetime.fromisoformat(run["expected_start_time"]) for run in runs(api) if run["state_type"] == "SCHEDULED"]
+
+        times = neighbours.wait_for(planned, 120, process)
+        family = neighbours.family(process)
+        assert len(times) > 2 and {(time.hour, time.minute) for time in times} == {(22, 30)} and {time.weekday() for time in times} <= set(range(5))
+        assert neighbours.stop_gently(process, signal.SIGINT) == 130
+        assert neighbours.left(family) == []
+    finally:
+        neighbours.stop_all(process, family)
