@@ -4,7 +4,7 @@ The graph comes from dvc.yaml at run time, a task a stage; what DVC skips is sho
 that wait for nobody run side by side. Everything right of evaluation is an effect on MLflow.
 """
 
-from __future__ import annotations
+# no `from __future__ import annotations`: in the process of a scheduled run Prefect cannot resolve parameters' types from text
 
 from pathlib import Path
 from typing import Any

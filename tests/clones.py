@@ -80,7 +80,9 @@ def environment(root: Path, **more: str) -> dict[str, str]:
 
 def longshort(root: Path, *arguments: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
     """Run the command line in a project and check its exit code."""
-    done = subprocess.run([str(BIN / "longshort"), *arguments], cwd=root, env=environment(root, **more), capture_output=True, text=True, timeout=400)
+    done = subprocess.run(
+        [str(BIN / "longshort"), *arguments], cwd=root, env=environment(root, **more), capture_output=True, text=True, timeout=400
+    )
     assert done.returncode == code, f"longshort {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 

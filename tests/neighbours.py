@@ -61,7 +61,9 @@ def ask(address: str, body: Any = None) -> Any:
 def start(root: Path, *command: str, log: Path, **more: str) -> subprocess.Popen[bytes]:
     """Start a command in a process group of its own, its output in a file."""
     with log.open("wb") as file:
-        return subprocess.Popen(command, cwd=root, env=clones.environment(root, **more), stdout=file, stderr=subprocess.STDOUT, start_new_session=True)
+        return subprocess.Popen(
+            command, cwd=root, env=clones.environment(root, **more), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+        )
 
 
 def stop(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
@@ -127,7 +129,7 @@ def answering(handle: Callable[[http.server.BaseHTTPRequestHandler, bytes], None
         def answer(self) -> None:
             handle(self, self.rfile.read(int(self.headers.get("content-length") or 0)))
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
         def log_message(self, *_: object) -> None:
             pass

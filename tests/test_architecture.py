@@ -111,7 +111,9 @@ def test_stage_room_folder_and_test_bear_one_name():
     for stage, entry in GRAPH.items():
         assert entry["do"]["cmd"] == f"longshort stage {stage} --item ${{key}}"
         assert (PACKAGE / stage / "stage.py").is_file()
-        outs = [next(iter(out)) if isinstance(out, dict) else out for kind in ("outs", "metrics", "plots") for out in entry["do"].get(kind, [])]
+        outs = [
+            next(iter(out)) if isinstance(out, dict) else out for kind in ("outs", "metrics", "plots") for out in entry["do"].get(kind, [])
+        ]
         assert all(out.startswith(f"data/{stage}/${{key}}") for out in outs)
         assert list((ROOT / "tests").glob(f"test_{stage}*.py"))
 

@@ -46,22 +46,27 @@ def damage(path):
 def story(retrained, tmp_path_factory):
     """Damage in every place at once; what each command said; the doctor before and after; and the run that followed."""
     root = clones.copy(retrained, tmp_path_factory.mktemp("doctor") / "project")
-    before = clones.outputs(root)
     client = clones.mlflow_client(root)
     version = registry.at_alias(client, "forecast-goog", registry.CHALLENGER)
     registered = registry.fetch(client, version) / "weights.safetensors"
-    whole = registered.read_bytes()
     cached = [in_cache(root, name) for name in CACHED]
+
+    def everything():
+        return {**clones.outputs(root), **{str(path): path.read_bytes() for path in [*cached, registered]}}
+
+    told = SimpleNamespace(root=root, version=version, registered=registered, cached=cached, before=everything())
     for path in [*(root / name for name in OUTPUTS), *cached, registered]:
         damage(path)
-    refused = {name: clones.main(root, *command, code=3).stderr for name, command in OUTPUTS.items()}
-    refused[str(registered)] = clones.main(root, "promote", "forecast-goog", code=3).stderr
-    damaged = clones.outputs(root), [path.read_bytes() for path in cached], registered.read_bytes()
-    looked = clones.main(root, "doctor", "--json", code=3).stdout
-    untouched = damaged == (clones.outputs(root), [path.read_bytes() for path in cached], registered.read_bytes())
-    fixed = clones.main(root, "doctor", "--fix").stdout
-    done = clones.longshort(root, "run")
-    return SimpleNamespace(**{name: value for name, value in locals().items() if name not in ("retrained", "tmp_path_factory")})
+    told.damaged = everything()
+    told.refused = {name: clones.main(root, *command, code=3).stderr for name, command in OUTPUTS.items()}
+    told.refused[str(registered)] = clones.main(root, "promote", "forecast-goog", code=3).stderr
+    told.after_refusals = everything()
+    told.looked = json.loads(clones.main(root, "doctor", "--json", code=3).stdout)
+    told.after_look = everything()
+    told.fixed = clones.main(root, "doctor", "--fix").stdout
+    clones.longshort(root, "run")
+    told.after = everything()
+    return told
 
 
 def test_what_is_damaged_is_refused_by_name_before_it_is_used(story):
@@ -70,28 +75,28 @@ def test_what_is_damaged_is_refused_by_name_before_it_is_used(story):
         assert len(said.splitlines()) == 1
 
 
-def test_a_refusal_leaves_what_the_stage_would_have_written_as_it_was(story):
-    names = [name for name in story.before if name not in OUTPUTS]
-    assert [name for name in names if story.damaged[0][name] != story.before[name]] == []
+def test_a_refusal_leaves_everything_as_it_was(story):
+    changed = {name for name in story.before if story.after_refusals[name] != story.before[name]}
+    assert changed == {*OUTPUTS, *map(str, story.cached), str(story.registered)}
+    assert story.after_refusals == story.damaged
 
 
 def test_the_doctor_names_every_damaged_thing_and_nothing_else(story):
-    found = json.loads(story.looked)
     folders = {str(story.root / Path(name).parents[-4]) for name in OUTPUTS}
-    assert {each["path"] for each in found} == folders | {str(path) for path in story.cached} | {f"forecast-goog v{story.version.version}"}
-    said = json.dumps(found)
+    models = {f"forecast-goog v{story.version.version}"}
+    assert {each["path"] for each in story.looked} == folders | models | {*map(str, story.cached)}
+    said = json.dumps(story.looked)
     assert all(str(story.root / name) in said for name in OUTPUTS) and str(story.registered) in said
-    assert all("longshort doctor --fix" in each["remedy"] for each in found)
+    assert all("longshort doctor --fix" in each["remedy"] for each in story.looked)
 
 
 def test_without_fix_the_doctor_changes_nothing(story):
-    assert story.untouched
+    assert story.after_look == story.damaged
 
 
 def test_after_fix_and_a_run_every_byte_is_as_before(story):
     assert story.fixed.count("removed") + story.fixed.count("restored") == len(OUTPUTS) + len(CACHED) + 1
-    assert clones.outputs(story.root) == story.before
-    assert story.registered.read_bytes() == story.whole
+    assert story.after == story.before
     assert clones.main(story.root, "doctor").stdout == "every byte is as it was written\n"
 
 
@@ -112,7 +117,8 @@ def test_a_registered_model_that_cannot_be_restored_says_how_to_go_on(story, tmp
     client = clones.mlflow_client(root)
     folder = registry.fetch(client, story.version)
     source = root / "data/training" / story.version.tags["item"] / f"seed-{story.version.tags['seed']}"
-    damage(folder / "weights.safetensors"), damage(source / "model.json")
+    for path in (folder / "weights.safetensors", source / "model.json"):
+        damage(path)
     found = {each.path: each for each in doctor.examine(root, config.read(root / "params.yaml"), fix=True)}
     assert "longshort rollback forecast-goog" in found[f"forecast-goog v{story.version.version}"].remedy
 

@@ -153,7 +153,7 @@ def test_a_lock_that_a_crash_cut_short_is_named_and_made_again_from_the_cache(pr
         with pytest.raises(UsageError, match=r"dvc\.lock.*Remove dvc\.lock"):
             graph.read(project)
         lock.unlink()
-        assert not graph.reproduce(project, "ingestion@goog", print).ran
+        assert not graph.reproduce(project, "ingestion@goog", {}, print).ran
         assert lock.read_bytes().partition(b"stages:\n")[2] in whole
     finally:
         lock.write_bytes(whole)

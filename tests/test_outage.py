@@ -75,7 +75,11 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]
             client = mlflow.MlflowClient(address, address)
 
             def arrived() -> list[int]:
-                runs = client.search_runs([client.get_experiment_by_name("goog").experiment_id]) if client.get_experiment_by_name("goog") else []
+                runs = (
+                    client.search_runs([client.get_experiment_by_name("goog").experiment_id])
+                    if client.get_experiment_by_name("goog")
+                    else []
+                )
                 return [len(client.get_metric_history(run.info.run_id, "validation_loss")) for run in runs]
 
             told.early = neighbours.wait_for(lambda: sum(arrived()) and arrived(), 120, first)
@@ -107,7 +111,11 @@ def test_without_a_server_everything_is_trained_and_the_leaderboard_shown(story)
 
 
 def test_an_outage_is_told_with_the_address_and_the_way_on(story):
-    assert story.address in story.second.stderr and "Start the server" in story.second.stderr and "`longshort run` does just the rest" in story.second.stderr
+    assert (
+        story.address in story.second.stderr
+        and "Start the server" in story.second.stderr
+        and "`longshort run` does just the rest" in story.second.stderr
+    )
 
 
 def test_when_it_is_back_every_stage_is_cached(story):
@@ -117,7 +125,9 @@ def test_when_it_is_back_every_stage_is_cached(story):
 def test_when_it_is_back_every_run_and_every_epoch_is_there_once(story):
     wanted = epochs(story.root)
     assert {key: story.then["epochs"][key] for key in wanted} == wanted
-    assert collections.Counter(name for name, _ in story.then["runs"] if not name.startswith("retraining")) == {name: 1 for name, _ in wanted}
+    assert collections.Counter(name for name, _ in story.then["runs"] if not name.startswith("retraining")) == {
+        name: 1 for name, _ in wanted
+    }
 
 
 def test_when_it_is_back_every_model_is_logged_once_and_the_best_registered_once(story):

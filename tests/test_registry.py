@@ -214,7 +214,8 @@ def test_a_damaged_champion_stops_the_promotion_and_does_not_lose_by_default(sto
 
 
 def test_going_back_to_a_damaged_model_is_refused(store):
-    settle(store, 2), settle(store, 3)
+    for number in (2, 3):
+        settle(store, number)
     path = damage(store, 2)
     assert str(path) in clones.main(store.root, "rollback", MODEL, code=3).stderr
     assert aliases(store) == {CHALLENGER: "1", CHAMPION: "3", PREVIOUS: "2"}

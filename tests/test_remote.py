@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def test_a_clone_has_the_same_figures_and_a_forecast(story):
 
 
 def test_dvc_tells_the_versions_of_a_persons_data_apart(story):
-    difference = json.loads(clones.dvc(story.home, "diff", "HEAD~1", "--json"))
+    difference = json.loads(clones.dvc(story.home, "diff", "HEAD~1", "--json", "--show-hash"))
     changed = {entry["path"]: entry["hash"] for entry in difference["modified"]}
     assert changed["data/raw/aapl/"]["old"] != changed["data/raw/aapl/"]["new"] and story.second != story.first
 
@@ -67,15 +68,15 @@ def test_an_older_commit_gets_its_data_and_figures_back(story, tmp_path):
 
 
 def test_a_byte_flipped_in_the_remote_is_refused_by_pull(story, tmp_path):
-    (pointer,) = (story.home / "data/raw").glob("*.dvc")
-    clones.git(tmp_path, "clone", "--quiet", str(story.home), str(tmp_path / "clone"))
-    root, remote = tmp_path / "clone", clones.copy(story.remote, tmp_path / "storage")
-    content = (story.home / "data/raw/aapl/AAPL.csv").read_bytes()
+    (pointer,) = (story.away / "data/raw").glob("*.dvc")
+    clones.git(tmp_path, "clone", "--quiet", str(story.away), str(tmp_path / "clone"))
+    root, remote = tmp_path / "clone", Path(shutil.copytree(story.remote, tmp_path / "storage"))
+    content = (story.away / "data/raw/aapl/AAPL.csv").read_bytes()
     (stored,) = [path for path in remote.rglob("*") if path.is_file() and path.read_bytes() == content]
     stored.chmod(0o644)
     projects.flip(stored, place=1000)
     stored.chmod(0o444)
     clones.dvc(root, "remote", "modify", "--local", "storage", "url", str(remote))
-    pull = [sys.executable, "-m", "dvc", "pull", pointer.relative_to(story.home).as_posix()]
+    pull = [sys.executable, "-m", "dvc", "pull", pointer.relative_to(story.away).as_posix()]
     done = subprocess.run(pull, cwd=root, env=clones.environment(root), capture_output=True, text=True)
     assert done.returncode != 0 and not (root / "data/raw/aapl/AAPL.csv").exists(), done.stdout

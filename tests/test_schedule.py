@@ -76,7 +76,11 @@ def test_a_scheduled_run_retrains_when_sessions_came(story):
 
 
 def test_dvc_shows_old_and_new(story):
-    (changed,) = [entry for entry in json.loads(clones.dvc(story.root, "diff", "--json"))["modified"] if entry["path"] == "data/raw/aapl/"]
+    (changed,) = [
+        entry
+        for entry in json.loads(clones.dvc(story.root, "diff", "--json", "--show-hash"))["modified"]
+        if entry["path"] == "data/raw/aapl/"
+    ]
     assert changed["hash"]["old"] in clones.git(story.root, "show", "HEAD:data/raw/aapl.dvc")
     assert changed["hash"]["new"] in (story.root / "data/raw/aapl.dvc").read_text()
 
@@ -106,7 +110,11 @@ def test_a_cron_schedule_makes_its_runs(project, story):
 
         times = neighbours.wait_for(planned, 120, process)
         family = neighbours.family(process)
-        assert len(times) > 2 and {(time.hour, time.minute) for time in times} == {(22, 30)} and {time.weekday() for time in times} <= set(range(5))
+        assert (
+            len(times) > 2
+            and {(time.hour, time.minute) for time in times} == {(22, 30)}
+            and {time.weekday() for time in times} <= set(range(5))
+        )
         assert neighbours.stop_gently(process, signal.SIGINT) == 130
         assert neighbours.left(family) == []
     finally:

@@ -14,7 +14,7 @@ import clones
 import neighbours
 import pytest
 
-from longshort import config, graph, tracking
+from longshort import graph
 
 
 @pytest.fixture(scope="module")

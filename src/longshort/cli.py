@@ -90,8 +90,7 @@ def schedule(
     _end_on_sigterm()
     with servers.prefect(root, prefect_port) as address:
         print(f"Prefect {address} · deployment retraining/scheduled · stop with Ctrl-C", file=sys.stderr)
-        flow = _flow(root)
-        flow.serve(name="scheduled", cron=cron, interval=every, parameters={"root": str(root)}, limit=1, print_starting_message=False)
+        servers.serve(root, _flow(root), cron, every)
 
 
 # --- a person's files -------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,6 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, NoReturn
 
 from longshort import environment, storage, tracking
 from longshort.config import Params
@@ -38,6 +40,27 @@ def prefect(root: Path, port: int = 4200) -> Iterator[str]:
             yield f"{address}/api"
         finally:
             noted.unlink(missing_ok=True)
+
+
+def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoReturn:
+    """Run a flow on a schedule, one run at a time, until SIGINT or SIGTERM."""
+    import asyncio
+
+    from prefect.runner import Runner
+
+    told: list[int] = []
+
+    class Interruptible(Runner):
+        def handle_sigterm(self, *_: Any) -> None:
+            # Prefect's own waits, on the loop that it keeps waiting, for the run that goes on; its way out of SIGINT works
+            told.append(signal.SIGTERM)
+            signal.raise_signal(signal.SIGINT)
+
+    runner = Interruptible(name="scheduled", limit=1)
+    runner.add_flow(flow, name="scheduled", cron=cron, interval=every, parameters={"root": str(root)})
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(runner.start())
+    raise SystemExit(128 + (told or [signal.SIGINT])[0])
 
 
 def end_orphans(root: Path) -> None:
