@@ -45,6 +45,7 @@ def prefect(root: Path, port: int = 4200) -> Iterator[str]:
 def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoReturn:
     """Run a flow on a schedule, one run at a time, until SIGINT or SIGTERM."""
     import asyncio
+    import multiprocessing
 
     from prefect.runner import Runner
 
@@ -55,6 +56,11 @@ def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoRet
             # Prefect's own waits, on the loop that it keeps waiting, for the run that goes on; its way out of SIGINT works
             told.append(signal.SIGTERM)
             signal.raise_signal(signal.SIGINT)
+
+        async def __aexit__(self, *why: Any) -> None:
+            for run in multiprocessing.active_children():
+                run.terminate()  # Prefect would wait for its end; a training goes on from its checkpoint next time
+            await super().__aexit__(*why)
 
     runner = Interruptible(name="scheduled", limit=1)
     runner.add_flow(flow, name="scheduled", cron=cron, interval=every, parameters={"root": str(root)})
