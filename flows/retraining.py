@@ -70,10 +70,11 @@ def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list
     changed = graph.changed(root)
     console.planned(len(stages))
     futures: dict[str, PrefectFuture[Any]] = {}
+    ended: dict[str, bool] = {}  # whether it ended well; to ask a future is a question to Prefect's server
     free, busy = list(slots), {}
     waiting = list(stages)
     while True:
-        for stage in [s for s in waiting if all(up in futures and futures[up].state.is_completed() for up in s.upstream)][: len(free)]:
+        for stage in [s for s in waiting if all(ended.get(up) for up in s.upstream)][: len(free)]:
             waiting.remove(stage)
             slot = busy[stage.address] = free.pop(0)
             upstream = [futures[address] for address in stage.upstream]
@@ -81,11 +82,14 @@ def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list
         if not busy:
             break  # all is done, or what is left waits for a stage that failed
         try:
-            next(as_completed([futures[address] for address in busy]))
+            done = next(as_completed([futures[address] for address in busy]))
         except BaseException:  # Prefect was told to stop this flow
             graph.stop_running()
             raise
-        free += [busy.pop(address) for address in list(busy) if futures[address].state.is_final()]
+        address = next(address for address in busy if futures[address] is done)
+        done.wait()
+        ended[address] = done.state.is_completed()
+        free.append(busy.pop(address))
     return [bool(future.result()) for future in futures.values()]  # raises what a stage raised
 
 

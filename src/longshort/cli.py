@@ -319,15 +319,25 @@ def _flow(root: Path) -> Any:
 
 
 def _retrain(root: Path) -> None:
+    from longshort import console, servers
+
+    servers.end_orphans(root)
+    if not (root / ".state/prefect").exists():
+        console.say("  the first run: Prefect and MLflow make their databases, some 20 s")
+    wait_for_server = servers.start_temporary_prefect(root)
+    flow = _flow(root)  # its imports take seconds, as the server's start does
+    wait_for_server()
+    _run_flow(flow, root)
+
+
+def _run_flow(flow: Any, root: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor, wait
     from contextlib import suppress
 
     import psutil
 
-    from longshort import graph, servers
+    from longshort import graph
 
-    servers.end_orphans(root)
-    flow = _flow(root)
     # not in the main thread: there Prefect takes SIGTERM for itself, and answers it when the stages that run have ended
     with ThreadPoolExecutor(1) as pool:
 

@@ -80,12 +80,15 @@ def read(root: Path) -> list[Stage]:
     try:
         with Repo(str(root)) as repo:
             graph = repo.index.graph.copy()
+            written = {_address(stage.addressing): place for place, stage in enumerate(repo.index.stages)}
     except DvcException as error:
         if "dvc.lock" in str(error):  # DVC writes it in place, so a crash can cut it short
             raise UsageError(f"{error}. Remove dvc.lock: `longshort run` makes it again, from DVC's cache and without training.") from None
         raise UsageError(f"dvc.yaml: {error}. Mend it, or `git checkout dvc.yaml`.") from None
-    # by generations, so that no worker is kept waiting for a neighbour of its own generation
-    order = [stage for generation in networkx.topological_generations(graph.reverse(copy=False)) for stage in generation]
+    # by generations, so that no worker is kept waiting for a neighbour of its own generation; in each, as params.yaml
+    # has them, so that a person can put the long ones first
+    generations = networkx.topological_generations(graph.reverse(copy=False))
+    order = [stage for generation in generations for stage in sorted(generation, key=lambda stage: written[_address(stage.addressing)])]
     stages = [stage for stage in order if not stage.is_data_source]
     return [
         Stage(_address(stage.addressing), tuple(sorted(_address(up.addressing) for up in graph.successors(stage) if up in stages)))

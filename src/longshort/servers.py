@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +42,33 @@ def prefect(root: Path, port: int = 4200) -> Iterator[str]:
             yield f"{address}/api"
         finally:
             noted.unlink(missing_ok=True)
+
+
+def start_temporary_prefect(root: Path) -> Callable[[], None]:
+    """Start a Prefect server that lives as long as this process; returns what waits until it answers.
+
+    Prefect would start its own, but only once it has been imported, and wait for it idly. This one starts
+    while its caller imports what it needs, on the other core. A server that runs already is used instead.
+    """
+    if os.environ.get("PREFECT_API_URL"):  # a person's, or that of `longshort ui`
+        return lambda: None
+    port = _free_port()
+    address = f"http://{HOST}:{port}"
+    command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", HOST, "--port", str(port)]
+    # as Prefect's own temporary servers: of its services only those that store what a run sends
+    settings = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
+    stack = contextlib.ExitStack()
+    process = stack.enter_context(_started(root, "prefect-temporary", command, settings))
+    # registered before Prefect is imported, so called after its threads have sent the last of what they hold
+    atexit.register(stack.close)
+    os.environ["PREFECT_API_URL"] = f"{address}/api"
+    return lambda: _wait(process, "prefect-temporary", root, port, f"{address}/api/health")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return int(probe.getsockname()[1])
 
 
 def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoReturn:
@@ -103,17 +132,19 @@ def mlflow(root: Path, params: Params, port: int = 5000) -> Iterator[str]:
 def _serving(root: Path, name: str, command: list[str], settings: dict[str, str], port: int, health: str) -> Iterator[None]:
     if _answers(health):
         raise UsageError(f"port {port} is taken by another server. Stop it, or give another port with --{name}-port.")
-    path = root / ".state/logs" / f"{name}.log"
+    with _started(root, name, command, settings) as process:
+        _wait(process, name, root, port, health)
+        yield
+
+
+@contextlib.contextmanager
+def _started(root: Path, name: str, command: list[str], settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    path = _log(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            began = time.monotonic()
-            while not _answers(health):
-                if process.poll() is not None or time.monotonic() - began > PATIENCE_SECONDS:
-                    raise LongshortError(f"the {name} server did not start on port {port}; its log: {path}")
-                time.sleep(0.3)
-            yield
+            yield process
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 15)
@@ -121,6 +152,18 @@ def _serving(root: Path, name: str, command: list[str], settings: dict[str, str]
                 process.wait(timeout=10)
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 9)
+
+
+def _wait(process: subprocess.Popen[bytes], name: str, root: Path, port: int, health: str) -> None:
+    began = time.monotonic()
+    while not _answers(health):
+        if process.poll() is not None or time.monotonic() - began > PATIENCE_SECONDS:
+            raise LongshortError(f"the {name} server did not start on port {port}; its log: {_log(root, name)}")
+        time.sleep(0.1)
+
+
+def _log(root: Path, name: str) -> Path:
+    return root / ".state/logs" / f"{name}.log"
 
 
 def _answers(address: str) -> bool:

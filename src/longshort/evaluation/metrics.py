@@ -98,7 +98,7 @@ def directional_accuracy(forecast_change: ArrayLike, actual_change: ArrayLike, c
     >>> f"{share:.2f} in [{low:.2f}, {high:.2f}] of {n}"
     '0.67 in [0.21, 0.94] of 3'
     """
-    from scipy.stats import binomtest
+    from scipy.special import ndtri  # scipy.stats takes a second to import
 
     forecast, actual = _aligned(forecast_change, actual_change, "forecast_change", "actual_change")
     moved = actual != 0
@@ -109,8 +109,10 @@ def directional_accuracy(forecast_change: ArrayLike, actual_change: ArrayLike, c
             "Take in a series that moves, or widen `windows.forecast.test` in params.yaml."
         )
     hits = int((np.sign(forecast) == np.sign(actual))[moved].sum())
-    interval = binomtest(hits, n).proportion_ci(confidence, method="wilson")
-    return hits / n, float(interval.low), float(interval.high), n
+    share, z = hits / n, float(ndtri((1 + confidence) / 2))
+    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
+    half = z * math.sqrt(share * (1 - share) / n + (z / (2 * n)) ** 2) / (1 + z * z / n)
+    return share, max(0.0, centre - half), min(1.0, centre + half), n
 
 
 def diebold_mariano(errors_a: ArrayLike, errors_b: ArrayLike, horizon: int) -> tuple[float, float]:
@@ -126,7 +128,7 @@ def diebold_mariano(errors_a: ArrayLike, errors_b: ArrayLike, horizon: int) -> t
     variance can come out negative when horizon > 1; then autocovariances are weighted down with their lag
     (Newey and West, 1987), which keeps it positive.
     """
-    from scipy.stats import t
+    from scipy.special import stdtr
 
     a, b = _aligned(errors_a, errors_b, "errors_a", "errors_b")
     steps = a.size
@@ -147,7 +149,7 @@ def diebold_mariano(errors_a: ArrayLike, errors_b: ArrayLike, horizon: int) -> t
         )
     small_sample = (steps + 1 - 2 * horizon + horizon * (horizon - 1) / steps) / steps
     statistic = mean / math.sqrt(variance) * math.sqrt(small_sample)
-    return statistic, float(2 * t.sf(abs(statistic), df=steps - 1))
+    return statistic, float(2 * stdtr(steps - 1, -abs(statistic)))
 
 
 def _variance_of_mean(centred: Array, horizon: int) -> float:

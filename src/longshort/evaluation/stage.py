@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from longshort import storage
 from longshort.config import Params
@@ -40,6 +41,7 @@ def run(root: Path, item: str, params: Params) -> None:
 
     raises  CorruptArtefact
     """
+    torch.set_num_threads(1)  # the same sums whatever the number of cores, and no fight with the stage beside this one
     entry = params.training.items[item]
     windows, trained = root / "data/windows" / entry.dataset, root / "data/training" / item
     storage.verify(windows)

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from longshort.models.network import Network
 from longshort.tasks.task import Task
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": torch.optim.Adam,  # Kingma and Ba, 2015
+    "adam": partial(torch.optim.Adam, fused=True),  # Kingma and Ba, 2015
     "rmsprop": torch.optim.RMSprop,  # Tieleman and Hinton, 2012
 }
 # batches outside training are not learned from, so their size is a matter of memory alone
