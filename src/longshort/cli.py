@@ -7,6 +7,7 @@ so `longshort --help` answers at once.
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 import os
 import signal
@@ -62,8 +63,6 @@ def run(
 @app.command()
 def stage(name: str, item: Annotated[str, typer.Option("--item", help="A data set, or DATASET-VARIANT.")]) -> None:
     """Run one stage of dvc.yaml on one item; this is what DVC calls."""
-    import importlib
-
     root = _root()
     params = _params(root)
     known = ("ingestion", "validation", "windows", "training", "evaluation")
@@ -325,7 +324,9 @@ def _retrain(root: Path) -> None:
     if not (root / ".state/prefect").exists():
         console.say("  the first run: Prefect and MLflow make their databases, some 20 s")
     wait_for_server = servers.start_temporary_prefect(root)
-    flow = _flow(root)  # its imports take seconds, as the server's start does
+    flow = _flow(root)
+    for module in ("dvc.repo", "mlflow"):  # what the flow will need: imports take seconds, as the server's start does
+        importlib.import_module(module)
     wait_for_server()
     _run_flow(flow, root)
 
