@@ -1,5 +1,7 @@
 """How long the main job takes: `longshort run` on a fresh clone, again with nothing changed, and `longshort --help`.
 
+`import torch` is timed before and after, as a yardstick: on shared machines it goes from 1.3 to 2.7 s within an hour, and all else with it.
+
     python benchmarks/main_job.py [--json]
 
 Installation is not counted. The clone lies in a temporary folder; nothing of this one is changed.
@@ -39,10 +41,13 @@ def main() -> None:
         clone, home = Path(place) / "clone", Path(place) / "home"
         home.mkdir()
         subprocess.run(["git", "clone", "--quiet", str(ROOT), str(clone)], check=True)
+        yardstick = [sys.executable, "-c", "import torch"]
         figures = {
+            "import torch, before": seconds(yardstick, clone, home),
             "longshort run, fresh clone": seconds([str(LONGSHORT), "run"], clone, home),
             "longshort run, nothing changed": seconds([str(LONGSHORT), "run"], clone, home),
             "longshort --help, best of 5": min(seconds([str(LONGSHORT), "--help"], clone, home) for _ in range(5)),
+            "import torch, after": seconds(yardstick, clone, home),
         }
     if arguments.json:
         print(json.dumps({"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "seconds": figures}, indent=2))

@@ -17,6 +17,8 @@ for name in list(os.environ):
     if name.startswith(("PREFECT_", "MLFLOW_", "DVC_", "GX_")):
         del os.environ[name]
 os.environ.update(environment.QUIET)
+# two workers share the cores: threads of theirs that wait for one another in spin loops take ten times as long
+os.environ["OMP_NUM_THREADS"] = "1"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ import pytest
 import time_machine
 from matplotlib import rc_context, rcParams
 from matplotlib.cbook import get_sample_data
+from scipy.optimize import isotonic_regression
 
 from longshort.evaluation import pictures
 
@@ -116,3 +117,10 @@ def test_drawing_imports_no_pyplot_and_importing_imports_no_matplotlib():
         "pictures.residuals(['2024-01-02'], [1.0], [2.0], 'errors', '$'); assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_labels_move_as_little_as_isotonic_regression_says():
+    random = np.random.default_rng(0)
+    for length in range(1, 7):
+        values = random.normal(size=length)
+        assert pictures._isotonic(values) == pytest.approx(isotonic_regression(values).x)

@@ -1,5 +1,7 @@
 """Graph: DVC alone decides what must run, whether it is asked by `dvc repro` or by a retraining."""
 
+import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 
 import clones
@@ -72,6 +74,39 @@ def test_stages_come_after_what_they_read(project):
         assert seen.issuperset(stage.upstream)
         seen.add(stage.address)
     assert next(stage.upstream for stage in stages if stage.address == "evaluation@goog-rnn") == ("training@goog-rnn", "windows@goog")
+
+
+def test_of_one_generation_the_first_in_params_comes_first(project):
+    path = project / "params.yaml"
+    before = path.read_text()
+    content = config.load(path)
+    items = content["training"]["items"]
+    for order in (sorted(items), sorted(items, reverse=True)):
+        content["training"]["items"] = {item: items[item] for item in order}
+        path.write_text(json.dumps(content))  # YAML as well
+        try:
+            trained = [stage.address for stage in graph.read(project) if stage.address.startswith("training")]
+        finally:
+            path.write_text(before)
+        assert trained == [f"training@{item}" for item in order]
+
+
+@pytest.mark.parametrize(
+    ("workers", "device", "gpus", "expected"),
+    [
+        (3, "auto", [], [{}, {}, {}]),
+        ("auto", "auto", ["0", "2"], [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "2"}]),
+        (3, "cuda", ["0", "2"], [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "0"}]),
+        (2, "cpu", ["0", "2"], [{}, {}]),
+        ("auto", "cpu", ["0", "2"], [{}] * len(os.sched_getaffinity(0))),
+        ("auto", "auto", [], [{}] * len(os.sched_getaffinity(0))),
+    ],
+)
+def test_there_are_as_many_places_as_workers_and_each_gpu_has_its_own(project, workers, device, gpus, expected):
+    params = config.read(project / "params.yaml")
+    resources = params.resources.model_copy(update={"workers": workers})
+    training = params.training.model_copy(update={"device": device})
+    assert graph.slots(params.model_copy(update={"resources": resources, "training": training}), gpus) == expected
 
 
 @pytest.mark.parametrize(

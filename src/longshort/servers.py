@@ -91,11 +91,32 @@ def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoRet
                 run.terminate()  # Prefect would wait for its end; a training goes on from its checkpoint next time
             await super().__aexit__(*why)
 
+    asyncio.run(_forget_missed())
     runner = Interruptible(name="scheduled", limit=1)
     runner.add_flow(flow, name="scheduled", cron=cron, interval=every, parameters={"root": str(root)})
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(runner.start())
     raise SystemExit(128 + (told or [signal.SIGINT])[0])
+
+
+async def _forget_missed() -> None:
+    """Drop the runs that came due while nothing served them: the next one takes in all that they would have."""
+    from datetime import UTC, datetime
+
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas import filters
+    from prefect.client.schemas.objects import StateType
+
+    scheduled = filters.FlowRunFilterStateType(any_=[StateType.SCHEDULED])
+    due = filters.FlowRunFilter(
+        state=filters.FlowRunFilterState(type=scheduled),
+        next_scheduled_start_time=filters.FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),  # type: ignore[arg-type]  # pydantic takes it
+    )
+    named = filters.DeploymentFilter(name=filters.DeploymentFilterName(any_=["scheduled"]))
+    async with get_client() as client:
+        while runs := await client.read_flow_runs(flow_run_filter=due, deployment_filter=named):  # a page of 200
+            for run in runs:
+                await client.delete_flow_run(run.id)
 
 
 def end_orphans(root: Path) -> None:
