@@ -14,6 +14,7 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -51,11 +52,18 @@ def get(address: str) -> str:
 
 
 def ask(address: str, body: Any = None) -> Any:
-    """What an API answers in JSON; with a body, to a POST of it."""
+    """What an API answers in JSON; with a body, to a POST of it. Prefect answers 503 while its SQLite is busy: ask again."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
-    with urllib.request.urlopen(request, timeout=60) as reply:
-        return json.loads(reply.read())
+    for pause in (1, 2, 4, 8, None):
+        try:
+            with urllib.request.urlopen(request, timeout=60) as reply:
+                return json.loads(reply.read())
+        except urllib.error.HTTPError as error:
+            if error.code != 503 or pause is None:
+                raise
+            time.sleep(pause)
+    raise AssertionError("not reached")
 
 
 def start(root: Path, *command: str, log: Path, **more: str) -> subprocess.Popen[bytes]:

@@ -137,9 +137,10 @@ def test_no_room_imports_prefect():
 def test_importing_a_module_only_defines_names():
     for path in SOURCES:
         for node in ast.parse(path.read_text()).body:
-            assert isinstance(node, ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.ClassDef | ast.FunctionDef | ast.If) or (
-                isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-            ), f"{path}:{node.lineno}"
+            assert isinstance(
+                node,
+                ast.Import | ast.ImportFrom | ast.Assign | ast.AnnAssign | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.If,
+            ) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)), f"{path}:{node.lineno}"
 
 
 def test_every_module_says_which_room_it_is():

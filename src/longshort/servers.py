@@ -57,12 +57,25 @@ def start_temporary_prefect(root: Path) -> Callable[[], None]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", HOST, "--port", str(port)]
     # as Prefect's own temporary servers: of its services only those that store what a run sends
     settings = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
-    stack = contextlib.ExitStack()
-    process = stack.enter_context(_started(root, "prefect-temporary", command, settings))
+    path = _log(root, "prefect-temporary")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log:
+        # in our process group, so that what ends the group ends it too; in the project's folder, by which `end_orphans` knows it
+        process = subprocess.Popen(
+            command, cwd=root, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
+        )
     # registered before Prefect is imported, so called after its threads have sent the last of what they hold
-    atexit.register(stack.close)
+    atexit.register(_end, process)
     os.environ["PREFECT_API_URL"] = f"{address}/api"
     return lambda: _wait(process, "prefect-temporary", root, port, f"{address}/api/health")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _free_port() -> int:
