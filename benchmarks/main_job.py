@@ -1,6 +1,6 @@
 """How long the main job takes: `longshort run` on a fresh clone, again with nothing changed, and `longshort --help`.
 
-`import torch` is timed before and after, as a yardstick: on shared machines it goes from 1.3 to 2.7 s within an hour, and all else with it.
+`import torch` is timed before and after, as a yardstick: on shared machines it goes from 1.3 to 2.8 s within an hour, and all else with it.
 
     python benchmarks/main_job.py [--json]
 

@@ -51,19 +51,18 @@ def get(address: str) -> str:
         return reply.read().decode()
 
 
-def ask(address: str, body: Any = None) -> Any:
+def ask(address: str, body: Any = None, tries: int = 10) -> Any:
     """What an API answers in JSON; with a body, to a POST of it. Prefect answers 503 while its SQLite is busy: ask again."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
-    for pause in (1, 2, 4, 8, None):
-        try:
-            with urllib.request.urlopen(request, timeout=60) as reply:
-                return json.loads(reply.read())
-        except urllib.error.HTTPError as error:
-            if error.code != 503 or pause is None:
-                raise
-            time.sleep(pause)
-    raise AssertionError("not reached")
+    try:
+        with urllib.request.urlopen(request, timeout=60) as reply:
+            return json.loads(reply.read())
+    except urllib.error.HTTPError as error:
+        if error.code != 503 or tries == 1:
+            raise
+    time.sleep(1)
+    return ask(address, body, tries - 1)
 
 
 def start(root: Path, *command: str, log: Path, **more: str) -> subprocess.Popen[bytes]:

@@ -104,7 +104,7 @@ def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoRet
                 run.terminate()  # Prefect would wait for its end; a training goes on from its checkpoint next time
             await super().__aexit__(*why)
 
-    asyncio.run(_forget_missed())
+    asyncio.run(_forget_missed(flow.name))
     runner = Interruptible(name="scheduled", limit=1)
     runner.add_flow(flow, name="scheduled", cron=cron, interval=every, parameters={"root": str(root)})
     with contextlib.suppress(KeyboardInterrupt):
@@ -112,8 +112,8 @@ def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoRet
     raise SystemExit(128 + (told or [signal.SIGINT])[0])
 
 
-async def _forget_missed() -> None:
-    """Drop the runs that came due while nothing served them: the next one takes in all that they would have."""
+async def _forget_missed(flow_name: str) -> None:
+    """Drop a flow's scheduled runs that came due while nothing served them: the next one takes in all that they would have."""
     from datetime import UTC, datetime
 
     from prefect.client.orchestration import get_client
@@ -125,9 +125,12 @@ async def _forget_missed() -> None:
         state=filters.FlowRunFilterState(type=scheduled),
         next_scheduled_start_time=filters.FlowRunFilterNextScheduledStartTime(before_=datetime.now(UTC)),  # type: ignore[arg-type]  # pydantic takes it
     )
-    named = filters.DeploymentFilter(name=filters.DeploymentFilterName(any_=["scheduled"]))
+    # both names: a person's own server may hold other flows with a deployment of this name
+    flow = filters.FlowFilter(name=filters.FlowFilterName(any_=[flow_name]))
+    deployment = filters.DeploymentFilter(name=filters.DeploymentFilterName(any_=["scheduled"]))
     async with get_client() as client:
-        while runs := await client.read_flow_runs(flow_run_filter=due, deployment_filter=named):  # a page of 200
+        # a page of 200 at a time
+        while runs := await client.read_flow_runs(flow_run_filter=due, flow_filter=flow, deployment_filter=deployment):
             for run in runs:
                 await client.delete_flow_run(run.id)
 
@@ -166,19 +169,13 @@ def mlflow(root: Path, params: Params, port: int = 5000) -> Iterator[str]:
 def _serving(root: Path, name: str, command: list[str], settings: dict[str, str], port: int, health: str) -> Iterator[None]:
     if _answers(health):
         raise UsageError(f"port {port} is taken by another server. Stop it, or give another port with --{name}-port.")
-    with _started(root, name, command, settings) as process:
-        _wait(process, name, root, port, health)
-        yield
-
-
-@contextlib.contextmanager
-def _started(root: Path, name: str, command: list[str], settings: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     path = _log(root, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as log:
         process = subprocess.Popen(command, env={**os.environ, **settings}, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
         try:
-            yield process
+            _wait(process, name, root, port, health)
+            yield
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, 15)
