@@ -43,10 +43,13 @@ def runs(api: str) -> list[dict]:
 
 
 def due_when_nobody_serves(api: str, deployment: str) -> dt.datetime:
-    """Plan a run for ten seconds from now, when the schedule has been stopped."""
+    """Plan a run of ours, and one of another flow's deployment, for ten seconds from now, when the schedule has been stopped."""
+    other = neighbours.ask(f"{api}/flows/", {"name": "another"})["id"]
+    theirs = neighbours.ask(f"{api}/deployments/", {"name": "scheduled", "flow_id": other})["id"]
     due = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=10)
     state = {"type": "SCHEDULED", "state_details": {"scheduled_time": due.isoformat()}}
-    neighbours.ask(f"{api}/deployments/{deployment}/create_flow_run", {"name": "missed", "state": state})
+    for name, place in (("missed", deployment), ("another's", theirs)):
+        neighbours.ask(f"{api}/deployments/{place}/create_flow_run", {"name": name, "state": state})
     return due
 
 
@@ -119,14 +122,14 @@ def test_a_cron_schedule_makes_its_runs(project, story):
 
         def planned() -> list[dt.datetime] | None:
             # what the schedule before had planned, every five seconds, and the run that was due when nothing served, are dropped
-            waiting = [run for run in runs(api) if run["state_type"] == "SCHEDULED"]
+            waiting = [run for run in runs(api) if run["state_type"] == "SCHEDULED" and run["name"] != "another's"]
             times = [dt.datetime.fromisoformat(run["expected_start_time"]) for run in waiting]
             return times if len(times) > 2 and {(each.hour, each.minute) for each in times} == {(22, 30)} else None
 
         times = neighbours.wait_for(planned, 60, process)
         family = neighbours.family(process)
         assert {each.weekday() for each in times} <= set(range(5))
-        assert "missed" not in {run["name"] for run in runs(api)}
+        assert {"missed", "another's"} & {run["name"] for run in runs(api)} == {"another's"}
         assert neighbours.stop_gently(process, signal.SIGINT) == 130
         assert neighbours.left(family) == []
     finally:
