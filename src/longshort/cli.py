@@ -6,6 +6,7 @@ so `longshort --help` answers at once.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib
 import json
@@ -318,22 +319,25 @@ def _flow(root: Path) -> Any:
 
 
 def _retrain(root: Path) -> None:
-    from longshort import console, servers
+    from longshort import console, servers, tracking
 
+    params = _params(root)
     servers.end_orphans(root)
     if not (root / ".state/prefect").exists():
         console.say("  the first run: Prefect and MLflow make their databases, some 20 s")
     wait_for_server = servers.start_temporary_prefect(root)
     flow = _flow(root)
-    for module in ("dvc.repo", "mlflow"):  # what the flow will need: imports take seconds, as the server's start does
-        importlib.import_module(module)
+    # what the flow will need takes seconds, as the server's start does: imports, and the schema of a new MLflow store
+    importlib.import_module("dvc.repo")
+    if params.tracking.uri == "local":
+        with contextlib.suppress(Exception):  # a store that is broken is told of by the task that needs it
+            tracking.connect(root, params)
     wait_for_server()
     _run_flow(flow, root)
 
 
 def _run_flow(flow: Any, root: Path) -> None:
     from concurrent.futures import ThreadPoolExecutor, wait
-    from contextlib import suppress
 
     import psutil
 
@@ -346,7 +350,7 @@ def _run_flow(flow: Any, root: Path) -> None:
             graph.stop_running()
             wait([running], timeout=3)  # Prefect is told how it ended
             for child in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error):
+                with contextlib.suppress(psutil.Error):
                     child.kill()
             print("longshort: interrupted; run the same command again to go on", file=sys.stderr, flush=True)
             os._exit(128 + number)

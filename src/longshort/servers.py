@@ -64,6 +64,9 @@ def start_temporary_prefect(root: Path) -> Callable[[], None]:
         process = subprocess.Popen(
             command, cwd=root, env={**os.environ, **settings}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
         )
+    # its event loop hands each question to a thread of SQLite's and back; on one core that takes half the time
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
     # registered before Prefect is imported, so called after its threads have sent the last of what they hold
     atexit.register(_end, process)
     os.environ["PREFECT_API_URL"] = f"{address}/api"
