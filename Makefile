@@ -23,10 +23,10 @@ run: .venv/installed
 	@$(BIN)/longshort run
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 prove: .venv/installed
-	LONGSHORT_PROVE=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+	LONGSHORT_PROVE=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed
 	$(BIN)/ruff check .

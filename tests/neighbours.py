@@ -110,8 +110,11 @@ def left(processes: list[psutil.Process]) -> list[str]:
 
 def listening(processes: list[psutil.Process]) -> set[tuple[str, int]]:
     """The addresses and ports at which they take connections."""
-    found = [entry.laddr for each in processes for entry in each.net_connections("inet") if entry.status == psutil.CONN_LISTEN]
-    return {(address.ip, address.port) for address in found}
+    found = set()
+    for each in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ran when they were counted
+            found |= {(entry.laddr.ip, entry.laddr.port) for entry in each.net_connections("inet") if entry.status == psutil.CONN_LISTEN}
+    return found
 
 
 @contextlib.contextmanager
