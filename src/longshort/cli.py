@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from longshort import environment, storage
-from longshort.errors import LongshortError, PartlyDone, PromotionRefused, UsageError
+from longshort.errors import DataRefused, LongshortError, PartlyDone, PromotionRefused, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -96,38 +96,119 @@ def schedule(
 # --- a person's files -------------------------------------------------------------------------
 
 
+Ticker = Annotated[str | None, typer.Option("--ticker", help="Of files of one ticker that do not bear its name.")]
+DateFormat = Annotated[str | None, typer.Option("--date-format", help="dmy, mdy, epoch_s, epoch_ms, excel, or a pattern such as %d.%m.%y.")]
+DecimalMark = Annotated[str | None, typer.Option("--decimal", help="The decimal mark: . or ,")]
+Price = Annotated[str | None, typer.Option("--price", help="The column that shall be close.")]
+Adjust = Annotated[str | None, typer.Option("--adjust", help="Splits: auto repairs them, ratio only columns of two scales, none nothing.")]
+Encoding = Annotated[str | None, typer.Option("--encoding", help="Such as cp1252.")]
+ExchangeCalendar = Annotated[str | None, typer.Option("--calendar", help="An exchange such as XNYS, or none: every row is a step.")]
+SkipRows = Annotated[int | None, typer.Option("--skip-rows", min=0, help="Lines before the header.")]
+OnDuplicate = Annotated[str | None, typer.Option("--on-dup", help="last: of rows of one date with other values keep the last.")]
+Prefer = Annotated[str | None, typer.Option("--prefer", help="newer: of files that contradict one another the one that reaches further.")]
+Kind = Annotated[str | None, typer.Option("--as", help="stocks or text, where the names do not tell.")]
+
+
 @app.command()
 def ingest(
     paths: list[str],
-    kind: Annotated[str | None, typer.Option("--as", help="stocks or text, where the names do not tell.")] = None,
+    kind: Kind = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="The data set's name; default: the file's or folder's.")] = None,
+    ticker: Ticker = None,
+    date_format: DateFormat = None,
+    decimal: DecimalMark = None,
+    price: Price = None,
+    adjust: Adjust = None,
+    encoding: Encoding = None,
+    calendar: ExchangeCalendar = None,
+    skip_rows: SkipRows = None,
+    on_duplicate: OnDuplicate = None,
+    prefer: Prefer = None,
+    accept: Annotated[bool, typer.Option("--accept-restatement", help="The new history may rewrite the one that is held.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be taken in; change nothing.")] = False,
     as_json: Json = False,
 ) -> None:
     """Take a person's files in: data/raw/<dataset>/, versioned by DVC, and a line in params.yaml."""
-    from longshort import console, graph
+    from longshort import accounts, console, graph
     from longshort.ingestion import intake
 
     root = _root()
-    tasks: dict[str, Any] = {"stocks": "forecast", "text": "language-model"}
-    if kind is not None and kind not in tasks:
-        raise UsageError(f"--as {kind}: expected stocks or text.")
     files = intake.collect(paths)
-    task = tasks[kind] if kind else intake.guess_task(files)
+    task = _task(kind, files)
     name = dataset or intake.dataset_name(files)
-    account, difference = intake.inspect(files, task), ""  # a refusal comes before anything is written
-    if not dry_run:
+    read = _said(ticker, date_format, decimal, price, adjust, encoding, calendar, skip_rows, on_duplicate, prefer)
+    params = intake.with_dataset(_params(root), name, task, read)
+    if dry_run:
+        account, written, changes = intake.inspect(files, params, name), "", None
+    else:
         with graph.lock(root, console.say):
-            difference = intake.register(root, name, task)
-            account = intake.take_in(root, name, files, task).account
+            taken = intake.take_in(root, name, files, params, accept)
+            account, changes, written = taken.account, taken.difference, intake.register(root, name, task, read)
     if as_json:
-        return _print_json({"dataset": name, "task": task, "dry_run": dry_run, "account": account})
-    parts = " + ".join(f"{account[part]} {part}" for part in ("kept", "quarantined", "merged"))
-    print(f"{name} ({task}): {account['rows_in']} rows in = {parts}")
-    if difference:
-        print(difference, end="")
+        return _print_json({"dataset": name, "task": task, "dry_run": dry_run, "account": account, "difference": changes})
+    print(f"{name} ({task})")
+    print("\n".join(accounts.lines(account)))
+    if changes:
+        print(accounts.difference_line(changes))
+    if written:
+        print(written, end="")
     if not dry_run:
         print(f"Next: longshort run; then git add data/raw/{name}.dvc params.yaml dvc.lock && git commit")
+
+
+@app.command()
+def check(
+    paths: list[str],
+    kind: Kind = None,
+    ticker: Ticker = None,
+    date_format: DateFormat = None,
+    decimal: DecimalMark = None,
+    price: Price = None,
+    adjust: Adjust = None,
+    encoding: Encoding = None,
+    calendar: ExchangeCalendar = None,
+    skip_rows: SkipRows = None,
+    on_duplicate: OnDuplicate = None,
+    as_json: Json = False,
+) -> None:
+    """Say what files are, and what would be mended, set aside or refused, each by itself; nothing is taken in."""
+    from longshort import accounts
+    from longshort.ingestion import intake
+
+    params = _params(_root())
+    read = _said(ticker, date_format, decimal, price, adjust, encoding, calendar, skip_rows, on_duplicate, None)
+    found: list[dict[str, Any]] = []
+    for file in intake.collect(paths):
+        try:
+            task = _task(kind, [file])
+            account = intake.inspect([file], intake.with_dataset(params, intake.CHECKED, task, read), intake.CHECKED)
+            found.append({"file": str(file), "task": task, "account": account})
+            if not as_json:
+                print("\n".join(accounts.lines(account)))
+        except (DataRefused, UsageError) as error:
+            found.append({"file": str(file), "refused": str(error)})
+            if not as_json:
+                print(f"{file.name}\n  refused    {error}")
+    if as_json:
+        _print_json(found)
+    refused = sum("refused" in entry for entry in found)
+    if refused:
+        raise DataRefused(f"{refused} of {len(found)} files would be refused; nothing was taken in. Mend them as it says above.")
+
+
+def _task(kind: str | None, files: list[Path]) -> Any:
+    from longshort.ingestion import intake
+
+    tasks = {"stocks": "forecast", "text": "language-model"}
+    if kind is not None and kind not in tasks:
+        raise UsageError(f"--as {kind}: expected stocks or text.")
+    return tasks[kind] if kind else intake.guess_task(files)
+
+
+def _said(*values: Any) -> dict[str, Any]:
+    """What a person said about files, by its name in params.yaml; what they did not say is left out."""
+    names = ("ticker", "date_format", "decimal", "price", "adjust", "encoding", "calendar", "skip_rows", "on_duplicate", "prefer")
+    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 
 # --- looking ----------------------------------------------------------------------------------

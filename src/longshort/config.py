@@ -7,6 +7,7 @@ There are no defaults here: every number stands in params.yaml, where a person s
 
 from __future__ import annotations
 
+import codecs
 import difflib
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -24,7 +25,7 @@ from pydantic import (
 )
 
 from longshort import storage
-from longshort.errors import ConfigError, UnknownVariant
+from longshort.errors import ConfigError, UnknownVariant, UsageError
 
 Task = Literal["forecast", "language-model"]
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -38,14 +39,78 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+class Read(Section):
+    """What a person says about a data set's files, each only needed where a file leaves it open.
+
+    ticker         of files of one ticker that do not bear its name
+    date_format    dmy, mdy, epoch_s, epoch_ms, excel, or a pattern such as %d.%m.%y
+    price          the column that shall be close
+    adjust         splits: auto repairs them, ratio only columns of two scales, none keeps prices as they are
+    calendar       an exchange of exchange_calendars; none takes every row as a step
+    skip_rows      lines before the header
+    on_duplicate   rows of one date that contradict one another: last keeps the last
+    prefer         files that contradict one another: newer takes the one that reaches further
+    most_bad       share of a ticker's rows that may be set aside; most_together: of them in a row
+    """
+
+    ticker: Annotated[str, Field(pattern=r"^[A-Z0-9^][A-Z0-9.^=_&-]{0,39}$")] | None = None
+    date_format: str | None = None
+    decimal: Literal[".", ","] | None = None
+    price: str | None = None
+    adjust: Literal["auto", "ratio", "none"] | None = None
+    encoding: str | None = None
+    calendar: str | None = None
+    skip_rows: NonNegativeInt = 0
+    on_duplicate: Literal["last"] | None = None
+    prefer: Literal["newer"] | None = None
+    most_bad: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    most_together: PositiveInt = 50
+
+    @field_validator("date_format")
+    @classmethod
+    def _a_form_that_is_known(cls, form: str | None) -> str | None:
+        if form is not None and "%" not in form and form not in DATE_FORMATS:
+            raise ValueError(f"'{form}' is no form of dates. Known: {', '.join(DATE_FORMATS)}, or a pattern such as %d.%m.%Y")
+        return form
+
+    @field_validator("encoding")
+    @classmethod
+    def _an_encoding_that_is_known(cls, encoding: str | None) -> str | None:
+        if encoding is not None:
+            try:
+                codecs.lookup(encoding)
+            except LookupError:
+                raise ValueError(f"'{encoding}' is no encoding that Python knows, such as cp1252") from None
+        return encoding
+
+
+DATE_FORMATS = ("dmy", "mdy", "epoch_s", "epoch_ms", "excel")
+
+
+def read_settings(said: dict[str, Any]) -> Read:
+    """What a person said about files on the command line, checked.
+
+    raises  UsageError
+    """
+    try:
+        return Read(**said)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        name = str(problem["loc"][0]) if problem["loc"] else ""
+        option = {"on_duplicate": "on-dup"}.get(name, name.replace("_", "-"))
+        raise UsageError(f"--{option} {said.get(name)}: {problem['msg'].removeprefix('Value error, ')}.") from None
+
+
 class Dataset(Section):
     task: Task
     source: Literal["embedded", "raw"]
+    read: Read = Read()
 
 
 class Ingestion(Section):
     datasets: dict[Name, Dataset]
     sources: dict[Name, list[str]]
+    columns: dict[Literal["date", "time", "open", "high", "low", "close", "adj_close", "volume", "ticker"], list[str]] = {}
 
 
 class PriceValidation(Section):

@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import difflib
 import functools
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from longshort import storage
 from longshort.errors import ConfigError
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 
 def sessions(calendar: str, first: date, last: date) -> pd.DatetimeIndex:
@@ -54,6 +59,80 @@ def version() -> str:
     from importlib.metadata import version
 
     return version("exchange-calendars")
+
+
+EVERY_ROW = "none"  # the calendar of series whose every row is a step: monthly ones, counts, rates
+_SURE = 0.995  # a share of common days that no second calendar is asked at
+_YEARS_LOOKED_AT = 3  # the newest; calendars differ by holidays, which come back
+
+
+def best(days: NDArray[Any]) -> tuple[str, float]:
+    """The calendar whose sessions fit days best, and how well.
+
+    days     as datetime64[D], sorted, each once
+    returns  its name, and the days in common as a share of those that are either a day or a session; XNYS first, where
+             several fit alike
+
+    Only holidays and weekdays are looked at, from the calendars' own rules; building each calendar whole would take half a minute.
+    """
+    from exchange_calendars.calendar_utils import global_calendar_dispatcher as catalogue
+
+    newest = days[days > days[-1] - np.timedelta64(365 * _YEARS_LOOKED_AT, "D")]
+    span = np.arange(newest[0], newest[-1] + 1)
+    present = np.isin(span, newest)
+    found: list[tuple[float, str]] = []
+    for name in _by_likelihood(catalogue._calendar_factories, newest):
+        expected = _trading_days(catalogue._calendar_factories[name], span)
+        if expected is None or not (present | expected).any():
+            continue
+        score = float((present & expected).sum() / (present | expected).sum())
+        found.append((score, name))
+        if score >= _SURE:
+            break
+    score, name = max(found, key=lambda entry: entry[0])
+    return name, round(score, 4)
+
+
+def _by_likelihood(factories: dict[str, Any], days: NDArray[Any]) -> list[str]:
+    """Every calendar: the largest markets first, and first of all the one of every day where weekends are traded."""
+    weekend = float(np.isin((days.astype(int) + 3) % 7, (5, 6)).mean())
+    first = ["24/7"] if weekend > 0.2 else ["XNYS", "XLON", "XTKS", "XETR", "XBOM", "XHKG", "XSHG", "BVMF", "XTSE", "XPAR", "24/5", "24/7"]
+    slow = ["XKRX"]  # its lunar holidays take three seconds
+    return [*first, *(name for name in sorted(factories) if name not in (*first, *slow)), *slow]
+
+
+def _trading_days(kind: Any, span: NDArray[Any]) -> NDArray[Any] | None:
+    """Which days of a span are sessions by a calendar's rules; None where it has none of its own."""
+    rules = kind.__new__(kind)  # its rules are properties of the class; to make one whole is what takes long
+    try:
+        closed = rules.regular_holidays
+        holidays = [] if closed is None else list(closed.holidays(span[0], span[-1]).values.astype("datetime64[D]"))
+        holidays += [np.datetime64(day, "D") for day in rules.adhoc_holidays]
+        weekday = np.array([sign == "1" for sign in rules.weekmask])[(span.astype(int) + 3) % 7]
+    except NotImplementedError:
+        return None
+    return weekday & ~np.isin(span, np.array(holidays, "datetime64[D]"))
+
+
+def of_dataset(folder: Path, stated: str) -> str:
+    """The calendar of a data set: what ingestion found or was told, else what params.yaml states for all.
+
+    folder  data/ingestion/<dataset>
+    """
+    account = folder / "account.json"
+    found = storage.read_json(account).get("calendar") if account.exists() else None
+    return str(found["name"]) if found else stated
+
+
+def last_closed(calendar: str, moment: datetime) -> date:
+    """The last session that was over at a moment (with a time zone)."""
+    import exchange_calendars
+    import pandas as pd
+
+    first, last = moment.date() - timedelta(days=30), moment.date() + timedelta(days=30)
+    _refuse_beyond(calendar, first, last)
+    closes = exchange_calendars.get_calendar(calendar, start=first.isoformat(), end=last.isoformat()).closes
+    return closes[closes <= pd.Timestamp(moment)].index[-1].date()
 
 
 @functools.lru_cache(maxsize=16)

@@ -28,6 +28,7 @@ class Embedded:
     rows     sessions of prices, or lines of text
     origin   the library that brings it, and the library's version
     sha256   of the content as the library holds it
+    calendar the exchange of prices
     """
 
     task: Task
@@ -36,6 +37,7 @@ class Embedded:
     origin: str
     version: str
     sha256: str
+    calendar: str = ""
 
 
 def load(name: str) -> Embedded:
@@ -62,7 +64,9 @@ def goog() -> Embedded:
         days = np.sort(file["price_data"], order="date")
     fields = ("date", "open", "high", "low", "close", "adj_close", "volume")
     rows = list(zip(*(days[field].tolist() for field in fields), strict=True))
-    return Embedded("forecast", prices.make_table("GOOG", rows), len(rows), "matplotlib", matplotlib.__version__, storage.sha256(path))
+    return Embedded(
+        "forecast", prices.make_table("GOOG", rows), len(rows), "matplotlib", matplotlib.__version__, storage.sha256(path), "XNYS"
+    )
 
 
 def topics() -> Embedded:

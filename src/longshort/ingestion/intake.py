@@ -8,6 +8,7 @@ power fails in between, the next call ends what this one began.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import glob
 import hashlib
 import itertools
@@ -25,27 +26,31 @@ from typing import Any
 from longshort import config, storage
 from longshort.config import Params, Task
 from longshort.errors import ConfigError, DataRefused, LongshortError, StorageFull, UsageError
-from longshort.ingestion import source, stage
-from longshort.ingestion.dataset import assemble
+from longshort.ingestion import source, stage, versions
+from longshort.ingestion.dataset import Dataset, assemble, terms
 
 MOST_FILES = 10_000  # a folder with more was probably named by mistake
+CHECKED = "checked"  # the data set that files belong to while they are only looked at
+MOST_RESTATED = 0.05  # of the sessions held
 MARKER = "embedded.json"  # lies in the raw folder of an embedded data set, which belongs to Git
-_TASKS: dict[str, Task] = {".csv": "forecast", ".txt": "language-model", ".md": "language-model"}
+_TASKS: dict[str, Task] = {".csv": "forecast", ".tsv": "forecast", ".txt": "language-model", ".md": "language-model"}
 
 
 @dataclass(frozen=True)
 class Intake:
     """What became of a data set's files.
 
-    version  DVC's md5 of the folder
-    changed  whether the version is another than before
-    account  as in data/ingestion/<dataset>/account.json
+    version     DVC's md5 of the folder
+    changed     whether the version is another than before
+    account     as in data/ingestion/<dataset>/account.json
+    difference  of prices, from the version before: sessions held, new, changed, gone; None where there was none
     """
 
     dataset: str
     version: str
     changed: bool
     account: dict[str, Any]
+    difference: dict[str, Any] | None
 
 
 # --- which files, which data set, which task --------------------------------------------------
@@ -99,7 +104,11 @@ def dataset_name(files: list[Path]) -> str:
     >>> dataset_name([Path("/prices/BRK-B.csv")]), dataset_name([Path("/My Prices/A.csv"), Path("/My Prices/B.csv")])
     ('brk_b', 'my_prices')
     """
-    stem = files[0].stem if len(files) == 1 else Path(os.path.commonpath([file.parent.resolve() for file in files])).name
+    stem = (
+        re.sub(r"(?i)(\.gz)?$", "", files[0].name).rpartition(".")[0]
+        if len(files) == 1
+        else Path(os.path.commonpath([file.parent.resolve() for file in files])).name
+    )
     name = re.sub(r"[^a-z0-9]", "_", stem.lower()).strip("_")
     if not re.fullmatch(r"[a-z0-9][a-z0-9_]{0,39}", name):
         raise UsageError(
@@ -114,7 +123,7 @@ def guess_task(files: list[Path]) -> Task:
 
     raises  UsageError when they do not agree, or say nothing
     """
-    suffixes = sorted({file.suffix.lower() for file in files})
+    suffixes = sorted({Path(file.stem if file.suffix.lower() == ".gz" else file).suffix.lower() for file in files})
     tasks = {_TASKS.get(suffix) for suffix in suffixes}
     task = tasks.pop()
     if tasks or task is None:
@@ -128,21 +137,38 @@ def guess_task(files: list[Path]) -> Task:
 # --- reading, and taking in -------------------------------------------------------------------
 
 
-def inspect(files: list[Path], task: Task) -> dict[str, Any]:
+def with_dataset(params: Params, dataset: str, task: Task, read: Mapping[str, Any]) -> Params:
+    """The settings as they would be with a data set of a person's own, read as they said.
+
+    raises  ConfigError when the name is taken by a data set of another task or source, or what they said is no setting
+    """
+    known = params.ingestion.datasets.get(dataset)
+    if known is not None and (known.task, known.source) != (task, "raw"):
+        raise ConfigError(
+            f"params.yaml: ingestion.datasets.{dataset}: is {{task: {known.task}, source: {known.source}}}, not "
+            f"{{task: {task}, source: raw}}. Rename the file or folder, or change that line."
+        )
+    said = config.read_settings({**(known.read.model_dump(exclude_defaults=True) if known else {}), **read})
+    datasets = {**params.ingestion.datasets, dataset: config.Dataset(task=task, source="raw", read=said)}
+    return params.model_copy(update={"ingestion": params.ingestion.model_copy(update={"datasets": datasets})})
+
+
+def inspect(files: list[Path], params: Params, dataset: str) -> dict[str, Any]:
     """The account that these files would have; nothing is written.
 
     raises  DataRefused, as `take_in` does
     """
-    return assemble(_contents(files), task).account
+    return assemble(_by_name(files), params.ingestion.datasets[dataset].task, terms(params, dataset)).account
 
 
-def take_in(root: Path, dataset: str, files: list[Path], task: Task) -> Intake:
+def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_restatement: bool = False) -> Intake:
     """Make these files the data set's new version, in data/raw/<dataset> and data/raw/<dataset>.dvc.
 
-    Nothing is done when they are the version that stands. When anything fails, the old version stands as it was.
+    They are copied before they are read, so that what was judged is what is kept. Nothing is done when they are the
+    version that stands. When anything fails, the old version stands as it was.
 
-    raises  DataRefused when a file is refused; UsageError when the name is taken by an embedded data set;
-            StorageFull or LongshortError when DVC fails
+    raises  DataRefused when a file is refused, or rewrites history that was held without leave; UsageError when the name
+            is taken by an embedded data set; StorageFull or LongshortError when DVC fails
     """
     place = root / "data/raw" / dataset
     if (place / MARKER).exists():
@@ -150,14 +176,67 @@ def take_in(root: Path, dataset: str, files: list[Path], task: Task) -> Intake:
             f"data set '{dataset}' comes embedded, and data/raw/{dataset} is Git's. "
             "Rename the file or folder, so that it is taken in under another name."
         )
-    contents = _contents(files)
-    account = assemble(contents, task).account
-    wanted = folder_md5(contents)
-    recorded = _recorded(place)
-    if recorded != wanted or not _holds(root, dataset, wanted):
-        with _replaced(place, contents):
+    task, held = params.ingestion.datasets[dataset].task, _held(root, dataset)
+    _sweep(place)
+    with _copied(place, _by_name(files)) as (copies, contents):
+        if held is not None and contents == {name: md5 for name, md5 in held.items() if name != stage.TAKEN}:
+            made = assemble(copies, task, terms(params, dataset, stage.taken_at(place)))
+            if _recorded(place) == folder_md5(held):
+                return Intake(dataset, folder_md5(held), False, made.account, None)
+            taken = (place / stage.TAKEN).read_bytes() if stage.TAKEN in held else b""  # DVC was not told before a crash
+        else:
+            now = dt.datetime.now(dt.UTC).replace(microsecond=0)
+            taken = storage.canonical_json({"taken": now.isoformat()})
+            made = assemble(copies, task, terms(params, dataset, now))
+        difference = _difference(root, dataset, made, params, accept_restatement) if held and task == "forecast" else None
+        if taken:
+            storage.write_bytes(next(iter(copies.values())).parent / stage.TAKEN, taken)
+        with _replaced(place, next(iter(copies.values())).parent):
             _dvc_add(root, dataset)
-    return Intake(dataset, wanted, recorded != wanted, account)
+    return Intake(dataset, _recorded(place) or "", True, made.account, difference)
+
+
+def _held(root: Path, dataset: str) -> dict[str, str] | None:
+    """The files that stand, by name with their md5, our note among them; None where there are none."""
+    try:
+        found = stage.read_raw(root, dataset)
+    except DataRefused:
+        return None
+    note = root / "data/raw" / dataset / stage.TAKEN
+    return {name: _md5(path) for name, path in {**found, **({stage.TAKEN: note} if note.exists() else {})}.items()}
+
+
+@contextlib.contextmanager
+def _copied(place: Path, files: dict[str, Path]) -> Iterator[tuple[dict[str, Path], dict[str, str]]]:
+    """Whole copies of files beside the data set's folder, and their md5; what is not renamed away is removed at the end."""
+    new = place.with_name(f".{place.name}.tmp.{os.getpid()}")
+    try:
+        new.mkdir(parents=True)
+        copies = {name: source.copy(path, new / name) for name, path in files.items()}
+        storage.sync_batch(new)
+        yield copies, {name: _md5(path) for name, path in copies.items()}
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _difference(root: Path, dataset: str, made: Dataset, params: Params, accepted: bool) -> dict[str, Any] | None:
+    """What a new version changes in the sessions that the version held has.
+
+    raises  DataRefused when more than 5 % of them are other or gone, and nobody said that this is right
+    """
+    place = root / "data/raw" / dataset
+    try:
+        before = assemble(stage.read_raw(root, dataset), "forecast", terms(params, dataset, stage.taken_at(place))).table
+    except DataRefused:  # what stands is refused by itself: there is nothing to compare with
+        return None
+    told = versions.compare(before, made.table)
+    if told["changed"] + told["gone"] > MOST_RESTATED * told["held"] and not accepted:
+        raise DataRefused(
+            f"data/raw/{dataset}: of {told['held']:,} sessions held, {told['changed']:,} have other values and {told['gone']:,} are gone"
+            f"{versions.first_words(told)}; expected at most {MOST_RESTATED:.0%}; if the new history is right, say so with --accept-restatement "
+            "(the old version stays in DVC); if the file holds only new rows, give it together with the old ones, or under another data set."
+        )
+    return told
 
 
 def refresh(root: Path, params: Params) -> list[Intake]:
@@ -173,26 +252,25 @@ def refresh(root: Path, params: Params) -> list[Intake]:
                 f"Write `{name}: {{task: forecast, source: raw}}` there (or task: language-model), and its items in `training.items`."
             )
     collected = {name: collect([str(root / Path(path).expanduser()) for path in paths]) for name, paths in sources.items()}
-    return [take_in(root, name, files, params.ingestion.datasets[name].task) for name, files in collected.items()]
+    return [take_in(root, name, files, params) for name, files in collected.items()]
 
 
-def register(root: Path, dataset: str, task: Task) -> str:
+def register(root: Path, dataset: str, task: Task, read: Mapping[str, Any]) -> str:
     """Write a raw data set into params.yaml, and an item for every variant that can learn it; what is there stays.
 
+    read     what a person said about its files, to be said no more: `ingestion.datasets.<name>.read`
+
     returns  the difference as a unified diff, '' when nothing was missing
-    raises   ConfigError when the name is taken by a data set of another task or source
     """
     path = root / "params.yaml"
     params = config.read(path)
     settings = []
     known = params.ingestion.datasets.get(dataset)
     if known is None:
-        settings.append(f"ingestion.datasets.{dataset}={{task: {task}, source: raw}}")
-    elif (known.task, known.source) != (task, "raw"):
-        raise ConfigError(
-            f"params.yaml: ingestion.datasets.{dataset}: is {{task: {known.task}, source: {known.source}}}, not "
-            f"{{task: {task}, source: raw}}. Rename the file or folder, or change that line."
-        )
+        said = f", read: {json.dumps(dict(read))}" if read else ""
+        settings.append(f"ingestion.datasets.{dataset}={{task: {task}, source: raw{said}}}")
+    elif read:
+        settings += [f"ingestion.datasets.{dataset}.read.{name}={json.dumps(value)}" for name, value in read.items()]
     for variant, network in params.models.variants.items():
         item = f"{dataset}-{variant}"
         learnable = task == "forecast" or not network.bidirectional
@@ -201,30 +279,33 @@ def register(root: Path, dataset: str, task: Task) -> str:
     return config.assign(path, settings) if settings else ""
 
 
-def _contents(files: list[Path]) -> dict[str, bytes]:
-    """The files' bytes by name, which a data set holds side by side."""
-    contents: dict[str, bytes] = {}
+def _by_name(files: list[Path]) -> dict[str, Path]:
+    """The files by name, which a data set holds side by side."""
+    found: dict[str, Path] = {}
     for file in files:
-        if file.name in contents:
+        if file.name in found:
             raise DataRefused(f"{file}: a second file called {file.name}; expected each name once in a data set; rename one.")
-        contents[file.name] = source.read(file)
-    return contents
+        found[file.name] = file
+    return found
 
 
 # --- versions ---------------------------------------------------------------------------------
 
 
-def folder_md5(contents: Mapping[str, bytes]) -> str:
+def folder_md5(files: Mapping[str, str]) -> str:
     """DVC's version of a folder with these files: the md5 of its listing, as in <folder>.dvc.
+
+    files  md5 by name
 
     Computed here, so that a folder that is up to date costs no start of DVC (half a second each).
     """
-    listing = [{"md5": _md5(contents[name]), "relpath": name} for name in sorted(contents)]
-    return f"{_md5(json.dumps(listing, sort_keys=True).encode())}.dir"
+    listing = [{"md5": files[name], "relpath": name} for name in sorted(files)]
+    return f"{hashlib.md5(json.dumps(listing, sort_keys=True).encode(), usedforsecurity=False).hexdigest()}.dir"
 
 
-def _md5(data: bytes) -> str:
-    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+def _md5(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def _pointer(place: Path) -> Path:
@@ -243,25 +324,14 @@ def _recorded(place: Path) -> str | None:
         return None
 
 
-def _holds(root: Path, dataset: str, version: str) -> bool:
-    """Whether the raw folder's files are this version."""
-    try:
-        return folder_md5(stage.read_raw(root, dataset)) == version
-    except DataRefused:
-        return False
-
-
 @contextlib.contextmanager
-def _replaced(place: Path, contents: Mapping[str, bytes]) -> Iterator[None]:
-    """Put new files at ``place``. When the block raises, the old ones and their .dvc file are back."""
-    new, old = (place.with_name(f".{place.name}.{kind}.{os.getpid()}") for kind in ("tmp", "old"))
+def _replaced(place: Path, new: Path) -> Iterator[None]:
+    """Put the folder ``new`` at ``place``. When the block raises, the old files and their .dvc file are back."""
+    old = place.with_name(f".{place.name}.old.{os.getpid()}")
     pointer = _pointer(place)
     recorded = pointer.read_bytes() if pointer.exists() else None
-    _sweep(place)
     placed = False
     try:
-        for name, data in contents.items():
-            storage.write_bytes(new / name, data)
         if place.exists():
             place.rename(old)
         new.rename(place)
@@ -269,7 +339,6 @@ def _replaced(place: Path, contents: Mapping[str, bytes]) -> Iterator[None]:
         storage.sync_folder(place.parent)
         yield
     except BaseException:
-        shutil.rmtree(new, ignore_errors=True)
         if placed:
             shutil.rmtree(place, ignore_errors=True)
         if old.exists():

@@ -1,260 +1,295 @@
-"""Prices: the bytes of a CSV become daily prices of one ticker.
+"""Prices: the bytes of an export become daily prices, a row a ticker and session.
 
-The dialect is narrow on purpose: commas, UTF-8, a header with Date, Open, High, Low, Close, Volume and perhaps
-Adj Close, dates as 2024-01-31, plain numbers. Everything is text until it matches that grammar: no parser guesses
-(pandas reads the ticker NA as missing, a row with an unquoted 1,008.64 as shifted columns). Pure: bytes in, table out.
+`form` finds the layout, `rows` reads the cells, `rules` judges what they say together; here they are put in a row.
+Everything is text until it matches a grammar: no parser guesses (pandas reads the ticker NA as missing, a row with an
+unquoted 1,008.64 as shifted columns). Pure: bytes in, table out.
 """
 
 from __future__ import annotations
 
-import csv
-import datetime as dt
-import difflib
 import re
-from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from longshort.errors import DataRefused
+from longshort.ingestion import form as forms
+from longshort.ingestion import rows, rules, source
+from longshort.ingestion.cells import Decimal_
+from longshort.ingestion.columns import PRICES
+from longshort.ingestion.form import Form
 from longshort.ingestion.reading import Counts, Quarantined, Reading
-from longshort.ingestion.source import decode
+from longshort.ingestion.rows import VALUES, Fault, Observations, Style, Tally
+from longshort.ingestion.rules import EVERY_ROW, Calendar, Limits, Settled
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import pyarrow as pa
+    from numpy.typing import NDArray
 
-MOST_BAD = 0.01  # share of a file's rows that may be quarantined; beyond it the export is wrong, not the row
-MOST_CONSECUTIVE = 50  # a longer hole is a missing stretch of history
-LEAST_PRICE, MOST_PRICE, MOST_VOLUME = 1e-6, 1e9, 10**13
+_TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.^=_&-]{0,39}")
+_HEAD_BYTES = 2**18
+_HEAD_LINES = 40
 
-_HEADER = {"date": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close", "volume": "Volume", "adj close": "Adj Close"}
-_OPTIONAL = "adj close"
-_PRICES = ("open", "high", "low", "close")
-
-_TICKER = re.compile(r"[A-Z0-9][A-Z0-9.^=-]{0,19}")
-_LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(), which also cuts at U+2028 and form feeds, so line numbers would differ
-_DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)  # fromisoformat also takes 20240131 and 2024-W05-3
-_NUMBER = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)  # float() also takes 1_000, nan and Arabic digits
-_VOLUME = re.compile(r"(\d+)(\.0*)?", re.ASCII)
-
-Values = tuple[dt.date, float, float, float, float, float | None, int | None]  # date, open, high, low, close, adj_close, volume
-Columns = dict[str, int]  # name of a known column, lower case -> its place in the row
+Values = tuple[Any, ...]  # date, open, high, low, close, adj_close, volume
 
 
 @dataclass(frozen=True)
-class _Row:
-    line: int
-    raw: str
-    values: Values
+class Asked:
+    """What a person said about the files of a data set, where a file leaves it open. Also `read` in params.yaml.
 
-
-class _Fault(Exception):
-    """A row breaks a rule, at a field (a place in the row)."""
-
-    def __init__(self, rule: str, field: int, what: str) -> None:
-        super().__init__(what)
-        self.rule, self.field, self.what = rule, field, what
-
-
-def parse(data: bytes, name: str) -> Reading:
-    """Read one ticker's daily prices; the ticker is the file's stem in capitals.
-
-    The table is sorted by date, each date once (columns: see `make_table`). A row that breaks a rule is quarantined
-    as it was; identical rows of one date are merged; rows of one date that contradict one another are all quarantined.
-
-    raises  DataRefused, beginning with ``name:line:column``, when the file is no such CSV, or when more than
-            1 % of its rows or more than 50 consecutive ones are bad
+    ticker  of files of one ticker that do not bear its name; price: the column that shall be close
     """
-    ticker = ticker_of(name)
-    lines = [(number, line) for number, line in enumerate(_LINE_END.split(decode(data, name)), start=1) if line.strip()]
-    (header_line, header), body = lines[0], lines[1:]
-    width, columns, notes = _read_header(header, f"{name}:{header_line}")
-    if not body:
-        raise DataRefused(f"{name}:{header_line}:1: there is a header but no row of data; expected a row a day; export the file again.")
 
-    rows: list[_Row] = []
-    bad: list[Quarantined] = []
-    for number, line in body:
-        try:
-            rows.append(_Row(number, line, _read_row(_split(line, f"{name}:{number}"), width, columns)))
-        except _Fault as fault:
-            bad.append(Quarantined(name, number, _column(line, fault.field), fault.rule, fault.what, line))
-    kept, contradictions, merged = _one_row_a_date(rows, name, columns)
-    bad = sorted(bad + contradictions, key=lambda row: row.line)
-    _refuse_when_too_many(bad, [number for number, _ in body], name)
-    counts = Counts(rows_in=len(body), kept=len(kept), quarantined=len(bad), merged=merged)
-    return Reading(make_table(ticker, kept), counts, tuple(bad), notes)
+    ticker: str | None = None
+    date_format: str | None = None
+    decimal: Decimal_ | None = None
+    price: str | None = None
+    encoding: str | None = None
+    skip_rows: int = 0
+    zone: str | None = None
 
 
-def make_table(ticker: str, rows: list[Values]) -> pa.Table:
+@dataclass(frozen=True)
+class Observed:
+    """A file's form and its observations, before they are judged."""
+
+    name: str
+    form: Form
+    seen: Observations
+    notes: tuple[str, ...]
+
+
+def parse(
+    data: bytes,
+    name: str,
+    asked: Asked = Asked(),
+    more: Mapping[str, list[str]] | None = None,
+    limits: Limits = Limits(),
+    calendar: Calendar = EVERY_ROW,
+    quick: bool = True,
+) -> Reading:
+    """Read a file and judge it: `observe`, then `settle`.
+
+    raises  DataRefused, beginning with ``name:line:column``
+    """
+    return settle(observe(data, name, asked, more or {}, quick), asked, limits, calendar)
+
+
+def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]], quick: bool = True) -> Observed:
+    """Read the cells of a file.
+
+    more    a person's own column names by meaning
+    quick   whether a clean file may be read the quick way, which gives the same
+    raises  DataRefused, beginning with ``name:line:column``, when the file is no table of prices by day
+    """
+    data = source.unpack(data, name)
+    plain = data.isascii() and b"\0" not in data and asked.encoding is None
+    if plain and data.strip():
+        source.refuse_disguises(data, name)
+        text = None
+        head = data[:_HEAD_BYTES].decode()
+    else:
+        text = head = source.decode(data, name, asked.encoding)
+    lines = [
+        (number, line) for number, line in enumerate(rows._LINE_END.split(head[:_HEAD_BYTES])[: _HEAD_LINES + asked.skip_rows], start=1)
+    ]
+    form = forms.find([(number, line) for number, line in lines if line.strip()], name, asked.skip_rows, asked.price, more)
+    style = Style(asked.date_format, asked.decimal, asked.zone)
+    ticker = ticker_of(name, asked.ticker) if form.ticker is None and form.series[0].ticker is None else ""
+    if asked.ticker and form.series[0].ticker and len(form.series) == 1:
+        ticker = asked.ticker
+        form = Form(**{**vars(form), "series": (forms.Series(form.series[0].places),)})
+    seen = rows.quickly(data, form, style, name, ticker) if quick and plain else None
+    if seen is None:
+        seen = rows.carefully(data.decode() if text is None else text, form, style, name, ticker)
+    if not len(seen.line):
+        raise DataRefused(
+            f"{name}:{form.header}:1: there is a header but no row of data (0 rows); expected a row a day; export the file again."
+        )
+    notes = form.notes + ((f"ignored columns: {', '.join(form.ignored)}",) if form.ignored else ())
+    return Observed(name, form, seen, notes)
+
+
+def settle(observed: Observed, asked: Asked, limits: Limits, calendar: Calendar) -> Reading:
+    """Judge what was observed.
+
+    raises  DataRefused when the file's ticker is refused, or all of its tickers are
+    """
+    form, seen, name = observed.form, observed.seen, observed.name
+    _name_tickers(seen, form, asked)
+    order = np.argsort(seen.owner, kind="stable") if len(seen.tickers) > 1 else np.arange(len(seen.owner))
+    ends = np.cumsum(np.bincount(seen.owner, minlength=len(seen.tickers)))
+    places_of = [dict(series.places) for series in form.series]
+    settled: list[Settled] = []
+    for owner in range(len(seen.tickers)):
+        own = order[(ends[owner - 1] if owner else 0) : ends[owner]]
+        places = places_of[min(owner, len(places_of) - 1)] if len(places_of) > 1 else places_of[0]
+        settled.append(rules.settle(seen, owner, own, places, form.date, limits, calendar))
+    _refuse_broken_file(observed, limits)
+    refused = [state for state in settled if state.refused]
+    if len(refused) == len(settled):
+        raise DataRefused(_refusal(observed, refused))
+    return _reading(observed, settled, order, ends)
+
+
+def _name_tickers(seen: Observations, form: Form, asked: Asked) -> None:
+    """Tickers in capitals, as text; rows whose ticker is none are set aside."""
+    if form.ticker is not None and asked.ticker and len(seen.tickers) == 1:
+        seen.tickers[0] = asked.ticker
+    changed = [re.sub(r"\s+", "_", ticker.strip().upper()).replace("/", ".") for ticker in seen.tickers]
+    for owner, ticker in enumerate(changed):
+        if not _TICKER.fullmatch(ticker):
+            for place in np.flatnonzero(seen.owner == owner).tolist():
+                what = f"the ticker is '{seen.tickers[owner][:40]}'; expected up to 40 of A-Z, 0-9 and . ^ = _ & -"
+                seen.faults.setdefault(place, Fault("ticker", form.ticker or 0, what))
+    seen.tickers[:] = changed
+
+
+def _refuse_broken_file(observed: Observed, limits: Limits) -> None:
+    """A file whose rows do not have its header's fields is refused whole, whatever its tickers."""
+    seen = observed.seen
+    broken = [place for place, fault in seen.faults.items() if fault.rule in ("fields", "date")]
+    if len(broken) > max(limits.most_bad * len(seen.line), len(observed.form.series)):
+        first = min(broken)
+        fault, line = seen.faults[first], int(seen.line[first])
+        share = f"{len(broken):,} of {len(seen.line):,} rows ({len(broken) / len(seen.line):.1%}) cannot be read"
+        raise DataRefused(
+            f"{observed.name}:{line}:{forms.column_of(seen.line_of(line), fault.place, observed.form.delimiter)}: {fault.what}; {share}; "
+            f"expected at most {limits.most_bad:.0%}; mend these rows, or export the file again."
+        )
+
+
+def _refusal(observed: Observed, refused: list[Settled]) -> str:
+    first = refused[0]
+    line, place = first.at
+    column = forms.column_of(observed.seen.line_of(line), place, observed.form.delimiter)
+    more = f" So are the other {len(refused) - 1} tickers." if len(refused) > 1 else ""
+    return f"{observed.name}:{line}:{column}: {first.ticker}: {first.refused}.{more}"
+
+
+def _reading(observed: Observed, settled: list[Settled], order: NDArray[np.int64], ends: NDArray[np.int64]) -> Reading:
+    form, seen, name = observed.form, observed.seen, observed.name
+    faults: dict[int, Fault] = {}
+    repairs, warnings = _copy(seen.repairs), _copy(seen.warnings)
+    merged, refused, factors = 0, [], []
+    kept = [state for state in settled if not state.refused]
+    several = len(settled) > 1
+    for owner, state in enumerate(settled):
+        if state.refused:
+            refused.append({"ticker": state.ticker, "what": f"line {state.at[0]}: {state.refused}"})
+            fault = Fault("refused", 0, f"{state.ticker} is refused: {state.refused}")
+            for place in order[(ends[owner - 1] if owner else 0) : ends[owner]].tolist():
+                faults[place] = state.faults.get(place, fault)
+            continue
+        faults |= state.faults
+        merged += len(state.merged)
+        factors += [{"ticker": state.ticker, **factor} for factor in state.factors]
+        for own, whole in ((state.repairs, repairs), (state.warnings, warnings)):
+            for what, count in own.counts.items():
+                whole.add(f"{state.ticker}: {what}" if several and _names_a_day(what) else what, own.first[what], count)
+    no_trade = sum(fault.rule == rows.NO_TRADE for fault in faults.values())
+    if no_trade:
+        warnings.add(
+            "rows without any price: no trade",
+            min(int(seen.line[p]) for p, fault in faults.items() if fault.rule == rows.NO_TRADE),
+            no_trade,
+        )
+    bad = tuple(
+        Quarantined(
+            name,
+            line := int(seen.line[place]),
+            forms.column_of(raw := seen.line_of(line), fault.place, form.delimiter),
+            fault.rule,
+            fault.what,
+            raw,
+        )
+        for place, fault in sorted(faults.items(), key=lambda item: (int(seen.line[item[0]]), item[0]))
+    )
+    table = _table(kept)
+    read_as = dict(seen.read_as)
+    if table.num_rows:
+        days = np.concatenate([state.day for state in kept])
+        read_as |= {"ticker": kept[0].ticker, "first": rules.day_name(int(days.min())), "last": rules.day_name(int(days.max()))}
+    counts = Counts(len(seen.line), sum(len(state.kept) for state in kept), len(bad), merged)
+    had = tuple(price for price in PRICES if all(price in series.places for series in form.series))
+    return Reading(table, counts, bad, observed.notes, read_as, repairs.as_json(), warnings.as_json(), refused, factors, had)
+
+
+def _names_a_day(what: str) -> bool:
+    return re.search(r"\d{4}-\d{2}-\d{2}", what) is not None
+
+
+def _copy(tally: Tally) -> Tally:
+    return Tally(tally.counts.copy(), dict(tally.first))
+
+
+def schema() -> pa.Schema:
+    """The tidy price table: ticker, date, open, high, low, close, adj_close (null where there is none), volume (likewise)."""
+    import pyarrow as pa
+
+    numbers = [(meaning, pa.float64()) for meaning in VALUES if meaning != "volume"]
+    return pa.schema([("ticker", pa.string()), ("date", pa.date32()), *numbers, ("volume", pa.int64())])
+
+
+def _table(settled: list[Settled]) -> pa.Table:
+    """The tidy table of tickers, by ticker and date."""
+    import pyarrow as pa
+
+    settled = sorted(settled, key=lambda state: state.ticker)
+    sizes = [len(state.kept) for state in settled]
+    ticker = pa.DictionaryArray.from_arrays(
+        np.repeat(np.arange(len(settled), dtype=np.int32), sizes), pa.array([state.ticker for state in settled], pa.string())
+    ).cast(pa.string())
+    day = np.concatenate([state.day for state in settled])
+    arrays = [ticker, pa.array(day, pa.int32()).view(pa.date32())]
+    for meaning in VALUES:
+        column = np.concatenate([state.values[meaning] for state in settled])
+        absent = np.isnan(column)
+        if meaning == "volume":
+            arrays.append(pa.array(np.where(absent, 0, column).astype(np.int64), mask=absent if absent.any() else None))
+        else:
+            arrays.append(pa.array(column, mask=absent if absent.any() else None))
+    return pa.table(arrays, schema=schema())
+
+
+def make_table(ticker: str, found: list[Values]) -> pa.Table:
     """The tidy price table of one ticker.
 
-    rows     (date, open, high, low, close, adj_close, volume), in the order that the table shall have
-    returns  ticker string, date date32, open, high, low, close float64, adj_close float64 (null when the
-             file has none), volume int64 (null when missing)
+    found    (date, open, high, low, close, adj_close, volume), in the order that the table shall have
     """
     import pyarrow as pa
 
-    schema = pa.schema(
-        [("ticker", pa.string()), ("date", pa.date32())]
-        + [(price, pa.float64()) for price in (*_PRICES, "adj_close")]
-        + [("volume", pa.int64())]
-    )
-    columns = zip(*rows, strict=True)
-    return pa.table([[ticker] * len(rows), *(list(column) for column in columns)], schema=schema)
+    columns = zip(*found, strict=True)
+    return pa.table([[ticker] * len(found), *(list(column) for column in columns)], schema=schema())
 
 
-def ticker_of(name: str) -> str:
-    """The ticker that a file's name states.
+def ticker_of(name: str, given: str | None = None) -> str:
+    """The ticker that a file's name states, unless one is given.
 
     raises  DataRefused when the name is no ticker
 
-    >>> ticker_of("brk-b.csv")
-    'BRK-B'
+    >>> ticker_of("brk-b.csv"), ticker_of("nflx.us.txt.gz"), ticker_of("DAX Historical Data.csv")
+    ('BRK-B', 'NFLX.US', 'DAX')
     """
-    ticker = PurePath(name).stem.upper()
+    path = PurePath(name)
+    stem = PurePath(path.stem).stem if path.suffix.lower() == ".gz" else path.stem
+    stem = re.sub(r"(?i)[ _-]*(historical[ _-]*(data|prices)?|stock[ _-]*price[ _-]*history)$", "", stem)
+    ticker = given or re.sub(r"\s+", "_", stem.strip().upper())
     if not _TICKER.fullmatch(ticker):
         raise DataRefused(
-            f"{name}:1:1: the file's name says that the ticker is '{ticker}'; expected up to 20 of A-Z, 0-9 and . ^ = -, "
-            "with a letter or digit first; rename the file after its ticker, such as AAPL.csv."
+            f"{name}:1:1: the file's name says that the ticker is '{ticker[:60]}'; expected up to 40 of A-Z, 0-9 and . ^ = _ & -, "
+            "with a letter or digit first; rename the file after its ticker, such as AAPL.csv, or say it with --ticker."
         )
     return ticker
 
 
-def _split(line: str, where: str) -> list[str]:
-    """The cells of one line, without surrounding spaces."""
-    try:
-        return [cell.strip() for cell in next(csv.reader([line], strict=True))]
-    except csv.Error as error:
-        raise DataRefused(
-            f"{where}:{line.rfind(chr(34)) + 1 or 1}: the line is not valid CSV ({error}); "
-            "expected quotes in pairs and cells below 128 KiB; mend the line."
-        ) from None
+def last_complete(calendar: str, moment: dt.datetime) -> int:
+    """The last session of an exchange that was over at a moment, in days since 1970."""
+    from longshort import sessions
 
-
-def _read_header(line: str, where: str) -> tuple[int, Columns, tuple[str, ...]]:
-    """How many fields a row has, which of them are known columns, and a note on the others."""
-    cells = _split(line, where)
-    columns: Columns = {}
-    ignored: list[str] = []
-    for place, cell in enumerate(cells):
-        known = cell.lower()
-        if known not in _HEADER:
-            ignored.append(f"'{cell}' ({place + 1})")
-        elif known in columns:
-            raise DataRefused(
-                f"{where}:{_column(line, place)}: column '{cell}' stands at {columns[known] + 1} and again at {place + 1}; "
-                "expected each column once; delete or rename one of the two."
-            )
-        else:
-            columns[known] = place
-    missing = [known for known in _HEADER if known not in columns and known != _OPTIONAL]
-    if missing:
-        raise DataRefused(f"{where}:1: {_missing(missing, cells)}")
-    return len(cells), columns, (f"ignored columns: {', '.join(ignored)}",) if ignored else ()
-
-
-def _missing(missing: list[str], cells: list[str]) -> str:
-    unknown = {cell.lower(): cell for cell in cells if cell.lower() not in _HEADER}
-    suggestions = ""
-    for known in missing:
-        for close in difflib.get_close_matches(known, unknown, n=1):
-            suggestions += f" ('{unknown[close]}': did you mean {_HEADER[known]}?)"
-    names = ", ".join(_HEADER[known] for known in missing)
-    return (
-        f"no column {names} among {', '.join(map(repr, cells))}{suggestions}; expected Date, Open, High, Low, Close, Volume "
-        "and perhaps Adj Close, separated by commas; rename the columns, or export the file again."
-    )
-
-
-def _read_row(cells: list[str], width: int, columns: Columns) -> Values:
-    if len(cells) != width:
-        cause = "is there a thousands comma without quotes?" if len(cells) > width else "is the line cut short?"
-        raise _Fault("fields", min(len(cells), width), f"{len(cells)} fields, the header has {width}: {cause}")
-    opened, high, low, close = (_price(cells, columns, name) for name in _PRICES)
-    adjusted = _price(cells, columns, _OPTIONAL) if _OPTIONAL in columns and cells[columns[_OPTIONAL]] else None
-    return _date(cells, columns), opened, high, low, close, adjusted, _volume(cells, columns)
-
-
-def _date(cells: list[str], columns: Columns) -> dt.date:
-    cell = cells[columns["date"]]
-    try:
-        if _DATE.fullmatch(cell):
-            return dt.date.fromisoformat(cell)
-    except ValueError:
-        pass  # 2023-02-30 has the form of a date and is none
-    raise _Fault("date", columns["date"], f"Date is '{cell}'; expected a date such as 2024-01-31")
-
-
-def _price(cells: list[str], columns: Columns, name: str) -> float:
-    cell = cells[columns[name]]
-    if not _NUMBER.fullmatch(cell):
-        raise _Fault("number", columns[name], f"{_HEADER[name]} is '{cell}'; expected a plain number such as 1008.64")
-    price = float(cell)
-    if not LEAST_PRICE <= price <= MOST_PRICE:
-        raise _Fault("price", columns[name], f"{_HEADER[name]} is {cell}; expected a price from {LEAST_PRICE:g} to {MOST_PRICE:g}")
-    return price
-
-
-def _volume(cells: list[str], columns: Columns) -> int | None:
-    cell = cells[columns["volume"]]
-    if not cell:
-        return None
-    whole = _VOLUME.fullmatch(cell)
-    if not whole or len(whole[1]) > 20 or int(whole[1]) > MOST_VOLUME:
-        raise _Fault("number", columns["volume"], f"Volume is '{cell}'; expected a whole number from 0 to {MOST_VOLUME:,}, or nothing")
-    return int(whole[1])
-
-
-def _one_row_a_date(rows: list[_Row], name: str, columns: Columns) -> tuple[list[Values], list[Quarantined], int]:
-    """The rows to keep, oldest first; those that contradict one another; and how many were merged into an identical one."""
-    by_date: dict[dt.date, list[_Row]] = defaultdict(list)
-    for row in rows:
-        by_date[row.values[0]].append(row)
-    kept: list[Values] = []
-    contradictions: list[Quarantined] = []
-    merged = 0
-    for date, same in sorted(by_date.items()):
-        if len({row.values for row in same}) == 1:
-            kept.append(same[0].values)
-            merged += len(same) - 1
-            continue
-        numbers = ", ".join(str(row.line) for row in same)
-        what = f"Date {date} has different values on lines {numbers}; expected one row a date"
-        contradictions += [Quarantined(name, row.line, _column(row.raw, columns["date"]), "contradiction", what, row.raw) for row in same]
-    return kept, contradictions, merged
-
-
-def _refuse_when_too_many(bad: list[Quarantined], numbers: list[int], name: str) -> None:
-    """``numbers`` are the lines of all rows, in order."""
-    faulty = {row.line for row in bad}
-    run = longest = start = 0
-    for number in numbers:
-        run = run + 1 if number in faulty else 0
-        if run > longest:
-            longest, start = run, number
-    if len(bad) > MOST_BAD * len(numbers):
-        share = f"{len(bad):,} of {len(numbers):,} rows ({len(bad) / len(numbers):.1%}) cannot be read; expected at most {MOST_BAD:.0%}"
-    elif longest > MOST_CONSECUTIVE:
-        share = f"{longest} consecutive rows, to line {start}, cannot be read; expected at most {MOST_CONSECUTIVE}"
-    else:
-        return
-    first = bad[0]
-    raise DataRefused(f"{name}:{first.line}:{first.column}: {first.what}; {share}; mend these rows, or export the file again.")
-
-
-def _column(line: str, field: int) -> int:
-    """The character, from 1, at which a field of a line begins; one past the line when it has no such field.
-
-    >>> _column('2024-01-31,"1,008.64",5', 2)
-    23
-    """
-    quoted = False
-    for position, character in enumerate(line):
-        if field == 0:
-            return position + 1
-        if character == '"':
-            quoted = not quoted
-        elif character == "," and not quoted:
-            field -= 1
-    return len(line) + 1
+    return (sessions.last_closed(calendar, moment) - rules._DAY).days

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from longshort.errors import LongshortError
 
@@ -70,9 +71,42 @@ class Reading:
     table        the tidy rows that were kept
     quarantined  by line
     notes        what was ignored or changed, a sentence each
+    read_as      how the file was understood: layout, delimiter, dates, numbers, ...
+    repairs      what was mended, and warnings of what was seen: {what, count, line of the first}
+    refused      tickers that were left out, with the reason: {ticker, what}
+    prices       which of open, high, low and close the file has
+    factors      what prices were divided or multiplied by, where a person asked for it
     """
 
     table: pa.Table
     counts: Counts
     quarantined: tuple[Quarantined, ...]
     notes: tuple[str, ...]
+    read_as: dict[str, str | int] = field(default_factory=dict)
+    repairs: list[dict[str, Any]] = field(default_factory=list)
+    warnings: list[dict[str, Any]] = field(default_factory=list)
+    refused: list[dict[str, str]] = field(default_factory=list)
+    factors: list[dict[str, Any]] = field(default_factory=list)
+    prices: tuple[str, ...] = ()
+
+    def set_aside(self) -> list[dict[str, Any]]:
+        """The rules that rows were set aside by: how often, and the first of them with its line."""
+        first: dict[str, Quarantined] = {}
+        counts: Counter[str] = Counter()
+        for row in self.quarantined:
+            first.setdefault(row.rule, row)
+            counts[row.rule] += 1
+        return [{"rule": rule, "count": counts[rule], "line": row.line, "what": row.what} for rule, row in first.items()]
+
+    def as_json(self) -> dict[str, Any]:
+        """The account of the file; what there is nothing of is left out."""
+        told = {
+            "read_as": self.read_as,
+            "notes": list(self.notes),
+            "repairs": self.repairs,
+            "warnings": self.warnings,
+            "set_aside": self.set_aside(),
+            "refused": self.refused,
+            "factors": self.factors,
+        }
+        return {**self.counts.as_json(), **{name: value for name, value in told.items() if value}}

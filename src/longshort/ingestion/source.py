@@ -6,7 +6,10 @@ archive, a pipe) is refused here, so that no reader ever guesses at it.
 
 from __future__ import annotations
 
+import os
+import shutil
 import stat
+import time
 from pathlib import Path
 
 from longshort.errors import DataRefused
@@ -46,6 +49,30 @@ def check_regular(path: Path) -> None:
         raise DataRefused(f"{path}: this is {kind}; expected a regular file; {remedy}.")
 
 
+def copy(path: Path, to: Path) -> Path:
+    """Copy a regular file whole; one that is written meanwhile is copied again.
+
+    raises  DataRefused as `read`, and when the file does not come to rest
+    """
+    check_regular(path)
+    for _ in range(3):
+        try:
+            with open(path, "rb", opener=_not_through_links) as file, to.open("wb") as copied:  # noqa: PTH123  # Path.open takes no opener
+                before = os.fstat(file.fileno())
+                shutil.copyfileobj(file, copied, 2**20)
+                after = os.fstat(file.fileno())
+        except PermissionError:
+            raise DataRefused(f"{path}: reading is not permitted; expected a file of yours; run `chmod u+r` on it.") from None
+        if (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns) and to.stat().st_size == after.st_size:
+            return to
+        time.sleep(0.2)
+    raise DataRefused(f"{path}: the file is being written to; expected one that stays as it is; take it in when its writer has ended.")
+
+
+def _not_through_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
 def read(path: Path) -> bytes:
     """The bytes of a regular file.
 
@@ -58,12 +85,18 @@ def read(path: Path) -> bytes:
         raise DataRefused(f"{path}: reading is not permitted; expected a file of yours; run `chmod u+r` on it.") from None
 
 
-def decode(data: bytes, name: str) -> str:
+def unpack(data: bytes, name: str) -> bytes:
+    import gzip
+
+    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
+
+
+def decode(data: bytes, name: str, encoding: str | None = None) -> str:
     """The text of a file, without its byte order mark; line ends are left as they are.
 
     raises  DataRefused with ``name:line:column`` for other formats, NUL bytes, bytes that are not UTF-8, and emptiness
     """
-    _refuse_disguises(data, name)
+    refuse_disguises(data, name)
     zero = data.find(b"\0")
     if zero >= 0:
         raise DataRefused(
@@ -71,7 +104,7 @@ def decode(data: bytes, name: str) -> str:
             "expected text; export or download it again."
         )
     try:
-        text = data.removeprefix(_BOM).decode("utf-8")
+        text = data.removeprefix(_BOM).decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
         offset = error.start + len(data) - len(data.removeprefix(_BOM))
         raise DataRefused(
@@ -83,7 +116,7 @@ def decode(data: bytes, name: str) -> str:
     return text
 
 
-def _refuse_disguises(data: bytes, name: str) -> None:
+def refuse_disguises(data: bytes, name: str) -> None:
     for signature, (kind, remedy) in _SIGNATURES.items():
         if data.startswith(signature):
             raise DataRefused(f"{name}:1:1: this is {kind}; expected plain text in UTF-8; {remedy}.")

@@ -5,14 +5,17 @@ The same files give the same bytes: no clock, host, path or duration reaches wha
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 from longshort import storage
 from longshort.config import Params, Task
 from longshort.errors import ConfigError, DataRefused
 from longshort.ingestion import embedded, source
-from longshort.ingestion.dataset import Dataset, assemble
+from longshort.ingestion.dataset import Dataset, assemble, terms
 from longshort.ingestion.reading import Counts
+
+TAKEN = "taken.json"  # lies with the raw files: when they were taken in, since a session may not have been over
 
 
 def run(root: Path, item: str, params: Params) -> None:
@@ -24,7 +27,10 @@ def run(root: Path, item: str, params: Params) -> None:
             data set that does not exist, or gives it another task
     """
     settings = params.ingestion.datasets[item]
-    dataset = _embedded(item, settings.task) if settings.source == "embedded" else assemble(read_raw(root, item), settings.task)
+    if settings.source == "embedded":
+        dataset = _embedded(item, settings.task)
+    else:
+        dataset = assemble(read_raw(root, item), settings.task, terms(params, item, taken_at(root / "data/raw" / item)))
     with storage.new_artefact(root / "data/ingestion" / item) as folder:
         storage.write_table(folder / "table.parquet", dataset.table)
         storage.write_json(folder / "account.json", dataset.account)
@@ -32,19 +38,27 @@ def run(root: Path, item: str, params: Params) -> None:
             storage.write_bytes(folder / "quarantine" / name, rows)
 
 
-def read_raw(root: Path, item: str) -> dict[str, bytes]:
-    """The bytes of a data set's raw files by name; hidden files, such as .gitignore, are none of them.
+def read_raw(root: Path, item: str) -> dict[str, Path]:
+    """A data set's raw files by name; hidden files, such as .gitignore, are none of them, nor is our own note.
 
     raises  DataRefused when there is none, or something is not a regular file
     """
     place = root / "data/raw" / item
-    paths = sorted(path for path in place.iterdir() if not path.name.startswith(".")) if place.is_dir() else []
+    paths = sorted(path for path in place.iterdir() if not path.name.startswith(".") and path.name != TAKEN) if place.is_dir() else []
     if not paths:
         raise DataRefused(
             f"data/raw/{item}: {'holds no file' if place.is_dir() else 'there is no such folder'}; expected the data set's files; "
             f"take them in with `longshort ingest PATH`, or bring back a version that was taken in with `dvc pull data/raw/{item}.dvc`."
         )
-    return {path.name: source.read(path) for path in paths}
+    for path in paths:
+        source.check_regular(path)
+    return {path.name: path for path in paths}
+
+
+def taken_at(folder: Path) -> dt.datetime | None:
+    """When a raw folder's files were taken in, by the note beside them; a folder that somebody filled by hand has none."""
+    note = folder / TAKEN
+    return dt.datetime.fromisoformat(storage.read_json(note)["taken"]) if note.exists() else None
 
 
 def _embedded(item: str, task: Task) -> Dataset:
@@ -53,4 +67,7 @@ def _embedded(item: str, task: Task) -> Dataset:
         raise ConfigError(f"params.yaml: ingestion.datasets.{item}: task is '{task}', but the data are for '{found.task}'. Write that.")
     counts = Counts(rows_in=found.rows, kept=found.rows, quarantined=0, merged=0)
     origin = {"from": found.origin, "version": found.version, "sha256": found.sha256}
-    return Dataset(found.table, {**counts.as_json(), "embedded": origin}, {})
+    account = {**counts.as_json(), "embedded": origin}
+    if found.calendar:
+        account["calendar"] = {"name": found.calendar, "stated": True}
+    return Dataset(found.table, account, {})

@@ -50,7 +50,8 @@ def prices(frame: pd.DataFrame, calendar: str) -> pd.DataFrame:
     """
     ticker, dates = frame["ticker"], frame["date"]
     known = dates.dropna()
-    days = sessions.sessions(calendar, known.min().date(), known.max().date()) if len(known) else known
+    every = calendar == sessions.EVERY_ROW or not len(known)
+    days = known if every else sessions.sessions(calendar, known.min().date(), known.max().date())
     same, later = ticker == ticker.shift(), ticker > ticker.shift()
     out_of_order = (~later & ~same).fillna(False) | (same & (dates < dates.shift())).fillna(False)
     return frame.assign(

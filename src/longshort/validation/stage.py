@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -11,6 +12,7 @@ from longshort import sessions, storage
 from longshort.config import Params
 from longshort.errors import SuiteFailed, UsageError
 from longshort.validation.judgement import in_words, word
+from longshort.validation.suites import PRICES
 
 SHOWN = 3  # rows in the message of a refusal; the page has more
 
@@ -29,7 +31,9 @@ def run(root: Path, item: str, params: Params) -> None:
     source = root / "data/ingestion" / item
     storage.verify(source)
     table = storage.read_table(source / "table.parquet")
-    result = examine(table, item, params)
+    account = storage.read_json(source / "account.json") if (source / "account.json").exists() else {}
+    calendar = sessions.of_dataset(source, params.validation.forecast.calendar)
+    result = examine(table, item, params, calendar, account.get("prices", PRICES))
     with storage.new_artefact(root / "data/validation" / item) as folder:
         storage.write_json(folder / "result.json", result)
         storage.write_bytes(folder / "index.html", datadocs.page(result).encode())
@@ -37,16 +41,19 @@ def run(root: Path, item: str, params: Params) -> None:
         raise SuiteFailed(refusal(result))
 
 
-def examine(table: Any, item: str, params: Params) -> dict[str, Any]:
-    """The content of `result.json`: what was asked of the table, and what was found. Pure."""
+def examine(table: Any, item: str, params: Params, calendar: str, prices: Sequence[str]) -> dict[str, Any]:
+    """The content of `result.json`: what was asked of the table, and what was found. Pure.
+
+    calendar  whose sessions are expected; prices: the columns of prices that the data set has
+    """
     from longshort.validation import frames, judgement, suites
 
     task = params.ingestion.datasets[item].task
     frame = frames.from_table(table)
     libraries = {"great_expectations": version("great-expectations")}
     if task == "forecast":
-        spec = params.validation.forecast
-        findings = judgement.judge(suites.price_suite(spec), frame, partial(frames.prices, calendar=spec.calendar))
+        spec = params.validation.forecast.model_copy(update={"calendar": calendar})
+        findings = judgement.judge(suites.price_suite(spec, prices), frame, partial(frames.prices, calendar=spec.calendar))
         libraries["exchange_calendars"] = sessions.version()
     else:
         findings = judgement.judge(suites.text_suite(params.validation.language_model), frame, frames.texts)

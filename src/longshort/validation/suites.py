@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +44,11 @@ class Suite:
     row: list[str]
 
 
-def price_suite(spec: PriceValidation) -> Suite:
-    """The rules of a tidy price table; `content` is for `frames.prices`."""
+def price_suite(spec: PriceValidation, prices: Sequence[str] = PRICES) -> Suite:
+    """The rules of a tidy price table; `content` is for `frames.prices`.
+
+    prices  those that the series has; a rate or an index may have a close alone
+    """
     e = quiet_expectations()
     section = "validation.forecast"
     enough = {"rule": f"{section}.min_sessions", "value": spec.min_sessions}
@@ -53,25 +57,28 @@ def price_suite(spec: PriceValidation) -> Suite:
     n, exchange, share = spec.min_sessions, spec.calendar, spec.tolerance
     content = [
         e.ExpectTableRowCountToBeBetween(min_value=n, description=f"The table has {n} rows or more.", meta=enough),
-        *(e.ExpectColumnValuesToNotBeNull(column=c, description=f"{c} is never missing.") for c in ("ticker", "date", *PRICES)),
+        *(e.ExpectColumnValuesToNotBeNull(column=c, description=f"{c} is never missing.") for c in ("ticker", "date", *prices)),
         *(
             e.ExpectColumnValuesToBeBetween(column=c, min_value=-_LARGEST, max_value=_LARGEST, description=f"{c} is finite.")
-            for c in (*PRICES, "adj_close")
+            for c in (*prices, "adj_close")
         ),
-        *(e.ExpectColumnValuesToBeBetween(column=c, min_value=0, strict_min=True, description=f"{c} is above 0.") for c in PRICES),
+        *(e.ExpectColumnValuesToBeBetween(column=c, min_value=0, strict_min=True, description=f"{c} is above 0.") for c in prices),
         e.ExpectColumnValuesToBeBetween(
             column="ticker_sessions", min_value=n, description=f"Every ticker has {n} sessions or more.", meta=enough
         ),
-        e.ExpectColumnPairValuesAToBeGreaterThanB(
-            column_A="high", column_B="low", or_equal=True, ignore_row_if="either_value_is_missing",
-            description="high is never below low.",
+        *(
+            e.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A="high", column_B="low", or_equal=True, ignore_row_if="either_value_is_missing",
+                description="high is never below low.",
+            )
+            for _ in prices if _ == "high" and "low" in prices
         ),
         *(
             e.ExpectColumnValuesToBeBetween(
                 column=f"{c}_outside", max_value=share, meta=tolerance,
                 description=f"{c} lies within low and high, or outside them by {share:.4g} of the price at most.",
             )
-            for c in ("open", "close")
+            for c in ("open", "close") if {c, "high", "low"} <= set(prices)
         ),
         e.ExpectColumnValuesToBeInSet(
             column="date_is_session", value_set=[True], description=f"Every date is a session of {exchange}.", meta=calendar

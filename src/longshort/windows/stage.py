@@ -34,16 +34,16 @@ def run(root: Path, item: str, params: Params) -> None:
     try:
         with storage.new_artefact(root / "data/windows" / item) as folder:
             if params.ingestion.datasets[item].task == "forecast":
-                files.write_prices(folder, price_data(table, params))
+                files.write_prices(folder, price_data(table, params, sessions.of_dataset(source, params.validation.forecast.calendar)))
             else:
                 files.write_text(folder, text_data(table, params))
     except DataRefused as error:
         raise type(error)(f"{source / 'table.parquet'}: {error}") from None
 
 
-def price_data(table: pa.Table, params: Params) -> files.PriceData:
+def price_data(table: pa.Table, params: Params, calendar: str) -> files.PriceData:
     """Series, parts and scaler of a tidy price table."""
-    spec, calendar = params.windows.forecast, params.validation.forecast.calendar
+    spec = params.windows.forecast
     columns = tidy_columns(table)
     series = prices.make_series(columns, spec, session_numbers(calendar, columns["date"]))
     parts = prices.make_parts(series, spec)
@@ -59,6 +59,9 @@ def tidy_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
 
 def session_numbers(calendar: str, dates: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.int64]]:
     """A function from dates to their place among the calendar's sessions."""
+    if calendar == sessions.EVERY_ROW:
+        own = np.unique(dates)
+        return lambda asked: np.searchsorted(own, asked).astype(np.int64)
     days = sessions.sessions(calendar, dates.min().item(), dates.max().item()).to_numpy("datetime64[D]")
     return lambda asked: np.searchsorted(days, asked).astype(np.int64)
 

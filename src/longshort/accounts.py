@@ -1,0 +1,64 @@
+"""Accounts: how the account of a person's files is told to them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SHOWN = 5  # of each kind; the rest is counted
+
+
+def lines(account: dict[str, Any]) -> list[str]:
+    """What became of the files of a data set, a line each fact."""
+    told = [line for entry in account["files"][:SHOWN] for line in file_lines(entry)]
+    if len(account["files"]) > SHOWN:
+        told.append(f"and {len(account['files']) - SHOWN:,} more files")
+    if calendar := account.get("calendar"):
+        told.append(f"calendar     {_calendar(calendar)}")
+    told.append(f"rows         {balance(account)}")
+    return told
+
+
+def balance(counts: dict[str, Any]) -> str:
+    """The account's equation."""
+    return f"{counts['rows_in']:,} in = {counts['kept']:,} kept + {counts['quarantined']:,} quarantined + {counts['merged']:,} merged"
+
+
+def file_lines(entry: dict[str, Any]) -> list[str]:
+    """What one file was read as, what was mended, set aside and refused."""
+    read = entry.get("read_as", {})
+    words = [str(value) for name, value in read.items() if name in ("layout", "delimiter", "dates", "numbers", "encoding")]
+    told = [f"{entry['name']}", *([f"  read as    {', '.join(words)}"] if words else [])]
+    if "first" in read:
+        tickers = f"{read['tickers']:,} tickers" if read["tickers"] != 1 else f"{read['ticker']}"
+        told.append(f"  holds      {tickers}, {read['first']} to {read['last']}")
+    told.append(f"  rows       {balance(entry)}")
+    for title, found in (("mended", entry.get("repairs", [])), ("look at", entry.get("warnings", []))):
+        told += [f"  {title:<10} {each['what']}: {each['count']:,}, first on line {each['line']:,}" for each in found[:SHOWN]]
+        if len(found) > SHOWN:
+            told.append(f"  {'':<10} and {len(found) - SHOWN:,} kinds more")
+    told += [
+        f"  set aside  {each['count']:,} rows, first line {each['line']:,}: {each['what']}" for each in entry.get("set_aside", [])[:SHOWN]
+    ]
+    told += [f"  left out   {each['ticker']}: {each['what']}" for each in entry.get("refused", [])[:SHOWN]]
+    if len(entry.get("refused", [])) > SHOWN:
+        told.append(f"  {'':<10} and {len(entry['refused']) - SHOWN:,} tickers more")
+    told += [f"  note       {note}" for note in entry.get("notes", [])]
+    return told
+
+
+def difference_line(told: dict[str, Any]) -> str:
+    """What a new version changes in the one that was held."""
+    from longshort.ingestion import versions
+
+    return (
+        f"held         {told['held']:,} sessions: {told['new']:,} are new, {told['changed']:,} have other values, {told['gone']:,} are gone"
+        f"{versions.first_words(told)}"
+    )
+
+
+def _calendar(calendar: dict[str, Any]) -> str:
+    if calendar["name"] == "none":
+        return "none: every row is a step"
+    if "score" in calendar:
+        return f"{calendar['name']}, whose sessions fit best: {calendar['score']:.1%} are in common"
+    return f"{calendar['name']}, as given"
