@@ -124,6 +124,7 @@ def find(lines: Lines, name: str, skip: int, price: str | None, more: Mapping[st
     number, names = head[0]
     where = f"{name}:{number}"
     rows = [row for _, row in head[1:]]
+    _refuse_data_first(names, where, lines[0][1])
     found = _meanings(names, rows, where, lines[0][1], delimiter, more)
     if "date" not in found:
         _refuse_no_date(lines, names, rows, delimiter, name, more)
@@ -132,6 +133,9 @@ def find(lines: Lines, name: str, skip: int, price: str | None, more: Mapping[st
 
 def _delimiter(lines: Lines, more: Mapping[str, list[str]]) -> str:
     """The sign that cuts the header into the most names that are known, and then into the most."""
+    for sign in _DELIMITERS:
+        if lines[0][1].count(sign) > MOST_COLUMNS:
+            return sign  # `split` refuses it
 
     def score(sign: str) -> tuple[int, int, int]:
         try:
@@ -326,15 +330,18 @@ def _stacked(head: list[tuple[int, list[str]]], delimiter: str, more: Mapping[st
     return Form(layout, delimiter, header, len(first), names, 0, None, None, own, notes=(f"{header - head[0][0] + 1} header lines",))
 
 
+def _refuse_data_first(names: list[str], where: str, line: str) -> None:
+    if any(cells.stamp(cell) for cell in names) and _numeric([cell for cell in names if not cells.stamp(cell)]):
+        raise DataRefused(
+            f"{where}:1: the first line is a row of data ({line[:60]}); expected a header; put one such as "
+            "Date,Open,High,Low,Close,Volume above it."
+        )
+
+
 def _refuse_no_date(
     lines: Lines, names: list[str], rows: list[list[str]], delimiter: str, name: str, more: Mapping[str, list[str]]
 ) -> None:
     number, line = lines[0]
-    if any(cells.stamp(cell) for cell in names) and _numeric([cell for cell in names if not cells.stamp(cell)]):
-        raise DataRefused(
-            f"{name}:{number}:1: the first line is a row of data ({line[:60]}); expected a header; put one such as "
-            "Date,Open,High,Low,Close,Volume above it."
-        )
     for later, text in lines[1:]:
         cut = split(text, _delimiter([(later, text)], more), f"{name}:{later}")
         known = [meaning[0] for cell in cut if (meaning := columns.meaning(cell, more))]

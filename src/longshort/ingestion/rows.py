@@ -30,6 +30,7 @@ NO_TRADE = "no trade"  # a row without any price: nothing was lost, so it does n
 _LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(), which also cuts at U+2028 and form feeds, so line numbers would differ
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 _ORDERS: dict[Order, str] = {"ymd": "year, month, day", "dmy": "day, month, year", "mdy": "month, day, year"}
+_TIMES = "times of day left out"
 _POINT = "with a decimal point"
 _COUNTED = {cells.EXCEL: "excel", cells.EPOCH_S: "epoch_s", cells.EPOCH_MS: "epoch_ms"}
 
@@ -70,7 +71,7 @@ class Observations:
     values   open, high, low, close, adj_close, volume as float64, NaN where there is none (volumes stay below 2**53)
     faults   by place among the rows
     merged   rows that only repeat the header, by place
-    read_as  how the cells were read, in words
+    read_as  how the cells were read, in words; timed: whether the dates had times of day
     line_of  the text of a line by its number
     """
 
@@ -85,6 +86,7 @@ class Observations:
     warnings: Tally
     read_as: dict[str, str | int]
     line_of: Callable[[int], str]
+    timed: bool = False
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,8 @@ def quickly(data: bytes, form: Form, style: Style, name: str, ticker: str) -> Ob
             values[meaning] = column.to_numpy() if column.null_count == 0 else pc.fill_null(column, np.nan).to_numpy()
         else:
             values[meaning] = np.full(rows, np.nan)
+    if any(np.isinf(column).any() for column in values.values()):
+        return None
     volume = values["volume"]
     if "volume" in places and not (np.isnan(volume) | ((volume == np.floor(volume)) & (volume >= 0) & (volume <= cells.MOST_VOLUME))).all():
         return None
@@ -293,6 +297,7 @@ def carefully(text: str, form: Form, style: Style, name: str, ticker: str) -> Ob
         warnings,
         {**_described(form, len(own_tickers)), "dates": dates_read, "numbers": numbers_read},
         lambda number: lines[number - 1],
+        _TIMES in repairs.counts,
     )
 
 
@@ -390,8 +395,8 @@ def _decimal(rows: list[tuple[int, list[str]]], form: Form, style: Style, name: 
         line, place, cell = first["?"]
         if place in price_places:
             raise DataRefused(
-                f"{name}:{line}:{place + 1}: '{cell}' may be {cell.replace(',', '')} or {cell.replace(',', '.')}, and no other cell tells; "
-                "say which with --decimal . or --decimal ,"
+                f"{name}:{line}:{place + 1}: '{cell}' may be {cell.replace(',', '')} or {cell.replace(',', '.')}; expected a cell that tells, and there "
+                "is none; say which with --decimal . or --decimal ,"
             )
     return ".", words["."]
 
@@ -501,7 +506,7 @@ def _order(stamps: list[tuple[int, cells.Stamp]], sample: cells.Stamp, style: St
     number, found = stamps[0]
     raise DataRefused(
         f"{name}:{number}:{form.date + 1}: {'/'.join(map(str, found.parts))} may be {cells.day(found.parts, 'dmy')} or "
-        f"{cells.day(found.parts, 'mdy')}, and no row tells; say which with --date-format dmy or --date-format mdy."
+        f"{cells.day(found.parts, 'mdy')}; expected a row that tells, and there is none; say which with --date-format dmy or --date-format mdy."
     )
 
 
@@ -543,7 +548,7 @@ def _shifts(
         raise DataRefused(
             f"{name}:{line}:{form.date + 1}: a time without a zone, and line {zoned[0]} has one; expected one form; mend the file."
         )
-    repairs.add("times of day left out", timed[0][0], len(timed))
+    repairs.add(_TIMES, timed[0][0], len(timed))
     if not zoned or all(found.time == 0 for _, found in timed):
         return None
     import zoneinfo

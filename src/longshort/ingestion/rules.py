@@ -154,6 +154,7 @@ class _View:
         self.day = seen.day if whole else seen.day[rows]
         self.values = {meaning: seen.values[meaning] if whole else seen.values[meaning][rows] for meaning in VALUES}
         self.prices = [meaning for meaning in PRICES if meaning in places]
+        self.timed = seen.timed
 
     def keep(self, standing: NDArray[np.bool_] | NDArray[np.int64]) -> None:
         """Go on with these."""
@@ -179,6 +180,12 @@ class _View:
         if len(self.day) < 3:
             return
         days, counts = np.unique(self.day, return_counts=True)
+        if np.median(counts) > 1 and not self.timed:
+            raise _Refused(
+                int(self.line[0]),
+                self.date_place,
+                f"{int(np.median(counts)):,} rows a date: are several tickers in one file?; expected a row a session; add a column Ticker, or split the file",
+            )
         if np.median(counts) > 1:
             raise _Refused(
                 int(self.line[0]),
