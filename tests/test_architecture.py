@@ -18,7 +18,7 @@ PACKAGE = ROOT / "src/longshort"
 ROOMS = ("ingestion", "validation", "windows", "tasks", "models", "training", "evaluation", "tracking", "registry", "serving")
 # what stands under all of them, and what stands over all of them
 GROUND = {"errors", "config", "storage", "journal", "sessions", "environment", "graph"}
-ABOVE = {"cli", "console", "doctor", "leaderboard", "servers"}
+ABOVE = {"accounts", "cli", "console", "doctor", "leaderboard", "servers"}
 STAGES = ("ingestion", "validation", "windows", "training", "evaluation")
 GRAPH = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 SOURCES = sorted(PACKAGE.rglob("*.py"))

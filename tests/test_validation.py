@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib.cbook
 import numpy as np
 import pyarrow as pa
+import projects
 import pytest
 import time_machine
 
@@ -16,7 +17,7 @@ from longshort.config import PriceValidation, TextValidation
 from longshort.errors import ConfigError, CorruptArtefact, SuiteFailed, UsageError
 from longshort.validation import datadocs, frames, judgement, stage, suites
 
-PARAMS = config.read(Path(__file__).parents[1] / "params.yaml")
+PARAMS = config.read(projects.PARAMS)
 PRICE_SPEC = PriceValidation(calendar="XNYS", min_sessions=3, tolerance=0.005)
 TEXT_SPEC = TextValidation(min_words=20, min_vocabulary=5, max_repeated_lines=0.2)
 THURSDAY, FRIDAY, MONDAY = date(2004, 8, 19), date(2004, 8, 20), date(2004, 8, 23)
@@ -288,7 +289,7 @@ def test_an_unknown_calendar_is_a_matter_of_configuration():
 
 
 def page(table, item="goog"):
-    return datadocs.page(stage.examine(table, item, PARAMS))
+    return datadocs.page(stage.examine(table, item, PARAMS, "XNYS", suites.PRICES))
 
 
 def test_a_page_loads_nothing_and_carries_its_styles():
