@@ -615,7 +615,8 @@ def test_what_a_person_said_about_files_is_remembered(project):
 
 
 @pytest.mark.parametrize("said, told", [({"decimal": ";"}, "--decimal ;: "), ({"on_duplicate": "first"}, "--on-dup first: "),
-                                        ({"date_format": "d/m"}, "--date-format d/m: 'd/m' is no form of dates"), ({"encoding": "utf-9"}, "--encoding utf-9: ")])  # fmt: skip
+                                        ({"date_format": "d/m"}, "--date-format d/m: 'd/m' is no form of dates"),
+                                        ({"encoding": "utf-9"}, "--encoding utf-9: ")])  # fmt: skip
 def test_what_nobody_can_mean_is_refused_with_the_option(project, said, told):
     with pytest.raises(UsageError, match=re.escape(told)):
         intake.with_dataset(config.read(project / "params.yaml"), "aapl", "forecast", said)
@@ -643,11 +644,13 @@ def test_a_restated_row_is_told(held, tmp_path):
     assert take(held, tmp_path / "AAPL.csv", accept=False).difference == {"held": 200, "new": 0, "gone": 0, "changed": 1, "first": first}
 
 
-@pytest.mark.parametrize("rows", [[row.replace(",500", ",501") for row in days(200)], days(210)[180:]], ids=["other values", "new rows only"])
+@pytest.mark.parametrize(
+    "rows", [[row.replace(",500", ",501") for row in days(200)], days(210)[180:]], ids=["other values", "new rows only"]
+)
 def test_a_history_that_is_rewritten_needs_leave_and_the_old_one_stands(held, tmp_path, rows):
     before = bytes_of(held / "data/raw")
     (tmp_path / "AAPL.csv").write_bytes(csv_of(*rows))
-    with pytest.raises(DataRefused, match="of 200 sessions held, .* --accept-restatement"):
+    with pytest.raises(DataRefused, match=r"of 200 sessions held, .* --accept-restatement"):
         take(held, tmp_path / "AAPL.csv", accept=False)
     assert bytes_of(held / "data/raw") == before
     assert take(held, tmp_path / "AAPL.csv", accept=True).changed

@@ -1,6 +1,8 @@
+# ruff: noqa: E501
 """Prices, input by input: every kind of export, every fault that files were seen to have, and what becomes of it.
 
 The ids C01 to C64 are those of docs/inputs.md. `good()` is a clean file; each entry spoils it in one way.
+An entry is a line, however long: so the table can be read down.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import matplotlib.cbook
 import numpy as np
-import pyarrow as pa
 import projects
+import pyarrow as pa
 import pytest
 import time_machine
 

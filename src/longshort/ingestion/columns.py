@@ -34,7 +34,8 @@ MEANINGS: dict[str, str] = {
     ),
     "close": (
         "close, closing, close price, closing price, fechamento, cierre, schluss, schlusskurs, clôture, закрытие, zamknięcie, kapanış, "
-        "收盘, 收盘价, 收盤, 收盤價, 終値, 종가, chiusura, stängning, סגירה, close last | price, last, último, ultimo, zuletzt, letzter, dernier, "
+        "收盘, 收盘价, 收盤, 收盤價, 終値, 종가, chiusura, stängning, סגירה, close last | price, last, último, ultimo, zuletzt, "
+        "letzter, dernier, "
         "цена, ostatnio, şimdi, kurs, preis, prix, precio, preço, settle, settlement, last price, value, wartość, wert, valor, valeur, "
         "rate, ltp, nav, 现价, 現在値, 最新价, senaste, שער, الأخير, lần cuối"
     ),
@@ -48,13 +49,17 @@ MEANINGS: dict[str, str] = {
     ),
     "ticker": (
         "ticker, symbol, stock, code, ticker symbol, act symbol, stock symbol, stock code, instrument, secid, scrip, tckrsymb, tic, "
-        "symbole, símbolo, papel, ativo, kürzel, тикер, sembol, 股票代码, 代码, 证券代码, 銘柄コード, 종목코드 | name, company, security, series, isin"
+        "symbole, símbolo, papel, ativo, kürzel, тикер, sembol, 股票代码, 代码, 证券代码, 銘柄コード, 종목코드 | name, company, "
+        "security, series, isin"
     ),
-    "change": "change, chg, var, ver, perubahan, änderung, variation, variación, изм, zmiana, fark, 涨跌幅, 前日比, 変化率, 변동, förändring",
+    "change": (
+        "change, chg, var, ver, perubahan, änderung, variation, variación, изм, zmiana, fark, 涨跌幅, 前日比, 変化率, 변동, förändring"
+    ),
 }
 PRICES = ("open", "high", "low", "close")
 LABELS = {
-    "date": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close", "adj_close": "Adj Close", "volume": "Volume", "ticker": "Ticker"
+    "date": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close", "adj_close": "Adj Close", "volume": "Volume", "
+    ""ticker": "Ticker"
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +20,7 @@ from longshort.ingestion import prices, source, text
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.prices import Asked
 from longshort.ingestion.reading import Counts, Quarantined, Reading, total
-from longshort.ingestion.rules import EARLIEST, Calendar, Limits
+from longshort.ingestion.rules import EARLIEST, NO_LIMITS, Calendar, Limits
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,8 +40,8 @@ class Terms:
     taken     when the files were taken in, if that is known; a session that was not over then is held back
     """
 
-    asked: Asked = Asked()
-    limits: Limits = Limits()
+    asked: Asked = prices.AS_IT_IS
+    limits: Limits = NO_LIMITS
     calendar: str = "auto"
     columns: Mapping[str, list[str]] | None = None
     prefer: str | None = None
@@ -181,7 +182,8 @@ def _merged(readings: dict[str, Reading], ticker: str, names: list[str], prefer:
                     field = next(key for key, one, other in zip(row, held[1], values, strict=True) if one != other)
                     old = dict(zip(row, held[1], strict=True))
                     raise DataRefused(
-                        f"{name}:1:1: {ticker} on {day} has {field} {row[field]}, and {old[field]} in {held[0]}; expected files that agree where "
+                        f"{name}:1:1: {ticker} on {day} has {field} {row[field]}, and {old[field]} in {held[0]}; expected files that "
+                        "agree where "
                         "they overlap; take the rows of the file that reaches further with --prefer newer, or leave one out."
                     )
                 merged[held[0]] += 1
@@ -219,7 +221,7 @@ def _joined(tables: list[pa.Table], task: Task) -> pa.Table:
     if task != "forecast" or len(tables) == 1:
         return table
     tickers = [(one["ticker"][0].as_py(), one["ticker"][-1].as_py()) for one in tables if one.num_rows]
-    if all(one[1] < other[0] for one, other in zip(tickers[:-1], tickers[1:], strict=True)):
+    if all(one[1] < other[0] for one, other in itertools.pairwise(tickers)):
         return table
     return table.sort_by([("ticker", "ascending"), ("date", "ascending")]).combine_chunks()
 

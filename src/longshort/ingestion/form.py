@@ -163,7 +163,8 @@ def _meanings(
             first = names[group[meaning[0]]]
             raise DataRefused(
                 f"{where}:{column_of(line, place, delimiter)}: column '{cell}' stands at {place + 1}, and '{first}' at "
-                f"{group[meaning[0]] + 1} means {LABELS.get(meaning[0], meaning[0])} too; expected each once; delete or rename one of the two."
+                f"{group[meaning[0]] + 1} means {LABELS.get(meaning[0], meaning[0])} too; expected each once; delete or rename one "
+                "of the two."
             )
         group.setdefault(meaning[0], place)
     found = {**weak, **own}
@@ -245,7 +246,8 @@ def _without_prices(
     numeric = [place for place in others if rows and _numeric(found := [_cell(row, place) for row in rows]) and not _running(found)]
     if not numeric:
         raise DataRefused(
-            f"{where}:1: no column of prices among {', '.join(map(repr, names))}; expected Open, High, Low, Close, or a column of numbers a "
+            f"{where}:1: no column of prices among {', '.join(map(repr, names))}; expected Open, High, Low, Close, or a column of "
+            "numbers a "
             "ticker; rename the columns, add their names to `ingestion.columns` in params.yaml, or name one with --price."
         )
     if ticker is None and len(numeric) > 1:
@@ -354,7 +356,8 @@ def _refuse_no_date(
     near = difflib.get_close_matches("date", unknown, n=1, cutoff=0.6)
     hint = f" ('{unknown[near[0]]}': did you mean Date?)" if near else ""
     raise DataRefused(
-        f"{name}:{number}:1: no column of dates among {', '.join(map(repr, names[:20]))}{hint}; expected a column Date; rename it, or add its "
+        f"{name}:{number}:1: no column of dates among {', '.join(map(repr, names[:20]))}{hint}; expected a column Date; rename it, "
+        "or add its "
         "name to `ingestion.columns` in params.yaml."
     )
 

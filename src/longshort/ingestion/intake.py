@@ -233,8 +233,10 @@ def _difference(root: Path, dataset: str, made: Dataset, params: Params, accepte
     if told["changed"] + told["gone"] > MOST_RESTATED * told["held"] and not accepted:
         raise DataRefused(
             f"data/raw/{dataset}: of {told['held']:,} sessions held, {told['changed']:,} have other values and {told['gone']:,} are gone"
-            f"{versions.first_words(told)}; expected at most {MOST_RESTATED:.0%}; if the new history is right, say so with --accept-restatement "
-            "(the old version stays in DVC); if the file holds only new rows, give it together with the old ones, or under another data set."
+            f"{versions.first_words(told)}; expected at most {MOST_RESTATED:.0%}; if the new history is right, say so with "
+            "--accept-restatement "
+            "(the old version stays in DVC); if the file holds only new rows, give it together with the old ones, or under another "
+            "data set."
         )
     return told
 

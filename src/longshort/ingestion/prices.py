@@ -23,7 +23,7 @@ from longshort.ingestion.columns import PRICES
 from longshort.ingestion.form import Form
 from longshort.ingestion.reading import Counts, Quarantined, Reading
 from longshort.ingestion.rows import VALUES, Fault, Observations, Style, Tally
-from longshort.ingestion.rules import EVERY_ROW, Calendar, Limits, Settled
+from longshort.ingestion.rules import EVERY_ROW, NO_LIMITS, Calendar, Limits, Settled
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -54,6 +54,9 @@ class Asked:
     zone: str | None = None
 
 
+AS_IT_IS = Asked()
+
+
 @dataclass(frozen=True)
 class Observed:
     """A file's form and its observations, before they are judged."""
@@ -67,9 +70,9 @@ class Observed:
 def parse(
     data: bytes,
     name: str,
-    asked: Asked = Asked(),
+    asked: Asked = AS_IT_IS,
     more: Mapping[str, list[str]] | None = None,
-    limits: Limits = Limits(),
+    limits: Limits = NO_LIMITS,
     calendar: Calendar = EVERY_ROW,
     quick: bool = True,
 ) -> Reading:
@@ -120,7 +123,7 @@ def settle(observed: Observed, asked: Asked, limits: Limits, calendar: Calendar)
 
     raises  DataRefused when the file's ticker is refused, or all of its tickers are
     """
-    form, seen, name = observed.form, observed.seen, observed.name
+    form, seen = observed.form, observed.seen
     _name_tickers(seen, form, asked)
     order = np.argsort(seen.owner, kind="stable") if len(seen.tickers) > 1 else np.arange(len(seen.owner))
     ends = np.cumsum(np.bincount(seen.owner, minlength=len(seen.tickers)))

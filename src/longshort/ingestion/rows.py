@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -20,7 +21,7 @@ from longshort.errors import DataRefused
 from longshort.ingestion import cells
 from longshort.ingestion.cells import Decimal_, Order
 from longshort.ingestion.columns import LABELS, PRICES
-from longshort.ingestion.form import Form, column_of, split
+from longshort.ingestion.form import Form, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -353,7 +354,8 @@ def _refuse_two_currencies(currencies: dict[int, dict[str, int]], form: Form, na
             told = ", ".join(f"{sign} (first on line {line})" for sign, line in found.items())
             line = sorted(found.values())[1]
             raise DataRefused(
-                f"{name}:{line}:{place + 1}: column '{form.names[place]}' holds two currencies: {told}; expected one; convert or split the file."
+                f"{name}:{line}:{place + 1}: column '{form.names[place]}' holds two currencies: {told}; expected one; convert or "
+                "split the file."
             )
 
 
@@ -395,7 +397,8 @@ def _decimal(rows: list[tuple[int, list[str]]], form: Form, style: Style, name: 
         line, place, cell = first["?"]
         if place in price_places:
             raise DataRefused(
-                f"{name}:{line}:{place + 1}: '{cell}' may be {cell.replace(',', '')} or {cell.replace(',', '.')}; expected a cell that tells, and there "
+                f"{name}:{line}:{place + 1}: '{cell}' may be {cell.replace(',', '')} or {cell.replace(',', '.')}; expected a cell "
+                "that tells, and there "
                 "is none; say which with --decimal . or --decimal ,"
             )
     return ".", words["."]
@@ -418,7 +421,8 @@ def _days(
         if not column:
             return {}, {}, "none"
         raise DataRefused(
-            f"{name}:{first[0]}:{form.date + 1}: '{first[1]}' is no date that is known, nor is any other; expected dates such as 2024-01-31; "
+            f"{name}:{first[0]}:{form.date + 1}: '{first[1]}' is no date that is known, nor is any other; expected dates such as "
+            "2024-01-31; "
             "give their form with --date-format, such as --date-format '%d.%m.%Y'."
         )
     _refuse_mixed(families, name, form)
@@ -430,7 +434,8 @@ def _days(
     else:
         if sample.short_year and style.date_format is None:
             raise DataRefused(
-                f"{name}:{families[family][0]}:{form.date + 1}: years of two digits; expected four, since 69 may be 1969 or 2069; give the form "
+                f"{name}:{families[family][0]}:{form.date + 1}: years of two digits; expected four, since 69 may be 1969 or 2069; "
+                "give the form "
                 "with --date-format, such as --date-format '%d/%m/%y'."
             )
         order = _order([(number, stamp) for number, stamp in stamps if stamp], sample, style, name, form)
@@ -457,7 +462,7 @@ def _by_pattern(column: list[tuple[int, str]], form: Form, pattern: str) -> tupl
     faults: dict[int, Fault] = {}
     for number, cell in column:
         try:
-            days[number] = dt.datetime.strptime(cell, pattern).date().toordinal() - _EPOCH  # noqa: DTZ007
+            days[number] = dt.datetime.strptime(cell, pattern).date().toordinal() - _EPOCH
         except ValueError:
             faults[number] = Fault("date", form.date, f"Date is '{cell}'; expected the form {pattern}")
     return days, faults, f"{pattern} (as given)"
@@ -495,7 +500,8 @@ def _order(stamps: list[tuple[int, cells.Stamp]], sample: cells.Stamp, style: St
     if len(only) == 2:
         line = max(only.values())
         raise DataRefused(
-            f"{name}:{line}:{form.date + 1}: dates of two orders: line {only['dmy']} can only be day, month, year, and line {only['mdy']} only "
+            f"{name}:{line}:{form.date + 1}: dates of two orders: line {only['dmy']} can only be day, month, year, and line "
+            f"{only['mdy']} only "
             "month, day, year; expected one; mend the file, or split it."
         )
     if only:
@@ -506,7 +512,8 @@ def _order(stamps: list[tuple[int, cells.Stamp]], sample: cells.Stamp, style: St
     number, found = stamps[0]
     raise DataRefused(
         f"{name}:{number}:{form.date + 1}: {'/'.join(map(str, found.parts))} may be {cells.day(found.parts, 'dmy')} or "
-        f"{cells.day(found.parts, 'mdy')}; expected a row that tells, and there is none; say which with --date-format dmy or --date-format mdy."
+        f"{cells.day(found.parts, 'mdy')}; expected a row that tells, and there is none; say which with --date-format dmy or "
+        "--date-format mdy."
     )
 
 
@@ -515,7 +522,7 @@ def _like_sessions(days: list[dt.date | None]) -> bool:
     known = sorted({day for day in days if day})
     if len(known) < 2 or any(day.weekday() > 4 for day in known):
         return False
-    gaps = sorted((later - day).days for day, later in zip(known[:-1], known[1:], strict=True))
+    gaps = sorted((later - day).days for day, later in itertools.pairwise(known))
     return gaps[len(gaps) // 2] <= 4
 
 
@@ -523,7 +530,8 @@ def _counted(family: str, style: Style, name: str, line: int, form: Form) -> tup
     kind = _COUNTED[family]
     if style.date_format != kind:
         raise DataRefused(
-            f"{name}:{line}:{form.date + 1}: the dates look like {family}; expected dates such as 2024-01-31; if that is what they are, say so "
+            f"{name}:{line}:{form.date + 1}: the dates look like {family}; expected dates such as 2024-01-31; if that is what they "
+            "are, say so "
             f"with --date-format {kind}."
         )
     if kind == "excel":
@@ -560,7 +568,8 @@ def _shifts(
             repairs.add(f"times converted to {zone}", timed[0][0], len(timed))
             return lambda found, day: _in_zone(found, local)[0] - day
     raise DataRefused(
-        f"{name}:{timed[0][0]}:{form.date + 1}: times with a zone that are no exchange's midnight or close; expected a date a row; name the "
+        f"{name}:{timed[0][0]}:{form.date + 1}: times with a zone that are no exchange's midnight or close; expected a date a row; "
+        "name the "
         "exchange with --calendar, such as --calendar XNYS."
     )
 

@@ -92,6 +92,7 @@ class Calendar:
     complete: int | None = None
 
 
+NO_LIMITS = Limits()
 EVERY_ROW = Calendar("none", None)
 
 
@@ -184,13 +185,15 @@ class _View:
             raise _Refused(
                 int(self.line[0]),
                 self.date_place,
-                f"{int(np.median(counts)):,} rows a date: are several tickers in one file?; expected a row a session; add a column Ticker, or split the file",
+                f"{int(np.median(counts)):,} rows a date: are several tickers in one file?; expected a row a session; add a column "
+                "Ticker, or split the file",
             )
         if np.median(counts) > 1:
             raise _Refused(
                 int(self.line[0]),
                 self.date_place,
-                f"an intraday series, {int(np.median(counts)):,} rows a day; expected a row a session; make daily rows of it first, such as with "
+                f"an intraday series, {int(np.median(counts)):,} rows a day; expected a row a session; make daily rows of it first, "
+                "such as with "
                 "the last price of each day",
             )
         between = float(np.median(np.diff(days))) if len(days) > 2 else 1.0
@@ -210,7 +213,8 @@ class _View:
         raise _Refused(
             int(self.line[0]),
             self.date_place,
-            f"a {kind} series, {between:g} days from row to row; expected a row a session; take each row as a step of its own with --calendar none",
+            f"a {kind} series, {between:g} days from row to row; expected a row a session; take each row as a step of its own with "
+            "--calendar none",
         )
 
     def prices_in_limits(self) -> None:
@@ -281,7 +285,8 @@ class _View:
             raise _Refused(
                 int(self.line[index]),
                 self.date_place,
-                f"{contradictory:,} of {total:,} rows share a date with other values; expected one row a date; mend them, or keep the last of "
+                f"{contradictory:,} of {total:,} rows share a date with other values; expected one row a date; mend them, or keep "
+                "the last of "
                 "each with --on-dup last",
             )
         self.keep(standing)
@@ -308,7 +313,8 @@ class _View:
             raise _Refused(
                 int(self.line[0]),
                 self.places["close"],
-                f"Close looks unadjusted: it is {scale} × the scale of Open, High and Low until {until} ({end:,} rows), as after a split that "
+                f"Close looks unadjusted: it is {scale} × the scale of Open, High and Low until {until} ({end:,} rows), as after a "
+                "split that "
                 "only they were adjusted for; expected one scale; repair it with --adjust ratio, or leave Close out with --price Open",
             )
         self.values["close"] = np.where(np.arange(len(close)) < end, close / factor, close)
@@ -329,12 +335,13 @@ class _View:
         odd[1:-1] &= jumps[1:] & jumps[:-1]
         odd[0] = jumps[0] and not jumps[1]
         odd[-1] = jumps[-1] and not jumps[-2]
-        if jumps.sum() == 1 and 2 < int(np.flatnonzero(jumps)[0]) + 1 < len(close) - 2 or int(jumps.sum()) > 2 * int(odd.sum()):
+        if (jumps.sum() == 1 and 2 < int(np.flatnonzero(jumps)[0]) + 1 < len(close) - 2) or int(jumps.sum()) > 2 * int(odd.sum()):
             index = int(np.flatnonzero(jumps)[0]) + 1
             raise _Refused(
                 int(self.line[index]),
                 self.places["close"],
-                f"Close goes from {close[index - 1]:g} to {close[index]:g} on {self.date(index)}, a hundredfold, and stays: two currency units, "
+                f"Close goes from {close[index - 1]:g} to {close[index]:g} on {self.date(index)}, a hundredfold, and stays: two "
+                "currency units, "
                 "such as pounds and pence; expected one; convert the rows, or split the file",
             )
         self.set_aside(
@@ -406,7 +413,8 @@ class _View:
                 int(self.line[index]),
                 self.places["close"],
                 f"all prices go to {_factor(factor)} of the day before on {self.date(index)} ({close[index - 1]:g} to {close[index]:g})"
-                f"{f', and at {len(found) - 1} more places' if len(found) > 1 else ''}, as at a split that is not adjusted for; expected adjusted "
+                f"{f', and at {len(found) - 1} more places' if len(found) > 1 else ''}, as at a split that is not adjusted for; "
+                "expected adjusted "
                 "prices; repair them with --adjust auto, or keep them as they are with --adjust none",
             )
         scale = np.ones(len(close))
@@ -426,7 +434,8 @@ class _View:
             raise _Refused(
                 line,
                 0,
-                f"{len(self.day):,} sessions; expected at least {limits.needed:,} (`validation.forecast.min_sessions`), {limits.needed - len(self.day):,} "
+                f"{len(self.day):,} sessions; expected at least {limits.needed:,} (`validation.forecast.min_sessions`), "
+                f"{limits.needed - len(self.day):,} "
                 "more; export a longer history, or lower that number",
             )
         close = self.values["close"]
@@ -439,7 +448,8 @@ class _View:
             raise _Refused(
                 int(self.line[np.flatnonzero(same)[0]]),
                 self.places["close"],
-                f"Close repeats the day before in {same.mean():.0%} of the rows; expected at most {MOST_STALE:.0%}; is this a traded series?",
+                f"Close repeats the day before in {same.mean():.0%} of the rows; expected at most {MOST_STALE:.0%}; is this a traded "
+                "series?",
             )
 
     def worth_a_look(self, limits: Limits, calendar: Calendar) -> None:
