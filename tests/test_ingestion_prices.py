@@ -12,7 +12,7 @@ import datetime as dt
 import gzip
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ import pytest
 
 from longshort.errors import DataRefused
 from longshort.ingestion import prices
-from longshort.ingestion.prices import Asked
+from longshort.ingestion.prices import AS_IT_IS, Asked
 from longshort.ingestion.reading import Reading
 from longshort.ingestion.rules import EVERY_ROW, Calendar, Limits
 
+A_HUNDRED = Limits(needed=100)
 HEADER = "Date,Open,High,Low,Close,Volume"
 DAYS = projects.days(300, dt.date(2016, 1, 4))
 NEW_YORK = Calendar("XNYS", np.array([(day - dt.date(1970, 1, 1)).days for day in projects.days(900, dt.date(2015, 1, 2))], np.int32))
@@ -113,8 +114,8 @@ class Refused:
     """Exit 3 with these words, at this place."""
 
     said: str
-    asked: Asked = Asked()
-    limits: Limits = Limits(needed=100)
+    asked: Asked = AS_IT_IS
+    limits: Limits = A_HUNDRED
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,8 @@ class Taken:
     merged: int = 0
     said: tuple[str, ...] = ()
     same: bool = True
-    asked: Asked = Asked()
-    limits: Limits = field(default_factory=lambda: Limits(needed=100))
+    asked: Asked = AS_IT_IS
+    limits: Limits = A_HUNDRED
     calendar: Calendar = NEW_YORK
 
 

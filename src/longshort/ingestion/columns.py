@@ -58,8 +58,8 @@ MEANINGS: dict[str, str] = {
 }
 PRICES = ("open", "high", "low", "close")
 LABELS = {
-    "date": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close", "adj_close": "Adj Close", "volume": "Volume", "
-    ""ticker": "Ticker"
+    "date": "Date", "open": "Open", "high": "High", "low": "Low", "close": "Close",
+    "adj_close": "Adj Close", "volume": "Volume", "ticker": "Ticker", "time": "Time",
 }  # fmt: skip
 
 
