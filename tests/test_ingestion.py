@@ -172,7 +172,7 @@ def test_fifty_consecutive_bad_rows_pass_and_more_are_refused():
     (b"PAR1\x15\x04", "AAPL.csv:1:1: this is a Parquet file"),
     (b"%PDF-1.7", "AAPL.csv:1:1: this is a PDF document"),
     (b"version https://git-lfs.github.com/spec/v1\n", "AAPL.csv:1:1: this is a Git LFS pointer"),
-    (CSV.decode().encode("utf-16"), "AAPL.csv:1:1: this is UTF-16 text"),
+    (CSV.decode().encode("utf-16-le"), "AAPL.csv:1:1: this is probably UTF-16, little-endian"),
     (CSV.replace(b"12,9", b"1\x00,9"), "AAPL.csv:2:16: NUL byte at offset 47"),
     (CSV.replace(b"12,9", b"1\xe9,9"), "AAPL.csv:2:16: byte 0xE9 at offset 47 is not UTF-8"),
     (b"\xef\xbb\xbf" + CSV.replace(b"12,9", b"1\xe9,9"), "AAPL.csv:2:16: byte 0xE9 at offset 50 is not UTF-8"),
