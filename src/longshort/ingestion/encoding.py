@@ -26,12 +26,13 @@ _REPLACED, _LOST = "\ufdd0", "\ufffd"
 _HAN = "的一是不了人我在有他这中大来上国个到说们为子和你地出道也时年得就那要下以生会自着去之过家学对可里后小么心多天而能好都然没"
 _TRADITIONAL = "的一是不了人我在有他這中大來上國個到說們為子和你地出道也時年得就那要下以生會自著去之過家學對可裡後小麼心多天而能好都然沒"
 _HANGUL = "이의다는에을를가은고한지하기로도사인등서자로모든태어그있과와니습아나라리시부대여해스전정일제"
+_MARKS_OF_ALL = "[‘’“”„–—…•«»\xa0]"  # in every one of Windows' encodings, at the same byte
 _ALONE = r"(?<![^\W\x00-\x7f])[{}](?![^\W\x00-\x7f])"  # accented letters stand among plain ones
 _TOGETHER = "(?<![A-Za-z])(?:[{lower}](?![{upper}])|[{upper}](?![A-Za-z]))(?![A-Za-z])"  # another alphabet's stand together
 _EVIDENCE = {  # encoding -> characters that text in it is made of, where such text has them
-    "cp1252": _ALONE.format("àáâãäåæçèéêëìíîïñòóôõöøùúûüßœÀÉÊÇÄÖÜØÅ£€°«»‘’“”–—…•¡¿\xa0"),
-    "cp1250": "[ąćęłńśźżĄĆĘŁŃŚŹŻčďěňřšťůžČŘŠŽőű]|" + _ALONE.format("óáéíúýöüä„”–’“"),
-    "cp1254": "[ışğİŞĞ]|" + _ALONE.format("çöüÇÖÜâ’“”"),
+    "cp1252": _ALONE.format("àáâãäåæçèéêëìíîïñòóôõöøùúûüßœÀÉÊÇÄÖÜØÅ£€°¡¿"),
+    "cp1250": "[ąćęłńśźżĄĆĘŁŃŚŹŻčďěňřšťůžČŘŠŽőű]|" + _ALONE.format("óáéíúýöüä"),
+    "cp1254": "[ışğİŞĞ]|" + _ALONE.format("çöüÇÖÜâ"),
     "cp1251": _TOGETHER.format(lower="а-яё", upper="А-ЯЁ"),
     "koi8-r": _TOGETHER.format(lower="а-яё", upper="А-ЯЁ"),
     "cp1253": _TOGETHER.format(lower="α-ωάέήίόύώς", upper="Α-ΩΆΈΉΊΌΎΏ"),
@@ -92,7 +93,7 @@ class Decoder:
     """
 
     def __init__(self, name: str, encoding: str | None = None, errors: Errors = "strict") -> None:
-        self._name, self._named, self._errors = name, encoding and _known(encoding, name), errors
+        self._name, self._named, self._errors = name, None if encoding is None else _known(encoding, name), errors
         self._encoding = "utf-8"
         self._codec: codecs.IncrementalDecoder | None = None  # none until the head was looked at
         self._head = b""
@@ -176,7 +177,7 @@ class Decoder:
             text = data_here[: error.start].decode(self._encoding, "replace")
             self._refuse_nul(text, data_here, offset)
             self._place.advance(text)
-            before = (self._recent + data_here[: error.start])[-_BEFORE:]
+            before = (self._recent[: len(self._recent) - len(pending)] + data_here[: error.start])[-_BEFORE:]
             where = f"{self._name}:{self._place}"
             self._unfit = _Unfit(where, data_here[error.start], offset + error.start, self._encoding, before, data_here[error.start :])
             return self._decode(b"", final)
@@ -238,8 +239,9 @@ def guesses(data: bytes) -> list[str]:
             text = codecs.getincrementaldecoder(encoding)("strict").decode(data)
         except UnicodeDecodeError:
             continue
-        beyond = len(re.findall("[^\x00-\x7f]", text))
-        share = len(re.findall(likely, text)) / beyond if beyond else 0.0
+        letters = re.sub(_MARKS_OF_ALL, " ", text)
+        beyond = len(re.findall("[^\x00-\x7f]", letters))
+        share = len(re.findall(likely, letters)) / beyond if beyond else float(letters != text)
         # of an alphabet nearly all letters are likely ones, of thousands of characters the frequent ones are
         scores[encoding] = min(share * _FREQUENT[encoding], 1.0) if encoding in _FREQUENT else share**4
     return sorted((encoding for encoding, score in scores.items() if score > 1 / 6), key=lambda encoding: -scores[encoding])

@@ -28,8 +28,14 @@ from longshort.ingestion.suspicion import Suspicions
 from longshort.ingestion.text import Normaliser
 
 # names of columns, the plainest first
-_TEXT = tuple("text message sentence review utterance tweet comment content question query phrase document body sms input".split())
-_LABEL = tuple("label category intent class sentiment emotion topic polarity target rating stars score tag output".split())
+_TEXT = (
+    *("text", "message", "sentence", "review", "utterance", "tweet", "comment", "content"),
+    *("question", "query", "phrase", "document", "body", "sms", "input"),
+)
+_LABEL = (
+    *("label", "category", "intent", "class", "sentiment", "emotion", "topic", "polarity"),
+    *("target", "rating", "stars", "score", "tag", "output"),
+)
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ADDITION = re.compile(r"\s*(\d+[+-]\d+)\s*_(-?\d+)\s*")
@@ -100,9 +106,7 @@ class _Gathering:
         if self.columns == ("text", "label"):
             labels = Counter(text for text, _ in {(key[0], key[-1]) for key in keys})
             several = sum(count > 1 for count in labels.values())
-            notes += [
-                f"warning: {self.name}: {several:,} texts come with more than one label; they are kept; is one of them a mistake?"
-            ] * bool(several)
+            notes += [f"warning: {self.name}: {several:,} texts come with more than one label; is one a mistake?"] * bool(several)
         return notes
 
 
@@ -215,7 +219,7 @@ def read_pairs(data: bytes, name: str, named: str | None = None, errors: Errors 
 
 def _decode(data: bytes, name: str, named: str | None, errors: Errors) -> tuple[str, tuple[str, ...]]:
     content, notes = encoding.decode(unpack(data, name), name, named, errors)
-    suspicions = Suspicions(name, lines=False)
+    suspicions = Suspicions(name, lines=False, lost=errors == "strict")
     suspicions.feed(content)
     suspicions.finish()
     return content, (*notes, *(f"warning: {warning}" for warning in suspicions.warnings))
@@ -276,8 +280,8 @@ def _column_of(header: list[str], wanted: tuple[str, ...], what: str, name: str,
         if places:
             return places[0]
     raise DataRefused(
-        f"{name}:{line}:1: no column for the {what} among {', '.join(repr(cell) for cell in header[:10])}; expected a header with one called "
-        f"{', '.join(wanted[:6])} or the like; add or rename it."
+        f"{name}:{line}:1: no column for the {what} among {', '.join(repr(cell) for cell in header[:10])}; expected a header with one "
+        f"called {', '.join(wanted[:6])} or the like; add or rename it."
     )
 
 
@@ -335,7 +339,7 @@ def _gather_objects(content: str, gathering: _Gathering) -> None:
         for text in found:
             if text is not None and (bad := re.search("[\0\ud800-\udfff]", text)):
                 what = "NUL" if bad[0] == "\0" else f"half of a surrogate pair (U+{ord(bad[0]):04X})"
-                raise DataRefused(f"{name}:{cell.line}:{cell.column}: a text holds {what}; expected characters; write the file again.")
+                raise DataRefused(f"{name}:{cell.line}:{cell.column}: a text holds {what}; expected text; write it again.")
         if None in found:
             what = columns[found.index(None)]
             gathering.set_aside(cell, "kind", f"{what} is {_kind(value[what])}, no text", cell.text)

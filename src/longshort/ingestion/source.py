@@ -115,7 +115,7 @@ def _unpacked(pieces: Iterable[bytes], name: str, packed: int, most: int, ratio:
                 )
             yield out
             rest = inflater.unconsumed_tail
-            if not rest and len(out) < CHUNK:
+            if not rest:  # what may still be inside comes with the next piece; the archive's last bytes bear no text
                 break
         behind = inflater.unused_data if rest is not piece else piece
         if inflater.eof and behind:

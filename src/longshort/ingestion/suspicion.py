@@ -63,10 +63,12 @@ class Suspicions:
     """Looks at the characters of one file, in pieces of any size.
 
     lines  whether a line that stands again and again is worth a word: in labelled text it is a row, and counted as one
+    lost   whether U+FFFD is: it is not where a person asked to replace bytes by it
     """
 
-    def __init__(self, name: str, lines: bool = True) -> None:
+    def __init__(self, name: str, lines: bool = True, lost: bool = True) -> None:
         self._name, self._by_line = name, lines
+        self._traces = {"mojibake": _MOJIBAKE, **({"lost": _LOST} if lost else {})}
         self._rest = ""
         self._place = Place()
         self._characters = 0
@@ -98,7 +100,7 @@ class Suspicions:
     def _look(self, block: str) -> None:
         self._characters += len(block)
         if not block.isascii():
-            for what, pattern in (("mojibake", _MOJIBAKE), ("lost", _LOST)):
+            for what, pattern in self._traces.items():
                 for match in pattern.finditer(block):
                     self._found[what] += 1
                     if what not in self._first:

@@ -85,7 +85,7 @@ class Scan:
         check_name(name)
         self._name = name
         self._decoder = Decoder(name, encoding, errors)
-        self._suspicions = Suspicions(name)
+        self._suspicions = Suspicions(name, lost=errors == "strict")
         self._normaliser = Normaliser(name)
         self._opening: str | None = ""
         self._lines, self._ended, self._blank = 0, True, True

@@ -22,7 +22,7 @@ MOST_SINGLETONS = 0.3  # share of the words that occur once; a novel's first ten
 MOST_UNKNOWN = 0.2  # share of [UNK] among the words of the validation part
 _COUNTED = 1_000_000  # words, of a longer text the first
 _LONG = 10_000  # words from which on the share of singletons says something
-_LEAST_SPACE, _SOME = 0.02, 100  # share of white space in a text of so many characters; English has a sixth
+_LEAST_SPACE, _SOME = 0.05, 100  # share of white space in a text of so many characters; English has a sixth
 
 _WORD = re.compile(r"\d+(?:[.,]\d+)*|\w+(?:['’]\w+)*|[^\w\s]")
 _LETTER = re.compile(r"[^\W\d_]")
@@ -135,7 +135,7 @@ def _refuse_no_words(found: Census, name: str) -> None:
     if found.different < LEAST_VOCABULARY and found.words > 1:
         raise DataRefused(
             f"{name}: the vocabulary would be {found.different} token{'s' * (found.different > 1)} "
-            f"({found.words:,} words, a number is one); expected {LEAST_VOCABULARY} or more; there is nothing to learn in this text, take another."
+            f"({found.words:,} words, a number is one); expected {LEAST_VOCABULARY} or more; there is nothing to learn, take another text."
         )
 
 
