@@ -1,9 +1,15 @@
 """Ingestion: a person's files, or the embedded defaults, become one tidy table with an account of every row.
 
-    source     a file's bytes, before anyone asks what they mean: regular, UTF-8, no disguise
+    source     a file's bytes, before anyone asks what they mean: regular, unpacked, in chunks
+    disguise   what only bears the name of a text: archives, documents, web pages
+    encoding   bytes to characters, by evidence
     reading    what one file became: table, quarantined rows, and counts that must balance
     prices     CSV bytes to prices, one ticker a file
     text       text bytes to a document
+    labelled   text with labels, with tags, or in pairs
+    suspicion  what a person should look at: a wrong encoding, secrets, lines that repeat
+    vocabulary whether there are words enough to learn from
+    contamination  how much of a later part stands in an earlier one
     embedded   the data sets that come with the dependencies
     dataset    several files become one table and one account
     stage      the shell that dvc.yaml calls: `data/raw` in, `data/ingestion` out

@@ -103,7 +103,7 @@ def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
         for name in sorted(files):
             data = _bytes(files[name])
             hashes[name] = hashlib.sha256(data).hexdigest()
-            readings[name] = text.parse(data, name)
+            readings[name] = text.parse(data, name, stated.asked.encoding)
     account: dict[str, Any] = {
         **total(reading.counts for reading in readings.values()).as_json(),
         "files": [{"name": name, "sha256": hashes[name], **reading.as_json()} for name, reading in readings.items()],

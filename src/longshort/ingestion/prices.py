@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from longshort.errors import DataRefused
+from longshort.ingestion import disguise, encoding, rows, rules, source
 from longshort.ingestion import form as forms
-from longshort.ingestion import rows, rules, source
 from longshort.ingestion.cells import Decimal_
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.form import Form
@@ -91,13 +91,15 @@ def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]],
     raises  DataRefused, beginning with ``name:line:column``, when the file is no table of prices by day
     """
     data = source.unpack(data, name)
+    told: tuple[str, ...] = ()
     plain = data.isascii() and b"\0" not in data and asked.encoding is None
     if plain and data.strip():
-        source.refuse_disguises(data, name)
+        disguise.refuse_other_kinds(data[:512], name)
         text = None
         head = data[:_HEAD_BYTES].decode()
     else:
-        text = head = source.decode(data, name, asked.encoding)
+        text, told = encoding.decode(data, name, asked.encoding)
+        head = text
     lines = [
         (number, line) for number, line in enumerate(rows._LINE_END.split(head[:_HEAD_BYTES])[: _HEAD_LINES + asked.skip_rows], start=1)
     ]
@@ -114,7 +116,7 @@ def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]],
         raise DataRefused(
             f"{name}:{form.header}:1: there is a header but no row of data (0 rows); expected a row a day; export the file again."
         )
-    notes = form.notes + ((f"ignored columns: {', '.join(form.ignored)}",) if form.ignored else ())
+    notes = told + form.notes + ((f"ignored columns: {', '.join(form.ignored)}",) if form.ignored else ())
     return Observed(name, form, seen, notes)
 
 

@@ -1,30 +1,25 @@
 """Source: a file's bytes, before anyone asks what they mean.
 
-A CSV or a text is a regular file of UTF-8 without NUL bytes. What only bears such a name (a web page, an
-archive, a pipe) is refused here, so that no reader ever guesses at it.
+A CSV or a text is a regular file, perhaps packed with gzip. What only bears such a name (a pipe, a link, an archive
+that would fill the disk) is refused here, so that no reader ever guesses at it. Characters are made in `encoding`.
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import time
+import zlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from longshort.errors import DataRefused
 
-_BOM = b"\xef\xbb\xbf"
-_LF = b"\n"
-_SIGNATURES = {  # how a file of another kind begins, what it is, and how to mend it
-    b"\x1f\x8b": ("a gzip archive", "unpack it with `gunzip`"),
-    b"PK\x03\x04": ("a zip archive or an Excel workbook", "unpack it, or export the sheet as CSV (UTF-8)"),
-    b"PAR1": ("a Parquet file", "export it as CSV"),
-    b"%PDF-": ("a PDF document", "save its text as UTF-8"),
-    b"version https://git-lfs": ("a Git LFS pointer, not the file itself", "run `git lfs pull` where it came from"),
-    b"\xff\xfe": ("UTF-16 text", "save it as UTF-8"),
-    b"\xfe\xff": ("UTF-16 text", "save it as UTF-8"),
-}
+CHUNK = 1024 * 1024
+MOST_UNPACKED, MOST_RATIO = 2 * 1024**3, 200
+
 _KINDS = {
     stat.S_IFLNK: ("a symbolic link", "name the file that it points to"),
     stat.S_IFDIR: ("a folder", "move its files up, or name it by itself"),
@@ -85,49 +80,80 @@ def read(path: Path) -> bytes:
         raise DataRefused(f"{path}: reading is not permitted; expected a file of yours; run `chmod u+r` on it.") from None
 
 
-def unpack(data: bytes, name: str) -> bytes:
-    import gzip
+def chunks(path: Path) -> Iterator[bytes]:
+    """The bytes of a regular file, a MiB at a time; those of a .gz file unpacked.
 
-    return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-
-
-def decode(data: bytes, name: str, encoding: str | None = None) -> str:
-    """The text of a file, without its byte order mark; line ends are left as they are.
-
-    raises  DataRefused with ``name:line:column`` for other formats, NUL bytes, bytes that are not UTF-8, and emptiness
+    raises  DataRefused as `read` and `unpack` do
     """
-    refuse_disguises(data, name)
-    zero = data.find(b"\0")
-    if zero >= 0:
-        raise DataRefused(
-            f"{name}:{_place(data, zero)}: NUL byte at offset {zero:,}, was the file damaged by a crash?; "
-            "expected text; export or download it again."
-        )
+    check_regular(path)
     try:
-        text = data.removeprefix(_BOM).decode(encoding or "utf-8")
-    except UnicodeDecodeError as error:
-        offset = error.start + len(data) - len(data.removeprefix(_BOM))
-        raise DataRefused(
-            f"{name}:{_place(data, offset)}: byte 0x{data[offset]:02X} at offset {offset:,} is not UTF-8; expected UTF-8; "
-            "save the file as UTF-8 (from Windows programs it is often cp1252: `iconv -f cp1252 -t utf-8`)."
-        ) from None
-    if not text.strip():
-        raise DataRefused(f"{name}:1:1: the file is empty ({len(data)} bytes, no text); expected content; export or download it again.")
-    return text
+        with path.open("rb") as file:
+            packed = os.fstat(file.fileno()).st_size
+            yield from _unpacked(iter(lambda: file.read(CHUNK), b""), path.name, packed, MOST_UNPACKED, MOST_RATIO)
+    except PermissionError:
+        raise DataRefused(f"{path}: reading is not permitted; expected a file of yours; run `chmod u+r` on it.") from None
 
 
-def refuse_disguises(data: bytes, name: str) -> None:
-    for signature, (kind, remedy) in _SIGNATURES.items():
-        if data.startswith(signature):
-            raise DataRefused(f"{name}:1:1: this is {kind}; expected plain text in UTF-8; {remedy}.")
-    if data.removeprefix(_BOM).lstrip()[:14].lower().startswith((b"<!doctype html", b"<html")):
+def unpack(data: bytes, name: str, most: int = MOST_UNPACKED, ratio: int = MOST_RATIO) -> bytes:
+    """What a .gz file holds; the bytes of a file by any other name come back as they are.
+
+    most    bytes that may come out
+    ratio   how many times as many may come out as went in, once it is a MiB
+    raises  DataRefused when that is exceeded, and when the archive is damaged, cut short, or followed by anything
+
+    >>> import gzip
+    >>> unpack(gzip.compress(b"Long ago"), "story.txt.gz")
+    b'Long ago'
+    """
+    return b"".join(_unpacked([data], name, len(data), most, ratio))
+
+
+def _unpacked(pieces: Iterable[bytes], name: str, packed: int, most: int, ratio: int) -> Iterator[bytes]:
+    if not name.lower().endswith(".gz"):
+        yield from pieces
+        return
+    inflater = zlib.decompressobj(wbits=31)
+    limit = min(most, max(ratio * packed, CHUNK))
+    total = 0
+    for piece in pieces:
+        rest = piece
+        while not inflater.eof:
+            try:
+                out = inflater.decompress(rest, CHUNK)
+            except zlib.error as error:
+                raise DataRefused(
+                    f"{name}: the archive is damaged after {total:,} unpacked bytes ({error}); expected gzip; download or pack it again."
+                ) from None
+            total += len(out)
+            if total > limit:
+                raise DataRefused(
+                    f"{name}: {packed:,} bytes unpack to more than {limit:,}; expected {most:,} at most, and {ratio} times the archive; "
+                    "if you trust it, unpack it with `gunzip` and take in the file itself."
+                )
+            yield out
+            rest = inflater.unconsumed_tail
+            if not rest:  # what may still be inside comes with the next piece; the archive's last bytes bear no text
+                break
+        behind = inflater.unused_data if rest is not piece else piece
+        if inflater.eof and behind:
+            kind = "a second archive" if behind.startswith(b"\x1f\x8b") else "bytes that belong to no archive"
+            raise DataRefused(
+                f"{name}: {kind} after {total:,} unpacked bytes; expected one; unpack it with `gunzip` and see what is in it."
+            )
+    if not inflater.eof:
+        raise DataRefused(f"{name}: the archive is cut short after {total:,} unpacked bytes; expected its end; download it again.")
+
+
+def check_name(name: str) -> None:
+    """Refuse a file name that shows as another one: with control characters, or such as turn the direction of writing.
+
+    raises  DataRefused
+
+    >>> check_name("story\u202etxt.exe")
+    Traceback (most recent call last):
+    longshort.errors.DataRefused: 'story\\u202etxt.exe': the name holds U+202E, which is not seen; ...
+    """
+    if hidden := re.search("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]", name):
         raise DataRefused(
-            f"{name}:1:1: this is an HTML page (a login or an error page?); expected plain text in UTF-8; "
-            "open the address in a browser and save the file itself."
+            f"{name!a}: the name holds U+{ord(hidden[0]):04X}, which is not seen; expected a name that is what it shows; rename the file."
         )
-
-
-def _place(data: bytes, offset: int) -> str:
-    """``line:column`` of a byte, both from 1."""
-    before = data[:offset].replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-    return f"{before.count(_LF) + 1}:{len(before) - before.rfind(_LF)}"
