@@ -12,6 +12,7 @@ def lines(account: dict[str, Any]) -> list[str]:
     told = [line for entry in account["files"][:SHOWN] for line in file_lines(entry)]
     if len(account["files"]) > SHOWN:
         told.append(f"and {len(account['files']) - SHOWN:,} more files")
+    told += [f"note         {note}" for note in account.get("notes", [])]
     if calendar := account.get("calendar"):
         told.append(f"calendar     {_calendar(calendar)}")
     told.append(f"rows         {balance(account)}")

@@ -106,6 +106,8 @@ ExchangeCalendar = Annotated[str | None, typer.Option("--calendar", help="An exc
 SkipRows = Annotated[int | None, typer.Option("--skip-rows", min=0, help="Lines before the header.")]
 OnDuplicate = Annotated[str | None, typer.Option("--on-dup", help="last: of rows of one date with other values keep the last.")]
 Prefer = Annotated[str | None, typer.Option("--prefer", help="newer: of files that contradict one another the one that reaches further.")]
+Errors = Annotated[str | None, typer.Option("--errors", help="replace: put U+FFFD for bytes that are no character.")]
+Strict = Annotated[bool | None, typer.Option("--strict", help="A warning about a text is a refusal.")]
 Kind = Annotated[str | None, typer.Option("--as", help="stocks or text, where the names do not tell.")]
 
 
@@ -120,6 +122,8 @@ def ingest(
     price: Price = None,
     adjust: Adjust = None,
     encoding: Encoding = None,
+    errors: Errors = None,
+    strict: Strict = None,
     calendar: ExchangeCalendar = None,
     skip_rows: SkipRows = None,
     on_duplicate: OnDuplicate = None,
@@ -136,7 +140,7 @@ def ingest(
     files = intake.collect(paths)
     task = _task(kind, files)
     name = dataset or intake.dataset_name(files)
-    read = _said(ticker, date_format, decimal, price, adjust, encoding, calendar, skip_rows, on_duplicate, prefer)
+    read = _said(ticker, date_format, decimal, price, adjust, encoding, errors, strict, calendar, skip_rows, on_duplicate, prefer)
     params = intake.with_dataset(_params(root), name, task, read)
     if dry_run:
         account, written, changes = intake.inspect(files, params, name), "", None
@@ -166,6 +170,8 @@ def check(
     price: Price = None,
     adjust: Adjust = None,
     encoding: Encoding = None,
+    errors: Errors = None,
+    strict: Strict = None,
     calendar: ExchangeCalendar = None,
     skip_rows: SkipRows = None,
     on_duplicate: OnDuplicate = None,
@@ -176,7 +182,7 @@ def check(
     from longshort.ingestion import intake
 
     params = _params(_root())
-    read = _said(ticker, date_format, decimal, price, adjust, encoding, calendar, skip_rows, on_duplicate, None)
+    read = _said(ticker, date_format, decimal, price, adjust, encoding, errors, strict, calendar, skip_rows, on_duplicate, None)
     found: list[dict[str, Any]] = []
     for file in intake.collect(paths):
         try:
@@ -207,7 +213,20 @@ def _task(kind: str | None, files: list[Path]) -> Any:
 
 def _said(*values: Any) -> dict[str, Any]:
     """What a person said about files, by its name in params.yaml; what they did not say is left out."""
-    names = ("ticker", "date_format", "decimal", "price", "adjust", "encoding", "calendar", "skip_rows", "on_duplicate", "prefer")
+    names = (
+        "ticker",
+        "date_format",
+        "decimal",
+        "price",
+        "adjust",
+        "encoding",
+        "errors",
+        "strict",
+        "calendar",
+        "skip_rows",
+        "on_duplicate",
+        "prefer",
+    )
     return {name: value for name, value in zip(names, values, strict=True) if value is not None}
 
 

@@ -46,6 +46,7 @@ class Read(Section):
     date_format    dmy, mdy, epoch_s, epoch_ms, excel, or a pattern such as %d.%m.%y
     price          the column that shall be close
     adjust         splits: auto repairs them, ratio only columns of two scales, none keeps prices as they are
+    errors         bytes that are no character: replace puts U+FFFD, and counts it; strict: a warning about a text is a refusal
     calendar       an exchange of exchange_calendars; none takes every row as a step
     skip_rows      lines before the header
     on_duplicate   rows of one date that contradict one another: last keeps the last
@@ -59,6 +60,8 @@ class Read(Section):
     price: str | None = None
     adjust: Literal["auto", "ratio", "none"] | None = None
     encoding: str | None = None
+    errors: Literal["replace"] | None = None
+    strict: bool = False
     calendar: str | None = None
     skip_rows: NonNegativeInt = 0
     on_duplicate: Literal["last"] | None = None

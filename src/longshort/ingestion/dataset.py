@@ -16,9 +16,10 @@ import numpy as np
 from longshort import sessions
 from longshort.config import Params, Task
 from longshort.errors import DataRefused
-from longshort.ingestion import prices, source, text
+from longshort.ingestion import prices, source, text, vocabulary
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.prices import Asked
+from longshort.ingestion.encoding import Errors
 from longshort.ingestion.reading import Counts, Quarantined, Reading, total
 from longshort.ingestion.rules import EARLIEST, NO_LIMITS, Calendar, Limits
 
@@ -37,6 +38,8 @@ class Terms:
 
     calendar  an exchange, ``none``, or ``auto``
     columns   a person's own column names by meaning
+    errors    what to do about bytes that are no character of a text; strict: whether a warning about a text is a refusal
+    window    tokens that a text must have
     taken     when the files were taken in, if that is known; a session that was not over then is held back
     """
 
@@ -45,6 +48,9 @@ class Terms:
     calendar: str = "auto"
     columns: Mapping[str, list[str]] | None = None
     prefer: str | None = None
+    errors: Errors = "strict"
+    strict: bool = False
+    window: int = 1
     taken: dt.datetime | None = None
 
 
@@ -79,6 +85,9 @@ def terms(params: Params, item: str, taken: dt.datetime | None = None) -> Terms:
         read.calendar or rules.calendar,
         {str(meaning): names for meaning, names in params.ingestion.columns.items()},
         read.prefer,
+        read.errors or "strict",
+        read.strict,
+        params.windows.language_model.lookback + 1,
         taken,
     )
 
@@ -94,6 +103,7 @@ def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
             raise DataRefused(f"{name!r}: the file's name holds characters that cannot be shown; expected printable ones; rename the file.")
     hashes: dict[str, str] = {}
     if task == "forecast":
+        warnings: tuple[str, ...] = ()
         calendar = _calendar(files, stated)
         readings = dict(_prices(files, stated, calendar, hashes))
         readings = _one_history_a_ticker(readings, stated.prefer)
@@ -103,11 +113,17 @@ def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
         for name in sorted(files):
             data = _bytes(files[name])
             hashes[name] = hashlib.sha256(data).hexdigest()
-            readings[name] = text.parse(data, name, stated.asked.encoding)
+            readings[name] = text.parse(data, name, stated.asked.encoding, stated.errors, stated.strict)
+        documents = [document for reading in readings.values() for document in reading.table["text"].to_pylist()]
+        warnings = vocabulary.judge(vocabulary.census(documents), next(iter(readings)), stated.window)
+        if warnings and stated.strict:
+            raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
     account: dict[str, Any] = {
         **total(reading.counts for reading in readings.values()).as_json(),
         "files": [{"name": name, "sha256": hashes[name], **reading.as_json()} for name, reading in readings.items()],
     }
+    if warnings:
+        account["notes"] = list(warnings)
     if calendar is not None:
         account["calendar"] = calendar[1]
         account["prices"] = [price for price in PRICES if all(price in reading.prices for reading in readings.values())]

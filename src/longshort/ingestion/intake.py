@@ -77,6 +77,7 @@ def collect(paths: list[str]) -> list[Path]:
                 raise DataRefused(f"{path}: more than {MOST_FILES:,} files; expected one data set's; name its folder more closely.")
     for file in sorted(found):
         source.check_regular(file)
+        source.check_name(file.name)
         if file.name.startswith("."):
             raise DataRefused(f"{file}: a hidden file; expected one that stages read (they skip hidden ones); rename it without the dot.")
     if not found:
