@@ -32,7 +32,9 @@ def file_lines(entry: dict[str, Any]) -> list[str]:
     if "first" in read:
         tickers = f"{read['tickers']:,} tickers" if read["tickers"] != 1 else f"{read['ticker']}"
         told.append(f"  holds      {tickers}, {read['first']} to {read['last']}")
-    told.append(f"  rows       {balance(entry)}")
+    if "characters" in read:
+        told.append(f"  holds      {read['characters']:,} characters")
+    told.append(f"  {'lines' if 'characters' in read else 'rows':<10} {balance(entry)}")
     for title, found in (("mended", entry.get("repairs", [])), ("look at", entry.get("warnings", []))):
         told += [f"  {title:<10} {each['what']}: {each['count']:,}, first on line {each['line']:,}" for each in found[:SHOWN]]
         if len(found) > SHOWN:

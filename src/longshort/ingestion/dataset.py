@@ -18,8 +18,8 @@ from longshort.config import Params, Task
 from longshort.errors import DataRefused
 from longshort.ingestion import prices, source, text, vocabulary
 from longshort.ingestion.columns import PRICES
-from longshort.ingestion.prices import Asked
 from longshort.ingestion.encoding import Errors
+from longshort.ingestion.prices import Asked
 from longshort.ingestion.reading import Counts, Quarantined, Reading, total
 from longshort.ingestion.rules import EARLIEST, NO_LIMITS, Calendar, Limits
 

@@ -55,7 +55,7 @@ def parse(data: bytes, name: str, encoding: str | None = None, errors: Errors = 
     text = "".join(pieces((content[start : start + CHUNK] for start in range(0, len(content), CHUNK)), scan))
     if strict and scan.warnings:
         raise DataRefused(f"{scan.warnings[0]} A warning is a refusal here because of `--strict`.")
-    return Reading(make_table([(name, text)]), scan.counts, (), scan.notes)
+    return Reading(make_table([(name, text)]), scan.counts, (), scan.notes, {"layout": "running text", "characters": len(text)})
 
 
 def pieces(chunks: Iterable[bytes], scan: Scan) -> Iterator[str]:

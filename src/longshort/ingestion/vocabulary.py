@@ -121,7 +121,7 @@ def _refuse_sameness(found: Census, name: str, tokens: Tokens) -> None:
 
 
 def _refuse_no_words(found: Census, name: str) -> None:
-    suggestion = "a model of characters can learn it (`tokens: characters`), or put white space between the words first"
+    suggestion = "put white space between the words first; longshort has no model of characters yet"
     if found.unspaced > found.letters / 2:
         raise DataRefused(
             f"{name}: {found.unspaced:,} of {found.letters:,} letters are of a script without spaces between words, "
