@@ -216,7 +216,7 @@ def test_cells_that_a_spreadsheet_would_run_have_an_apostrophe_before_them():
     assert not [
         cell
         for cell in read.cells
-        if cell.startswith(("=", "+SUM", "@", "\t", "\r", "+1", "-2")) and not re.match(r"\+[\d,.]+( %|$)", cell)
+        if cell.startswith(("=", "+SUM", "@", "\t", "\r", "+1", "-2")) and not re.match(r"\+[\d,.]+(\u00a0%|$)", cell)
     ]
     for text in ("'=cmd()", "'+1", "'-2+3", "'@SUM(A1)", "'\\tx", "'\\rx"):
         assert text in read.cells
@@ -358,7 +358,7 @@ def test_every_count_of_the_account_stands_in_the_page():
     for number in [*numbers, 109 + 211, 131, 16, 23 - 16]:
         assert count(number) in read.cells, number
     for text in (
-        "99.87 %",
+        "99.87\u00a0%",
         "AA.csv:453",
         "BB.csv:9",
         "AA.csv:17",
@@ -503,3 +503,10 @@ def test_the_stage_writes_the_page_beside_data_docs_with_a_link_each_way(tmp_pat
 def test_the_calendar_that_ingestion_found_is_the_one_that_is_shown():
     held = [len(stage._sessions(prices("AA"), account, PARAMS)) for account in ({}, {"calendar": {"name": "XTAI"}})]
     assert held[0] == 300 != held[1]
+
+
+def test_an_account_of_many_kinds_is_cut_and_says_so():
+    kinds = [{"what": f"kind {n}", "count": 1, "line": n} for n in range(150)]
+    files = [{"name": f"{n}.csv", "read_as": {"delimiter": str(n)}} for n in range(20)] + [{"name": "z.csv", "warnings": kinds}]
+    page = shown(prices("AA"), NOTHING | {"files": files})
+    assert "100 of 150 kinds" in page and "kind 99<" in page and "kind 100<" not in page and "10 more ways of reading" in page

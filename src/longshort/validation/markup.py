@@ -23,8 +23,9 @@ def inert(value: Any, most: int = LONGEST) -> str:
     ("'=cmd()", '&lt;b&gt;', 'a\\\\tb')
     """
     whole = str(value)
+    guard = "'" if whole.startswith(FORMULA) else ""
     shown = "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode("ascii") for sign in whole[:most])
-    return html.escape(f"{chr(39) if whole.startswith(FORMULA) else ''}{shown}{'…' if len(whole) > most else ''}", quote=False)
+    return html.escape(guard + shown + ("…" if len(whole) > most else ""), quote=False)
 
 
 def count(number: float) -> str:
@@ -55,34 +56,34 @@ def amount(value: float) -> str:
 
 
 def short(value: float) -> str:
-    """A number beside an axis.
+    """A number beside an axis; it does not break from its unit.
 
     >>> short(1500), short(2_000_000), short(0.25), short(1e10)
-    ('1,500', '2 M', '0.25', '10 G')
+    ('1,500', '2\\xa0M', '0.25', '10\\xa0G')
     """
     for unit, sign in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k")):
         if abs(value) >= unit:
             size = 1e3 if sign == "k" else unit
-            return f"{value / size:,.4g} {sign}".replace("-", "−")
+            return f"{value / size:,.4g}\u00a0{sign}".replace("-", "−")
     return f"{value:,.6g}".replace("-", "−")
 
 
 def percent(share: float, digits: int = 1, signed: bool = False) -> str:
-    """A share in per cent.
+    """A share in per cent, in one piece.
 
     >>> percent(0.9987), percent(-0.5, signed=True), percent(0.0004), percent(1)
-    ('99.9 %', '−50.0 %', '< 0.1 %', '100 %')
+    ('99.9\\xa0%', '−50.0\\xa0%', 'under 0.1\\xa0%', '100\\xa0%')
     """
     if share != share:
         return "–"
     if not signed and share in (0, 1):
-        return f"{100 * share:.0f} %"
+        return f"{100 * share:.0f}\u00a0%"
     least = 10.0 ** -(digits + 2)
     if not signed and 0 < share < least:
-        return f"< {100 * least:.{digits}f} %"
+        return f"under {100 * least:.{digits}f}\u00a0%"
     if not signed and 1 - least < share < 1:
-        return f"> {100 * (1 - least):.{digits}f} %"
-    return f"{100 * share:{'+' if signed else ''},.{digits}f} %".replace("-", "−")
+        return f"over {100 * (1 - least):.{digits}f}\u00a0%"
+    return f"{100 * share:{'+' if signed else ''},.{digits}f}\u00a0%".replace("-", "−")
 
 
 def day(value: date) -> str:

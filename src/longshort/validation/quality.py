@@ -25,6 +25,7 @@ MOST_PANELS = 12  # charts side by side
 MOST_LISTED = 500  # tickers and files in a table
 OUTSIDE = 0.005  # share of a price that rounding explains
 SHOWN = 10  # gaps, moves, repeated lines
+MOST_KINDS = 100  # of repairs, of warnings and of notes
 MOST_RAW = 20  # quarantined rows, as they were
 
 _STYLES = ("datadocs.css", "quality.css")  # the two pages of a data set look alike
@@ -83,7 +84,7 @@ def page(
     sessions    the calendar's days from the table's first to its last, for prices
     quarantine  the rows set aside, in the order of their files
     """
-    told = _account(account, quarantine)
+    told = _account(account, quarantine, "row" if task == "forecast" else "line")
     if task == "forecast":
         prices = profiles.of_prices(table)
         held = coverage_of(prices, sessions)
@@ -116,10 +117,10 @@ def _unreadable(table: pa.Table) -> tuple[str, list[_Part]]:
 # --- the account: what became of every row --------------------------------------------------------
 
 
-def _account(account: dict[str, Any], quarantine: Sequence[dict[str, Any]]) -> list[_Part]:
+def _account(account: dict[str, Any], quarantine: Sequence[dict[str, Any]], unit: str) -> list[_Part]:
     files = account.get("files") or []
     return [
-        _Part("rows", "Every row", _balance(account)),
+        _Part("rows", f"Every {unit}", _balance(account, unit)),
         _Part("repairs", "Repairs and warnings", _changes(files)),
         _Part("quarantine", "Quarantine", _quarantined(account, quarantine)),
         _Part("refused", "Refused tickers", _refused(files)),
@@ -127,17 +128,17 @@ def _account(account: dict[str, Any], quarantine: Sequence[dict[str, Any]]) -> l
     ]
 
 
-def _balance(account: dict[str, Any]) -> str:
+def _balance(account: dict[str, Any], unit: str) -> str:
     if "rows_in" not in account:
-        return "<p>Ingestion left no account of these rows.</p>"
+        return f"<p>Ingestion left no account of these {unit}s.</p>"
     came, kept, aside, merged = (account.get(name, 0) for name in ("rows_in", "kept", "quarantined", "merged"))
     parts = [(kept, "kept", "kept"), (aside, "aside", "quarantined"), (merged, "merged", "merged")]
-    sentence = f"<b>{count(came)}</b> rows in = " + " + ".join(f"<b>{count(n)}</b> {name}" for n, _, name in parts)
-    told = f"{plural(came, 'row')} came in: {count(kept)} kept, {count(aside)} quarantined, {count(merged)} merged"
+    sentence = f"<b>{count(came)}</b> {unit}s in = " + " + ".join(f"<b>{count(n)}</b> {name}" for n, _, name in parts)
+    told = f"{plural(came, unit)} came in: {count(kept)} kept, {count(aside)} quarantined, {count(merged)} merged"
     key = "".join(f'<li class="{css}">{name} {percent(n / came if came else 0.0, 2)}</li>' for n, css, name in parts if n or not came)
     off = came - kept - aside - merged
-    wrong = f'<p class="wrong">This does not add up: {plural(abs(off), "row")} {"lost" if off > 0 else "too many"}.</p>' if off else ""
-    drawn = drawing.bar([(n / came if came else 0.0, css) for n, css, _ in parts], 14, "Rows in, by what became of them", told)
+    wrong = f'<p class="wrong">This does not add up: {plural(abs(off), unit)} {"lost" if off > 0 else "too many"}.</p>' if off else ""
+    drawn = drawing.bar([(n / came if came else 0.0, css) for n, css, _ in parts], 14, "What became of them", told)
     return f'<p class="balance">{sentence}</p>\n{drawn}\n<ul class="key">{key}</ul>{wrong}'
 
 
@@ -148,16 +149,24 @@ def _changes(files: list[dict[str, Any]]) -> str:
         for file in files:
             for entry in file.get(name) or []:
                 found.setdefault(str(entry.get("what", "")), []).append((str(file.get("name", "")), entry))
-        rows = [row for what, entries in found.items() for row in _change(what, entries)]
+        rows = [row for what, entries in list(found.items())[:MOST_KINDS] for row in _change(what, entries)]
         if rows:
+            caption += f"; {MOST_KINDS} of {plural(len(found), 'kind')}" if len(found) > MOST_KINDS else ""
             tables.append(table(caption, (text("What"), figure("Count"), text("First at")), rows, "changes"))
     notes: dict[str, int] = {}
     for file in files:
         for note in file.get("notes") or []:
             notes[str(note)] = notes.get(str(note), 0) + 1
     if notes:
-        rows = [(text(inert(note)), figure(count(n))) for note, n in notes.items()]
-        tables.append(table("Notes", (text("What"), figure("Files")), rows, "changes"))
+        rows = [(text(inert(note)), figure(count(n))) for note, n in list(notes.items())[:MOST_KINDS]]
+        tables.append(
+            table(
+                f"Notes; {MOST_KINDS} of {count(len(notes))}" if len(notes) > MOST_KINDS else "Notes",
+                (text("What"), figure("Files")),
+                rows,
+                "changes",
+            )
+        )
     return "\n".join(tables)
 
 
@@ -168,7 +177,7 @@ def _change(what: str, entries: list[tuple[str, dict[str, Any]]]) -> Iterable[Se
     yield text(inert(what)), figure(count(sum(n for _, n in places))), text(places[0][0] + more)
     if 1 < len(places) <= SHOWN:
         for place, n in places:
-            yield text(""), figure(count(n)), text(place)
+            yield text('<span class="part">of these</span>'), figure(count(n)), text(place)
 
 
 def _number(value: Any) -> str:
@@ -238,7 +247,8 @@ def _files(account: dict[str, Any], files: list[dict[str, Any]]) -> str:
         for file in files:
             if read_as := file.get("read_as"):
                 ways.setdefault(tuple((str(k), str(v)) for k, v in read_as.items() if not isinstance(v, int)), []).append(file)
-        parts += [_read_as(way, own) for way, own in ways.items()]
+        parts += [_read_as(way, own) for way, own in list(ways.items())[:SHOWN]]
+        parts += [f"<p>{plural(len(ways) - SHOWN, 'more way')} of reading; account.json has them all.</p>"] if len(ways) > SHOWN else []
         names = ("rows_in", "kept", "quarantined", "merged")
         rows = [
             (
@@ -437,7 +447,7 @@ def _volume_chart(prices: Prices) -> str:
     if values is None or not np.isfinite(values).any():
         return '<p class="lead">No volume is known.</p>'
     known = np.isfinite(values)
-    time, bars = _time(prices), min(240, prices.rows)
+    time, bars = _time(prices), min(240, prices.rows // 3 + 1)  # three rows and more, so that a holiday is no hole
     stretch = np.minimum((time.share(prices.days[known]) * bars).astype(np.int64), bars - 1)
     sums, rows = np.bincount(stretch, values[known], bars), np.bincount(stretch, minlength=bars)
     means = np.divide(sums, rows, out=np.zeros(bars), where=rows > 0)
@@ -563,7 +573,7 @@ def _histogram(moves: Floats, found: profiles.Moments) -> str:
     quarter, three = np.percentile(moves, (25, 75))
     widest = float(np.abs(moves).max())
     reach = min(widest, 10 * (float(three - quarter) / 1.349 or found.deviation)) or 0.01
-    edges = np.linspace(-reach, reach, 62)
+    edges = np.linspace(-reach, reach, min(61, 2 * int(np.sqrt(len(moves)) / 1.5) + 5) + 1)
     counts = np.histogram(np.clip(moves, -reach, reach), edges)[0]
     x, y = Scale(-reach, reach), Scale(0.6, max(float(counts.max()) * 1.6, 8.0), log=True)
     curves = [drawing.columns(x.share(edges), y.share(np.maximum(counts, 0.6)), 220, "part")]
@@ -579,7 +589,9 @@ def _histogram(moves: Floats, found: profiles.Moments) -> str:
         curves.append(drawing.line(x.share(grid[seen]), y.share(normal[seen]), 220, "normal"))
     beyond = int((np.abs(moves) > reach).sum())
     outer = f"; {plural(beyond, 'return')} beyond ±{percent(reach)} in the outer bars" if beyond else ""
-    ticks = [(float(x.share(t)), percent(t, 0 if reach > 0.02 else 1, signed=bool(t)) if abs(t) > 1e-12 else "0") for t in x.ticks(6)]
+    levels = x.ticks(4)
+    digits = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in levels) else 1 if reach > 0.002 else 3
+    ticks = [(float(x.share(t)), percent(t, digits, signed=True) if abs(t) > 1e-12 else "0") for t in levels]
     key = f'<li class="bars">sessions, log axis{outer}</li><li class="curve">a normal distribution of that mean and deviation</li>'
     told = f"{plural(len(moves), 'daily log return')}, standard deviation {percent(found.deviation, 2)}"
     powers = [10.0**n for n in range(0, 9) if 10.0**n <= y.high]
@@ -680,7 +692,7 @@ def _words(texts: Texts) -> str:
         for word, n in top
     ]
     caption = f"The {len(top)} most frequent"
-    listed = table(caption, (text("Word"), ("bars", ""), figure("Count"), figure("Share")), rows, "words")
+    listed = table(caption, (text("Word"), ("bars", "To scale"), figure("Count"), figure("Share")), rows, "words")
     ranks = np.unique(np.geomspace(1, len(texts.counts), 160).astype(np.int64))
     x = Scale(1, max(float(ranks[-1]), 2.0), log=True)
     y = Scale(0.8, most * 1.4, log=True)

@@ -59,7 +59,7 @@ def examine(table: Any, item: str, params: Params) -> dict[str, Any]:
 
 
 def _sessions(table: Any, account: dict[str, Any], params: Params) -> Any:
-    """The sessions from a table's first date to its last; None where it has no dates. Ingestion's calendar goes before that of params.yaml."""
+    """The sessions from a table's first date to its last, of the calendar that ingestion found, else of params.yaml; None without dates."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
