@@ -11,7 +11,8 @@ what the data look like (`quality.html`).
     profiles   the figures of a table: moves, gaps, moments, words
     drawing    numbers become SVG
     markup     words, numbers and tables of a page; a person's text does nothing there
-    quality    table and account become the other page
+    portraits  what prices and texts look like
+    quality    they and the account become the other page
     stage      files in, files out, and the refusal
 
 Nothing is mended here: that is for `ingestion`, which reads a person's files. A gap in the sessions is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import date
 from typing import Any
 
@@ -111,10 +112,23 @@ def table(caption: str, head: Sequence[Cell], rows: Iterable[Sequence[Cell]], ki
     return f"<table{_class(kind)}>\n<caption>{caption}</caption>\n<thead><tr>{top}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
 
 
-def section(anchor: str, title: str, *parts: str) -> str:
+def tiles(pairs: Sequence[tuple[str, str]]) -> str:
+    """Names and values in large letters."""
+    return '<dl class="tiles">' + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in pairs) + "</dl>"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A section of the page; one without content is left out, and so is its link."""
+
+    anchor: str
+    title: str
+    content: str
+
+
+def section(part: Part) -> str:
     """A part of the page, under its heading."""
-    content = "\n".join(part for part in parts if part)
-    return f'<section id="{anchor}">\n<h2>{title}</h2>\n{content}\n</section>'
+    return f'<section id="{part.anchor}">\n<h2>{part.title}</h2>\n{part.content}\n</section>'
 
 
 def _class(css: str) -> str:
