@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -26,19 +27,17 @@ try:
 except SystemExit:
     print(sorted(sys.modules), file=sys.stderr)
 """
-OUTSIDE = (3, 50, 51, 77, 120, 200, 299)  # rows whose close lies far above their high
+DAMAGED, LOST = (1, 3, 4, 8), "\ufffd"  # texts that lost a character, and what stands for it
 
 
-def prices(outside=()):
-    """Three hundred sessions as CSV, every rule kept but in the rows ``outside``."""
+def prices():
+    """Three hundred sessions as CSV."""
     table = projects.prices(projects.days(300)).to_pydict()
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["Date", "Open", "High", "Low", "Close", "Volume"])
     for row, day in enumerate(table["date"]):
         values = [table[name][row] for name in ("open", "high", "low", "close")]
-        if row in outside:
-            values[-1] = values[1] * 1.1
         writer.writerow([day, *(f"{value:.4f}" for value in values), table["volume"][row]])
     return text.getvalue()
 
@@ -156,29 +155,32 @@ def test_what_a_retraining_reads_is_not_changed_while_it_runs(project, command):
 
 @pytest.fixture(scope="module")
 def refused(retrained, tmp_path_factory):
-    """A retraining after a bad data set was taken in and the texts' rule was changed."""
+    """A retraining after texts were taken in of which some lost characters, and the texts' rule was changed."""
     base = tmp_path_factory.mktemp("refused")
     root = clones.copy(retrained, base / "project")
-    (base / "bad.csv").write_text(prices(OUTSIDE))
-    taken = clones.main(root, "ingest", str(base / "bad.csv"))
+    (base / "bad").mkdir()
+    for number in range(9):
+        words = " ".join(f"word{place * number % 97}" for place in range(400))
+        (base / "bad" / f"{number}.txt").write_text(f"{words}{LOST if number in DAMAGED else ''}\n", encoding="utf-8")
+    taken = clones.main(root, "ingest", str(base / "bad"))
     done = clones.longshort(root, "run", "--set", "validation.language-model.min_words=1999", code=3)
     return SimpleNamespace(root=root, done=done, taken=taken)
 
 
 def test_taking_a_file_in_says_what_was_read_what_changed_and_what_comes_next(refused):
-    assert "bad (forecast): 300 rows in = 300 kept + 0 quarantined + 0 merged" in refused.taken.stdout
-    assert "+    bad: {task: forecast, source: raw}" in refused.taken.stdout
-    assert "bad-lstm: {dataset: bad, task: forecast, variant: lstm}" in refused.taken.stdout
+    assert "9 in = 9 kept + 0 quarantined + 0 merged" in refused.taken.stdout
+    assert "+    bad: {task: language-model, source: raw}" in refused.taken.stdout
+    assert "bad-lstm: {dataset: bad, task: language-model, variant: lstm}" in refused.taken.stdout
     assert "git add data/raw/bad.dvc params.yaml" in refused.taken.stdout
 
 
 def test_a_failed_suite_is_told_with_file_expectation_count_and_first_rows(refused):
     said = refused.done.stderr.partition("longshort: ")[2]
     assert said.startswith("data/ingestion/bad/table.parquet")
-    assert "close lies within low and high" in said and "7 of 300 rows break it" in said
-    shown = re.findall(r"^ +row (\d+), ticker BAD, date (\S+), close_outside 0.0909", said, re.MULTILINE)
-    assert shown == [(str(row + 1), str(projects.days(300)[row])) for row in OUTSIDE[:3]]
-    assert "`validation.forecast.tolerance` is 0.005" in said and "data/validation/bad/index.html" in said
+    assert "No character was lost to a wrong encoding" in said and "4 of 9 rows break it" in said
+    shown = re.findall(r"^ +row (\d+), document (\d)\.txt, replacement_characters 1", said, re.MULTILINE)
+    assert shown == [(str(number + 1), str(number)) for number in DAMAGED[:3]]
+    assert "src/longshort/validation/suites.py" in said and "data/validation/bad/index.html" in said
     assert "Traceback" not in refused.done.stderr
 
 
@@ -201,23 +203,24 @@ def test_a_setting_is_written_with_its_comment_and_shown(refused):
     ("content", "said"),
     [
         (None, r"data/raw/bad: there is no such .*longshort ingest PATH`, or bring back"),
-        (b"", r"bad.csv:1:1: the file is empty \(0 bytes.*download it again"),
-        (b"<!DOCTYPE html><html><body>Log in</body></html>", r"bad.csv:1:1: this is an HTML page.*save the file itself"),
+        (b"", r"0.txt:1:1: the file is empty \(0 bytes.*download it again"),
+        (b"<!DOCTYPE html><html><body>Log in</body></html>", r"0.txt:1:1: this is an HTML page.*save the file itself"),
     ],
 )
 def test_raw_data_that_is_missing_or_no_table_stops_the_stage_with_file_and_remedy(refused, content, said):
     raw = refused.root / "data/raw/bad"
-    before = (raw / "bad.csv").read_bytes()
-    (raw / "bad.csv").unlink()
-    raw.rmdir() if content is None else (raw / "bad.csv").write_bytes(content)
+    aside = raw.rename(raw.with_name(".aside"))
+    if content is not None:
+        shutil.copytree(aside, raw)
+        (raw / "0.txt").write_bytes(content)
     try:
         assert re.search(said, clones.main(refused.root, "stage", "ingestion", "--item", "bad", code=3).stderr)
         with pytest.raises(DataRefused, match=said) as caught:
             graph.reproduce(refused.root, "ingestion@bad", {}, print)
         assert "Traceback" not in str(caught.value)
     finally:
-        raw.mkdir(exist_ok=True)
-        (raw / "bad.csv").write_bytes(before)
+        shutil.rmtree(raw, ignore_errors=True)
+        aside.rename(raw)
 
 
 # --- taking files in --------------------------------------------------------------------------

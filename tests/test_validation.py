@@ -261,7 +261,7 @@ def test_two_folders_an_hour_apart_give_the_same_bytes(tmp_path):
         with time_machine.travel(f"2031-01-01T0{hour}:00:00Z"):
             refused(tmp_path / name)
         found.append({path.name: path.read_bytes() for path in (tmp_path / name / "data/validation/goog").iterdir()})
-    assert set(found[0]) == {"index.html", "result.json", "manifest.json"}
+    assert set(found[0]) == {"index.html", "quality.html", "result.json", "manifest.json"}
     assert found[0] == found[1]
     assert not any(str(tmp_path).encode() in content for content in found[0].values())
 
@@ -295,7 +295,7 @@ def page(table, item="goog"):
 def test_a_page_loads_nothing_and_carries_its_styles():
     for text in (page(google()), page(prices().drop_columns("open")), page(texts(), "topics")):
         assert not re.search(r"<(script|link|img|iframe|object)\b|\bsrc\s*=|url\s*\(|@import|https?://", text, re.IGNORECASE)
-        assert all(link.startswith("#section-") for link in re.findall(r'href="([^"]*)"', text))
+        assert all(link.startswith("#section-") or link == "quality.html" for link in re.findall(r'href="([^"]*)"', text))
         assert (Path(datadocs.__file__).with_name("datadocs.css")).read_text().splitlines()[0] in text
 
 

@@ -137,6 +137,7 @@ def ingest(
     from longshort.ingestion import intake
 
     root = _root()
+    _kind(kind)
     files = intake.collect(paths)
     task = _task(kind, files)
     name = dataset or intake.dataset_name(files)
@@ -202,13 +203,18 @@ def check(
         raise DataRefused(f"{refused} of {len(found)} files would be refused; nothing was taken in. Mend them as it says above.")
 
 
-def _task(kind: str | None, files: list[Path]) -> Any:
-    from longshort.ingestion import intake
-
+def _kind(kind: str | None) -> Any:
+    """The task of what a person calls a kind of files; None where they said nothing."""
     tasks = {"stocks": "forecast", "text": "language-model"}
     if kind is not None and kind not in tasks:
         raise UsageError(f"--as {kind}: expected stocks or text.")
-    return tasks[kind] if kind else intake.guess_task(files)
+    return tasks[kind] if kind else None
+
+
+def _task(kind: str | None, files: list[Path]) -> Any:
+    from longshort.ingestion import intake
+
+    return _kind(kind) or intake.guess_task(files)
 
 
 def _said(*values: Any) -> dict[str, Any]:

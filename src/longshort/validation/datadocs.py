@@ -40,7 +40,7 @@ _PAGE = """\
 <p class="kind">Validation of a data set</p>
 <h1>{{ dataset }}</h1>
 <p class="verdict">{{ verdict }}</p>
-<p>{{ subject }}</p>
+<p>{{ subject }} · <a href="quality.html">what the data look like</a></p>
 </header>
 <nav aria-label="Columns">{% for section in sections %}{% set name = section["section_name"] %}
 <a href="#section-{{ loop.index }}"{{ ' class="failed"' if name in broken }}>{{ name }}</a>{% endfor %}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-_WORD = re.compile(r"\w+(?:['’]\w+)*")
+WORD = re.compile(r"\w+(?:['’]\w+)*")  # not the tokens of `windows`, which lies to the right
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # all but tab, line and page breaks
 _LONG_LINE = 13  # words; shorter lines, such as headings, repeat in honest text
 
@@ -84,7 +84,7 @@ def texts(frame: pd.DataFrame) -> pd.DataFrame:
                             an earlier one
     """
     documents = frame["text"].fillna("")
-    words = documents.map(_WORD.findall)
+    words = documents.map(WORD.findall)
     lines = [line.strip() for text in documents for line in text.splitlines() if len(line.split()) >= _LONG_LINE]
     return frame.assign(
         words=words.map(len).astype("int64"),

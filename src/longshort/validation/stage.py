@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -18,12 +19,12 @@ SHOWN = 3  # rows in the message of a refusal; the page has more
 
 
 def run(root: Path, item: str, params: Params) -> None:
-    """Judge one data set's tidy table; leaves `result.json` and `index.html`, also when the table is refused.
+    """Judge one data set's tidy table; leaves `result.json`, `index.html` and `quality.html`, also when the table is refused.
 
     raises  SuiteFailed with every expectation that was not met; CorruptArtefact; ConfigError when the
             exchange calendar is unknown; UsageError when the data set is
     """
-    from longshort.validation import datadocs
+    from longshort.validation import datadocs, quality
 
     known = params.ingestion.datasets
     if item not in known:
@@ -34,9 +35,12 @@ def run(root: Path, item: str, params: Params) -> None:
     account = storage.read_json(source / "account.json") if (source / "account.json").exists() else {}
     calendar = sessions.of_dataset(source, params.validation.forecast.calendar)
     result = examine(table, item, params, calendar, account.get("prices", PRICES))
+    days = _sessions(table, calendar) if result["task"] == "forecast" else None
+    looks = quality.page(item, result["task"], table, account, days, _quarantined(source))
     with storage.new_artefact(root / "data/validation" / item) as folder:
         storage.write_json(folder / "result.json", result)
         storage.write_bytes(folder / "index.html", datadocs.page(result).encode())
+        storage.write_bytes(folder / "quality.html", looks.encode())
     if not result["success"]:
         raise SuiteFailed(refusal(result))
 
@@ -58,6 +62,24 @@ def examine(table: Any, item: str, params: Params, calendar: str, prices: Sequen
     else:
         findings = judgement.judge(suites.text_suite(params.validation.language_model), frame, frames.texts)
     return {"dataset": item, "task": task, "rows": table.num_rows, "libraries": libraries, **findings.to_json()}
+
+
+def _sessions(table: Any, calendar: str) -> Any:
+    """The sessions from a table's first date to its last; None without dates, or where every row is a step."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if calendar == sessions.EVERY_ROW or table.schema.names.count("date") != 1 or table.schema.field("date").type != pa.date32():
+        return None
+    ends = pc.min_max(table["date"]).as_py()
+    if ends["min"] is None:
+        return None
+    return sessions.sessions(calendar, ends["min"], ends["max"]).to_numpy().astype("datetime64[D]")
+
+
+def _quarantined(source: Path) -> list[dict[str, Any]]:
+    """The rows that ingestion set aside, file by file."""
+    return [json.loads(line) for path in sorted((source / "quarantine").glob("*.jsonl")) for line in path.read_bytes().splitlines()]
 
 
 def refusal(result: dict[str, Any]) -> str:

@@ -1,0 +1,302 @@
+"""Profiles: the figures of a table that a quality page shows. Pure: tables in, arrays out, nothing written or judged."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from dataclasses import dataclass
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longshort.validation.frames import WORD
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Floats = NDArray[np.float64]
+Numbers = NDArray[np.int64]
+Days = NDArray[np.datetime64]
+
+PRICES = ("open", "high", "low", "close", "adj_close", "volume")
+
+
+# --- prices -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Prices:
+    """Daily prices, ticker by ticker in alphabetical order, oldest day first.
+
+    tickers   their names; rows ``starts[k]`` to ``starts[k + 1]`` belong to ticker k
+    days      (rows,) days since 1970
+    columns   name -> (rows,) values, NaN where nothing is known
+    unplaced  rows without ticker or date, which are nowhere else
+    """
+
+    tickers: list[str]
+    starts: Numbers
+    days: Numbers
+    columns: dict[str, Floats]
+    unplaced: int
+
+    @property
+    def rows(self) -> int:
+        return len(self.days)
+
+    @functools.cached_property
+    def owner(self) -> Numbers:
+        """(rows,) the number of each row's ticker."""
+        return np.repeat(np.arange(len(self.tickers)), np.diff(self.starts))
+
+    @functools.cached_property
+    def moves(self) -> Floats:
+        """(rows,) log return of the close since the row before; NaN in a ticker's first row and where a close is none."""
+        close = self.columns["close"]
+        with np.errstate(all="ignore"):
+            moves = np.diff(np.log(np.where(np.isfinite(close) & (close > 0), close, np.nan)), prepend=np.nan)
+        moves[self.starts[:-1]] = np.nan
+        return moves
+
+    @functools.cached_property
+    def stale(self) -> NDArray[np.bool_]:
+        """(rows,) whether the close is that of the row before, of the same ticker."""
+        close = self.columns["close"]
+        same = np.zeros(self.rows, bool)
+        same[1:] = close[1:] == close[:-1]
+        same[self.starts[:-1]] = False
+        return same
+
+    def largest(self, most: int) -> Numbers:
+        """Rows with the largest moves up or down, largest first."""
+        size = np.nan_to_num(np.abs(self.moves))
+        found = np.flatnonzero(size > 0)
+        if len(found) > most:
+            found = found[size[found] >= np.partition(size[found], -most)[-most]]
+        return found[np.argsort(-size[found], kind="stable")][:most]
+
+    def per_ticker(self, ufunc: np.ufunc, values: NDArray[Any]) -> NDArray[Any]:
+        """(tickers,) a reduction over each ticker's rows."""
+        return ufunc.reduceat(values, self.starts[:-1]) if len(self.tickers) else values[:0]
+
+
+def of_prices(table: pa.Table) -> Prices | None:
+    """The prices of a tidy table; None when it lacks ticker, date or close, or they are of other types."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    types = {field.name: field.type for field in table.schema}
+    if len(types) < len(table.schema) or not {"ticker", "date", "close"} <= set(types):
+        return None
+    if types["ticker"] not in (pa.string(), pa.large_string()) or types["date"] != pa.date32() or not _is_number(types["close"]):
+        return None
+    whole = table
+    if table["ticker"].null_count or table["date"].null_count:
+        whole = table.filter(pc.and_(pc.is_valid(table["ticker"]), pc.is_valid(table["date"])))
+    coded = whole["ticker"].combine_chunks().dictionary_encode()
+    names = coded.dictionary.to_pylist()
+    order = sorted(range(len(names)), key=names.__getitem__)
+    rank = np.empty(len(names), np.int64)
+    rank[order] = np.arange(len(names))
+    owner = rank[coded.indices.to_numpy(zero_copy_only=False)] if len(names) else np.empty(0, np.int64)
+    days = whole["date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
+    columns = {name: _floats(whole[name]) for name in PRICES if name in types and _is_number(types[name])}
+    later = (owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (days[1:] >= days[:-1]))
+    if not later.all():
+        sort = np.lexsort((days, owner))
+        owner, days, columns = owner[sort], days[sort], {name: values[sort] for name, values in columns.items()}
+    starts = np.searchsorted(owner, np.arange(len(names) + 1)).astype(np.int64)
+    return Prices([names[n] for n in order], starts, days, columns, table.num_rows - whole.num_rows)
+
+
+def _is_number(kind: Any) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+def _floats(column: Any) -> Floats:
+    """A column as numbers, NaN where it is null."""
+    return column.combine_chunks().to_numpy(zero_copy_only=False).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Coverage:
+    """Which sessions of a calendar the tickers have, each between its own first and last.
+
+    sessions     (sessions,) days since 1970, from the first row to the last
+    expected     (sessions,) tickers that were due
+    present      (sessions,) tickers that are there
+    missing      (tickers,) sessions that are not there
+    elsewhere    rows on days that are no session
+    gaps         (gaps, 3) ticker, first and last missing session as places in ``sessions``; in the order of the table
+    """
+
+    sessions: Numbers
+    expected: Numbers
+    present: Numbers
+    missing: Numbers
+    elsewhere: int
+    gaps: Numbers
+
+    def longest(self, most: int) -> Numbers:
+        """The longest gaps, longest first."""
+        return self.gaps[np.argsort(-(self.gaps[:, 2] - self.gaps[:, 1]), kind="stable")][:most]
+
+    def by_month(self) -> tuple[Numbers, Numbers, Numbers]:
+        """(months since 1970, expected, present), oldest first."""
+        months, where = np.unique(self.sessions.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64), return_inverse=True)
+        expected, present = (np.bincount(where, values, len(months)).astype(np.int64) for values in (self.expected, self.present))
+        return months, expected, present
+
+
+def coverage(prices: Prices, sessions: Days) -> Coverage:
+    """Hold the tickers' days against a calendar's sessions, which reach from the first day to the last."""
+    calendar = sessions.astype("datetime64[D]").astype(np.int64)
+    place = np.searchsorted(calendar, prices.days)
+    held = np.zeros(prices.rows, bool)
+    if len(calendar):
+        held = calendar[np.minimum(place, len(calendar) - 1)] == prices.days
+    owner, place = prices.owner[held], place[held]
+    once = np.ones(len(owner), bool)  # a date that a ticker has twice counts once
+    once[1:] = (owner[1:] != owner[:-1]) | (place[1:] != place[:-1])
+    owner, place = owner[once], place[once]
+    heads = np.flatnonzero(np.diff(owner, prepend=-1))
+    tails = np.append(heads[1:] - 1, len(owner) - 1) if len(heads) else heads
+    due = np.zeros(len(calendar) + 1, np.int64)
+    np.add.at(due, place[heads], 1)
+    np.add.at(due, place[tails] + 1, -1)
+    missing = np.zeros(len(prices.tickers), np.int64)
+    missing[owner[heads]] = place[tails] - place[heads] + 1 - (tails - heads + 1)
+    jump = np.flatnonzero((owner[1:] == owner[:-1]) & (place[1:] > place[:-1] + 1))
+    gaps = np.stack([owner[jump], place[jump] + 1, place[jump + 1] - 1], axis=1)
+    present = np.bincount(place, minlength=len(calendar)).astype(np.int64)
+    return Coverage(calendar, np.cumsum(due)[:-1], present, missing, int((~held).sum()), gaps)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What a distribution is like; skew and excess kurtosis are 0 for a normal one, NaN where there is no spread."""
+
+    count: int
+    mean: float
+    deviation: float
+    skew: float
+    kurtosis: float
+
+
+def moments(values: Floats) -> Moments:
+    """The moments of finite values, as populations have them.
+
+    >>> moments(np.array([-1.0, 1.0, -1.0, 1.0]))
+    Moments(count=4, mean=0.0, deviation=1.0, skew=0.0, kurtosis=-2.0)
+    """
+    if not len(values):
+        return Moments(0, *[float("nan")] * 4)
+    mean, deviation = float(values.mean()), float(values.std())
+    if deviation <= 1e-12 * max(abs(mean), 1e-12):
+        return Moments(len(values), mean, deviation, float("nan"), float("nan"))
+    scaled = (values - mean) / deviation
+    squares = scaled * scaled
+    return Moments(len(values), mean, deviation, float((squares * scaled).mean()), float((squares * squares).mean()) - 3)
+
+
+def looks_like_split(move: float) -> str:
+    """The split that a log return has the size of, within 3 %, or ''; small moves are none.
+
+    >>> looks_like_split(np.log(0.5)), looks_like_split(np.log(1 / 7.1)), looks_like_split(np.log(10)), looks_like_split(-0.2)
+    ('2:1', '7:1', '1:10', '')
+    """
+    size = abs(move)
+    for new, old in ((3, 2), (2, 1), (3, 1), (4, 1), (5, 1), (6, 1), (7, 1), (8, 1), (10, 1), (15, 1), (20, 1), (25, 1), (50, 1), (100, 1)):
+        if abs(size - np.log(new / old)) < 0.03:
+            return f"{new}:{old}" if move < 0 else f"{old}:{new}"
+    return ""
+
+
+def as_date(day: int) -> date:
+    """Days since 1970 as a date."""
+    return date.fromordinal(int(day) + date(1970, 1, 1).toordinal())
+
+
+# --- text -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The figures of a corpus.
+
+    names       of the documents, in the order of the table
+    words       word in lower case -> how often it occurs, by falling count, then alphabet
+    per_document, per_line
+                (documents,) and (lines that are not blank,) words
+    characters  of all documents
+    lines       of all documents, blank ones too
+    repeated    line -> how often it occurs, of lines that are not blank and occur more than once, most often first
+    """
+
+    names: list[str]
+    words: dict[str, int]
+    per_document: Numbers
+    per_line: Numbers
+    characters: int
+    lines: int
+    repeated: dict[str, int]
+
+    @property
+    def total(self) -> int:
+        """All words."""
+        return int(self.per_document.sum())
+
+    @functools.cached_property
+    def counts(self) -> Numbers:
+        """(vocabulary,) how often each word occurs, most frequent first."""
+        return np.fromiter(self.words.values(), np.int64, len(self.words))
+
+    def unknown(self, least: int) -> tuple[float, int]:
+        """The share of all words that are rarer than ``least`` times, and how many different words are not."""
+        known = int(np.searchsorted(-self.counts, -least, side="right"))
+        return (float(1 - self.counts[:known].sum() / self.total) if self.total else 0.0), known
+
+
+def of_texts(table: pa.Table) -> Texts | None:
+    """The figures of a tidy text table; None when it lacks document or text, or they are no text."""
+    import pyarrow as pa
+
+    kinds = (pa.string(), pa.large_string())
+    types = {field.name: field.type for field in table.schema}
+    if len(types) < len(table.schema) or types.get("document") not in kinds or types.get("text") not in kinds:
+        return None
+    spelt: Counter[str] = Counter()
+    seen: Counter[str] = Counter()
+    per_document: list[int] = []
+    per_line: list[int] = []
+    characters = lines = 0
+    for column in table["text"].chunks:
+        for cell in column:  # one document at a time: all of them as Python text would take several times their size
+            content = cell.as_py() or ""
+            first = len(per_line)
+            characters += len(content)
+            for row in content.splitlines():
+                lines += 1
+                if bare := row.strip():
+                    found = WORD.findall(bare)
+                    spelt.update(found)
+                    per_line.append(len(found))
+                    seen[bare] += 1
+            per_document.append(sum(per_line[first:]))
+    folded: Counter[str] = Counter()
+    for word, number in spelt.items():
+        folded[word.lower()] += number
+    repeated = {row: number for row, number in sorted(seen.items(), key=lambda entry: (-entry[1], entry[0])) if number > 1}
+    return Texts(
+        [name or "" for name in table["document"].to_pylist()],
+        dict(sorted(folded.items(), key=lambda entry: (-entry[1], entry[0]))),
+        np.array(per_document, np.int64),
+        np.array(per_line, np.int64),
+        characters,
+        lines,
+        repeated,
+    )
