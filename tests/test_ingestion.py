@@ -267,7 +267,8 @@ def test_the_same_files_give_the_same_bytes_anywhere(tmp_path):
 
 
 def test_a_text_data_set_has_a_row_a_document_and_no_quarantine(tmp_path):
-    put(tmp_path, {"b.txt": b"two\n", "a.md": b"one\n"})
+    words = " ".join(f"word{place}" for place in range(80)).encode()
+    put(tmp_path, {"b.txt": words, "a.md": words[::-1]})
     stage.run(tmp_path, "mine", params_of("mine", task="language-model"))
     made = tmp_path / "data/ingestion/mine"
     assert storage.read_table(made / "table.parquet")["document"].to_pylist() == ["a.md", "b.txt"]

@@ -85,7 +85,7 @@ def texts(*contents: str) -> pa.Table:
 
 
 def calendar(table: pa.Table) -> np.ndarray | None:
-    return stage._sessions(table, {}, PARAMS)
+    return stage._sessions(table, "XNYS")
 
 
 def shown(table: pa.Table, account: dict | None = None, quarantine: list | None = None) -> str:
@@ -501,7 +501,7 @@ def test_the_stage_writes_the_page_beside_data_docs_with_a_link_each_way(tmp_pat
 
 
 def test_the_calendar_that_ingestion_found_is_the_one_that_is_shown():
-    held = [len(stage._sessions(prices("AA"), account, PARAMS)) for account in ({}, {"calendar": {"name": "XTAI"}})]
+    held = [len(stage._sessions(prices("AA"), calendar)) for calendar in ("XNYS", "XTAI")]
     assert held[0] == 300 != held[1]
 
 
