@@ -144,7 +144,14 @@ def _years(calendar: str, first: int, last: int) -> pd.DatetimeIndex:
     # a month more at both ends, so that no span begins or ends within a closure or is a single day
     start = max(date(first - 1, 12, 1), earliest)
     end = min(date(last + 1, 1, 31), latest)
-    return exchange_calendars.get_calendar(calendar, start=start.isoformat(), end=end.isoformat()).sessions
+    try:
+        return exchange_calendars.get_calendar(calendar, start=start.isoformat(), end=end.isoformat()).sessions
+    except ValueError as error:
+        raise ConfigError(
+            f"exchange_calendars {version()} cannot build '{calendar}' from {start} to {end} ({str(error)[:80]}); name another with "
+            "--calendar, "
+            "or take every row as a step with --calendar none."
+        ) from None
 
 
 def _reach(calendar: str) -> tuple[date, date]:

@@ -16,7 +16,7 @@ import numpy as np
 from longshort import sessions
 from longshort.config import Params, Task
 from longshort.errors import DataRefused
-from longshort.ingestion import prices, source, text, vocabulary
+from longshort.ingestion import prices, rules, source, text, vocabulary
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.encoding import Errors
 from longshort.ingestion.prices import Asked
@@ -147,6 +147,8 @@ def _calendar(files: Files, stated: Terms) -> tuple[Calendar, dict[str, Any]]:
     days = days.astype("datetime64[D]")
     if stated.calendar == sessions.EVERY_ROW or not len(days):
         return Calendar(sessions.EVERY_ROW, None), {"name": sessions.EVERY_ROW}
+    if len(days) > 2 and np.median(np.diff(days).astype(int)) >= rules.SPARSE:
+        return Calendar("auto", days.astype(np.int32)), {"name": "auto"}  # no exchange's days: `rules` refuses the series by its name
     told: dict[str, Any] = {"name": stated.calendar, "stated": True}
     if stated.calendar == "auto":
         name, score = sessions.best(days)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MOST_CONTRADICTORY = 0.001  # share of a ticker's rows that may share a date with other values
 SPLITS = (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 1.5)  # shares for one; and their inverses
+SPARSE = 6  # days from row to row, from which on a series is not daily
 SPLIT_WITHIN = 0.02  # how near the first price of the day comes to the factor
 SPLIT_DAY = 0.05  # and the others, which have had a day to move
 MOST_MOVE = 0.8  # of a day; beyond it a person should look
@@ -197,7 +198,7 @@ class _View:
                 "the last price of each day",
             )
         between = float(np.median(np.diff(days))) if len(days) > 2 else 1.0
-        if between < 6 or calendar.sessions is None:
+        if between < SPARSE or calendar.sessions is None:
             return
         kind = (
             "weekly"
