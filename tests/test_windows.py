@@ -176,13 +176,13 @@ def test_scaler_and_training_windows_know_nothing_of_what_comes_after_the_split(
     root = project(tmp_path, f"windows.forecast.scaler={kind}", f"windows.forecast.features={json.dumps(features)}")
     params = config.read(root / "params.yaml")
     rows = prices(days(300)).to_pandas()
-    before = shell.price_data(pa.Table.from_pandas(rows), params, "XNYS")
+    before = shell.price_data(pa.Table.from_pandas(rows), params.windows.forecast, "XNYS")
     last = before.series.dates[before.parts["train"].stops.max() - 1]
     after_split = rows["date"] > last.item()
     assert 0 < after_split.sum() < 150
     rows.loc[after_split, ["open", "high", "low", "close"]] *= np.linspace(2, 9, after_split.sum())[:, None]
     rows.loc[after_split, "volume"] += 10**6
-    after = shell.price_data(pa.Table.from_pandas(rows), params, "XNYS")
+    after = shell.price_data(pa.Table.from_pandas(rows), params.windows.forecast, "XNYS")
     assert (after.series.values != before.series.values).any()
     for mine, other in ((before.scaler.offset, after.scaler.offset), (before.scaler.scale, after.scaler.scale)):
         assert mine.tobytes() == other.tobytes()
@@ -407,7 +407,7 @@ def cut(tmp_path_factory):
 
 def test_prices_come_back_from_the_disk_as_they_were(cut):
     params = config.read(cut / "params.yaml")
-    made = shell.price_data(storage.read_table(cut / "data/ingestion/goog/table.parquet"), params, "XNYS")
+    made = shell.price_data(storage.read_table(cut / "data/ingestion/goog/table.parquet"), params.windows.forecast, "XNYS")
     read = files.read_prices(cut / "data/windows/goog")
     assert (read.spec, read.calendar, read.series.segments) == (made.spec, made.calendar, made.series.segments)
     for name in ("values", "price", "dates"):
@@ -445,7 +445,9 @@ def test_windows_hang_on_no_folder_and_no_hour(cut, tmp_path, item):
 def test_the_sessions_between_dates_are_those_of_the_exchange(tmp_path):
     dates = days(300)
     params = config.read(project(tmp_path, "windows.forecast.max_gap=3") / "params.yaml")
-    holes = [shell.price_data(prices(dates[:150] + dates[150 + hole :]), params, "XNYS").series.segments for hole in (3, 4)]
+    holes = [
+        shell.price_data(prices(dates[:150] + dates[150 + hole :]), params.windows.forecast, "XNYS").series.segments for hole in (3, 4)
+    ]
     assert [len(segments) for segments in holes] == [1, 2]
 
 

@@ -120,12 +120,14 @@ class PriceValidation(Section):
     calendar: str
     min_sessions: PositiveInt
     tolerance: Annotated[float, Field(ge=0, lt=1)]
+    expectations: list[dict[str, Any]] = []
 
 
 class TextValidation(Section):
     min_words: PositiveInt
     min_vocabulary: PositiveInt
     max_repeated_lines: Annotated[float, Field(ge=0, le=1)]
+    expectations: list[dict[str, Any]] = []
 
 
 class Validation(Section):

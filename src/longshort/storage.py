@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -195,12 +195,43 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_bytes())
 
 
+ROW_GROUP = 2**20  # rows of a Parquet row group; pyarrow's own default, written down since the bytes hang on it
+
+
 def write_table(path: Path, table: pa.Table) -> None:
     """Write Parquet with page checksums (without them 298 of 300 flipped bits went unnoticed)."""
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True)
+    pq.write_table(table, path, compression="zstd", write_page_checksum=True, row_group_size=ROW_GROUP)
+
+
+@contextlib.contextmanager
+def growing_table(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
+    """Write Parquet piece by piece; the bytes are those that `write_table` gives of the whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    held: list[pa.Table] = []
+
+    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+
+        def flush(rest: bool) -> None:
+            whole = pa.concat_tables(held).combine_chunks() if held else schema.empty_table()
+            cut = whole.num_rows if rest else whole.num_rows - whole.num_rows % ROW_GROUP
+            if cut:
+                writer.write_table(whole.slice(0, cut), row_group_size=ROW_GROUP)
+            held[:] = [whole.slice(cut)]
+
+        def add(piece: pa.Table) -> None:
+            held.append(piece)
+            if sum(table.num_rows for table in held) >= ROW_GROUP:
+                flush(rest=False)
+
+        yield add
+        flush(rest=True)
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def read_table(path: Path) -> pa.Table:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import hashlib
 import itertools
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,14 +22,17 @@ from longshort.errors import DataRefused
 from longshort.ingestion import prices, rules, source, text, vocabulary
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.encoding import Errors
-from longshort.ingestion.prices import Asked
+from longshort.ingestion.prices import Asked, Observed
 from longshort.ingestion.reading import Counts, Quarantined, Reading, total
+from longshort.ingestion.rows import Observations
 from longshort.ingestion.rules import EARLIEST, NO_LIMITS, Calendar, Limits
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 LATEST = (dt.date(2200, 1, 1) - dt.date(1970, 1, 1)).days
+WORKERS = 2  # files read side by side
 SAMPLED = 20  # files that tell the exchange of a data set
 
 Files = Mapping[str, Path | bytes]
@@ -58,14 +64,14 @@ class Terms:
 class Dataset:
     """What the files became.
 
-    table       tidy: prices by ticker and date, or documents by name
     account     what became of every row, as JSON: rows_in == kept + quarantined + merged, in all and per file
     quarantine  the rows set aside, as JSON lines by file name; empty when there are none
+    table       tidy: prices by ticker and date, or documents by name; None where it went elsewhere piece by piece
     """
 
-    table: pa.Table
     account: dict[str, Any]
     quarantine: dict[str, bytes]
+    table: pa.Table | None
 
 
 def terms(params: Params, item: str, taken: dt.datetime | None = None) -> Terms:
@@ -93,78 +99,166 @@ def terms(params: Params, item: str, taken: dt.datetime | None = None) -> Terms:
 
 
 def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
-    """Read all files of a data set.
+    """Read all files of a data set into one table.
 
     files   content or place by file name, at least one; their order does not matter
     raises  DataRefused when a file is refused, or files contradict one another
     """
+    _check_names(files)
+    return _prices(files, stated) if task == "forecast" else _texts(files, stated)
+
+
+def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Dataset | None:
+    """Read price files of a ticker each, by ticker, and hand each one's rows on at once: no more than a few files are held.
+
+    into     takes the rows of a file, by ticker and date
+    returns  the data set without its table; None where a ticker came out of order, so that `assemble` must be asked
+    raises   as `assemble`
+    """
+    _check_names(files)
+    names = sorted(files, key=lambda name: (prices.ticker_of(name, default=""), name))
+    last = ""
+    readings: dict[str, Reading] = {}
+    calendar, hashes, found = _readings(files, names, stated)
+    for name, reading in found:
+        first, final = (reading.table["ticker"][place].as_py() for place in (0, -1)) if reading.table.num_rows else (last, last)
+        if reading.table.num_rows and first <= last:
+            return None
+        last = final
+        into(reading.table)
+        readings[name] = dataclasses.replace(reading, table=reading.table.slice(0, 0))
+    return _told(dict(sorted(readings.items())), hashes, calendar, (), None)
+
+
+def account_of(files: Files, task: Task, stated: Terms) -> dict[str, Any]:
+    """The account that files would have; their rows are not held.
+
+    raises  as `assemble`
+    """
+    poured = pour(files, stated, lambda _: None) if task == "forecast" and len(files) > 1 else None
+    return (poured or assemble(files, task, stated)).account
+
+
+def _check_names(files: Files) -> None:
     for name in files:
         if not name.isprintable():
             raise DataRefused(f"{name!r}: the file's name holds characters that cannot be shown; expected printable ones; rename the file.")
+
+
+def _prices(files: Files, stated: Terms) -> Dataset:
+    calendar, hashes, found = _readings(files, sorted(files), stated)
+    readings = _one_history_a_ticker(dict(found), stated.prefer)
+    return _told(readings, hashes, calendar, (), _joined([reading.table for reading in readings.values()]))
+
+
+def _texts(files: Files, stated: Terms) -> Dataset:
+    import pyarrow as pa
+
     hashes: dict[str, str] = {}
-    if task == "forecast":
-        warnings: tuple[str, ...] = ()
-        calendar = _calendar(files, stated)
-        readings = dict(_prices(files, stated, calendar, hashes))
-        readings = _one_history_a_ticker(readings, stated.prefer)
-    else:
-        calendar = None
-        readings = {}
-        for name in sorted(files):
-            data = _bytes(files[name])
-            hashes[name] = hashlib.sha256(data).hexdigest()
-            readings[name] = text.parse(data, name, stated.asked.encoding, stated.errors, stated.strict)
-        documents = [document for reading in readings.values() for document in reading.table["text"].to_pylist()]
-        warnings = vocabulary.judge(vocabulary.census(documents), next(iter(readings)), stated.window)
-        if warnings and stated.strict:
-            raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
+    readings = {}
+    for name in sorted(files):
+        data = _bytes(files[name])
+        hashes[name] = hashlib.sha256(data).hexdigest()
+        readings[name] = text.parse(data, name, stated.asked.encoding, stated.errors, stated.strict)
+    documents = [document for reading in readings.values() for document in reading.table["text"].to_pylist()]
+    warnings = vocabulary.judge(vocabulary.census(documents), next(iter(readings)), stated.window)
+    if warnings and stated.strict:
+        raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
+    return _told(readings, hashes, None, warnings, pa.concat_tables([reading.table for reading in readings.values()]).combine_chunks())
+
+
+def _told(
+    readings: dict[str, Reading], hashes: dict[str, str], calendar: dict[str, Any] | None, notes: tuple[str, ...], table: pa.Table | None
+) -> Dataset:
     account: dict[str, Any] = {
         **total(reading.counts for reading in readings.values()).as_json(),
         "files": [{"name": name, "sha256": hashes[name], **reading.as_json()} for name, reading in readings.items()],
     }
-    if warnings:
-        account["notes"] = list(warnings)
+    if notes:
+        account["notes"] = list(notes)
     if calendar is not None:
-        account["calendar"] = calendar[1]
+        account["calendar"] = calendar
         account["prices"] = [price for price in PRICES if all(price in reading.prices for reading in readings.values())]
     quarantine = {
         f"{name}.{hashes[name][:8]}.jsonl": _json_lines(reading.quarantined) for name, reading in readings.items() if reading.quarantined
     }
-    return Dataset(_joined([reading.table for reading in readings.values()], task), account, quarantine)
+    return Dataset(account, quarantine, table)
 
 
 def _bytes(content: Path | bytes) -> bytes:
     return source.read(content) if isinstance(content, Path) else content
 
 
-def _calendar(files: Files, stated: Terms) -> tuple[Calendar, dict[str, Any]]:
+def _readings(files: Files, names: list[str], stated: Terms) -> tuple[dict[str, Any], dict[str, str], Iterator[tuple[str, Reading]]]:
+    """The exchange of the files, their digests (complete when they have been read), and what each became, in the order of ``names``.
+
+    Two files are read at a time: pyarrow and the digests leave Python's lock to the other.
+    """
+    hashes: dict[str, str] = {}
+
+    def observe(name: str) -> Observed:
+        data = _bytes(files[name])
+        hashes[name] = hashlib.sha256(data).hexdigest()
+        return prices.observe(data, name, stated.asked, stated.columns or {})
+
+    sample = {name: observe(name) for name in names[:: max(1, len(names) // SAMPLED)][:SAMPLED]}
+    calendar, told = _calendar([observed.seen for observed in sample.values()], stated)
+
+    def read(name: str) -> Reading:
+        observed = sample.pop(name, None) or observe(name)
+        return prices.settle(observed, stated.asked, stated.limits, _covering(calendar, observed))
+
+    def found() -> Iterator[tuple[str, Reading]]:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            waiting: deque[tuple[str, Future[Reading]]] = deque()
+            for name in names:
+                waiting.append((name, pool.submit(read, name)))
+                if len(waiting) > 2 * WORKERS:
+                    first, reading = waiting.popleft()
+                    yield first, reading.result()
+            while waiting:
+                first, reading = waiting.popleft()
+                yield first, reading.result()
+
+    return told, hashes, found()
+
+
+def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[str, Any]]:
     """The calendar of the data set, and how the account tells of it."""
-    names = sorted(files)
-    step = max(1, len(names) // SAMPLED)
-    seen = [prices.observe(_bytes(files[name]), name, stated.asked, stated.columns or {}).seen for name in names[::step][:SAMPLED]]
     whole = np.unique(np.concatenate([np.delete(one.day, list(one.faults)) if one.faults else one.day for one in seen]))
-    days = whole[(whole >= EARLIEST) & (whole <= LATEST)]  # a row of the year 9999 is set aside later
-    days = days.astype("datetime64[D]")
+    days = whole[(whole >= EARLIEST) & (whole <= LATEST)].astype("datetime64[D]")  # a row of the year 9999 is set aside later
     if stated.calendar == sessions.EVERY_ROW or not len(days):
-        return Calendar(sessions.EVERY_ROW, None), {"name": sessions.EVERY_ROW}
+        return rules.EVERY_ROW, {"name": sessions.EVERY_ROW}
     if len(days) > 2 and np.median(np.diff(days).astype(int)) >= rules.SPARSE:
         return Calendar("auto", days.astype(np.int32)), {"name": "auto"}  # no exchange's days: `rules` refuses the series by its name
     told: dict[str, Any] = {"name": stated.calendar, "stated": True}
     if stated.calendar == "auto":
         name, score = sessions.best(days)
         told = {"name": name, "score": score}
-    known = sessions.sessions(told["name"], days[0].item(), days[-1].item()).to_numpy("datetime64[D]").astype(np.int32)
     complete = None if stated.taken is None else prices.last_complete(told["name"], stated.taken)
-    return Calendar(told["name"], known, complete), told
+    return Calendar(told["name"], _sessions(told["name"], days[0].item(), days[-1].item()), complete), told
 
 
-def _prices(
-    files: Files, stated: Terms, calendar: tuple[Calendar, dict[str, Any]], hashes: dict[str, str]
-) -> Iterator[tuple[str, Reading]]:
-    for name in sorted(files):
-        data = _bytes(files[name])
-        hashes[name] = hashlib.sha256(data).hexdigest()
-        yield name, prices.parse(data, name, stated.asked, stated.columns, stated.limits, calendar[0])
+def _covering(calendar: Calendar, observed: Observed) -> Calendar:
+    """The calendar, as far as a file's own days reach; it was made for a sample of the files."""
+    days = observed.seen.day
+    days = days[(days >= EARLIEST) & (days <= LATEST)]
+    if calendar.sessions is None or calendar.name == "auto" or not len(days) or not len(calendar.sessions):
+        return calendar
+    first, last = int(days.min()), int(days.max())
+    if calendar.sessions[0] <= first and last <= calendar.sessions[-1]:
+        return calendar
+    return dataclasses.replace(
+        calendar,
+        sessions=_sessions(
+            calendar.name,
+            *(np.datetime64(day, "D").item() for day in (min(first, int(calendar.sessions[0])), max(last, int(calendar.sessions[-1])))),
+        ),
+    )
+
+
+def _sessions(name: str, first: dt.date, last: dt.date) -> NDArray[np.int32]:
+    return sessions.sessions(name, first, last).to_numpy("datetime64[D]").astype(np.int32)
 
 
 def _one_history_a_ticker(readings: dict[str, Reading], prefer: str | None) -> dict[str, Reading]:
@@ -215,7 +309,7 @@ def _merged(readings: dict[str, Reading], ticker: str, names: list[str], prefer:
         part = pa.table([list(column) for column in zip(*kept[name], strict=True)], schema=prices.schema()) if kept[name] else None
         table = pa.concat_tables([others, part]) if part is not None else others
         counts = readings[name].counts
-        result[name] = replace(
+        result[name] = dataclasses.replace(
             readings[name],
             table=table,
             counts=Counts(counts.rows_in, counts.kept - merged[name], counts.quarantined, counts.merged + merged[name]),
@@ -231,13 +325,11 @@ def _merged(readings: dict[str, Reading], ticker: str, names: list[str], prefer:
     return result
 
 
-def _joined(tables: list[pa.Table], task: Task) -> pa.Table:
+def _joined(tables: list[pa.Table]) -> pa.Table:
     """One table, by ticker and date; one chunk a column, so that its bytes do not depend on how rows were spread over files."""
     import pyarrow as pa
 
     table = pa.concat_tables(tables).combine_chunks()
-    if task != "forecast" or len(tables) == 1:
-        return table
     tickers = [(one["ticker"][0].as_py(), one["ticker"][-1].as_py()) for one in tables if one.num_rows]
     if all(one[1] < other[0] for one, other in itertools.pairwise(tickers)):
         return table

@@ -21,13 +21,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longshort import config, storage
 from longshort.config import Params, Task
 from longshort.errors import ConfigError, DataRefused, LongshortError, StorageFull, UsageError
 from longshort.ingestion import source, stage, versions
-from longshort.ingestion.dataset import Dataset, assemble, terms
+from longshort.ingestion.dataset import account_of, assemble, terms
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_FILES = 10_000  # a folder with more was probably named by mistake
 CHECKED = "checked"  # the data set that files belong to while they are only looked at
@@ -159,7 +162,7 @@ def inspect(files: list[Path], params: Params, dataset: str) -> dict[str, Any]:
 
     raises  DataRefused, as `take_in` does
     """
-    return assemble(_by_name(files), params.ingestion.datasets[dataset].task, terms(params, dataset)).account
+    return account_of(_by_name(files), params.ingestion.datasets[dataset].task, terms(params, dataset))
 
 
 def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_restatement: bool = False) -> Intake:
@@ -181,20 +184,25 @@ def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_
     _sweep(place)
     with _copied(place, _by_name(files)) as (copies, contents):
         if held is not None and contents == {name: md5 for name, md5 in held.items() if name != stage.TAKEN}:
-            made = assemble(copies, task, terms(params, dataset, stage.taken_at(place)))
+            stated = terms(params, dataset, stage.taken_at(place))
             if _recorded(place) == folder_md5(held):
-                return Intake(dataset, folder_md5(held), False, made.account, None)
+                return Intake(dataset, folder_md5(held), False, account_of(copies, task, stated), None)
             taken = (place / stage.TAKEN).read_bytes() if stage.TAKEN in held else b""  # DVC was not told before a crash
         else:
             now = dt.datetime.now(dt.UTC).replace(microsecond=0)
             taken = storage.canonical_json({"taken": now.isoformat()})
-            made = assemble(copies, task, terms(params, dataset, now))
-        difference = _difference(root, dataset, made, params, accept_restatement) if held and task == "forecast" else None
+            stated = terms(params, dataset, now)
+        difference = None
+        if held and task == "forecast":
+            made = assemble(copies, task, stated)
+            account, difference = made.account, _difference(root, dataset, made.table, params, accept_restatement)
+        else:
+            account = account_of(copies, task, stated)
         if taken:
             storage.write_bytes(next(iter(copies.values())).parent / stage.TAKEN, taken)
         with _replaced(place, next(iter(copies.values())).parent):
             _dvc_add(root, dataset)
-    return Intake(dataset, _recorded(place) or "", True, made.account, difference)
+    return Intake(dataset, _recorded(place) or "", True, account, difference)
 
 
 def _held(root: Path, dataset: str) -> dict[str, str] | None:
@@ -220,7 +228,7 @@ def _copied(place: Path, files: dict[str, Path]) -> Iterator[tuple[dict[str, Pat
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _difference(root: Path, dataset: str, made: Dataset, params: Params, accepted: bool) -> dict[str, Any] | None:
+def _difference(root: Path, dataset: str, table: pa.Table | None, params: Params, accepted: bool) -> dict[str, Any] | None:
     """What a new version changes in the sessions that the version held has.
 
     raises  DataRefused when more than 5 % of them are other or gone, and nobody said that this is right
@@ -230,7 +238,7 @@ def _difference(root: Path, dataset: str, made: Dataset, params: Params, accepte
         before = assemble(stage.read_raw(root, dataset), "forecast", terms(params, dataset, stage.taken_at(place))).table
     except DataRefused:  # what stands is refused by itself: there is nothing to compare with
         return None
-    told = versions.compare(before, made.table)
+    told = versions.compare(before, table)
     if told["changed"] + told["gone"] > MOST_RESTATED * told["held"] and not accepted:
         raise DataRefused(
             f"data/raw/{dataset}: of {told['held']:,} sessions held, {told['changed']:,} have other values and {told['gone']:,} are gone"

@@ -273,10 +273,11 @@ def make_table(ticker: str, found: list[Values]) -> pa.Table:
     return pa.table([[ticker] * len(found), *(list(column) for column in columns)], schema=schema())
 
 
-def ticker_of(name: str, given: str | None = None) -> str:
+def ticker_of(name: str, given: str | None = None, default: str | None = None) -> str:
     """The ticker that a file's name states, unless one is given.
 
-    raises  DataRefused when the name is no ticker
+    default  of a name that states none
+    raises   DataRefused when the name is no ticker, and there is no default
 
     >>> ticker_of("brk-b.csv"), ticker_of("nflx.us.txt.gz"), ticker_of("DAX Historical Data.csv")
     ('BRK-B', 'NFLX.US', 'DAX')
@@ -286,6 +287,8 @@ def ticker_of(name: str, given: str | None = None) -> str:
     stem = re.sub(r"(?i)[ _-]*(historical[ _-]*(data|prices)?|stock[ _-]*price[ _-]*history)$", "", stem)
     ticker = given or re.sub(r"\s+", "_", stem.strip().upper())
     if not _TICKER.fullmatch(ticker):
+        if default is not None:
+            return default
         raise DataRefused(
             f"{name}:1:1: the file's name says that the ticker is '{ticker[:60]}'; expected up to 40 of A-Z, 0-9 and . ^ = _ & -, "
             "with a letter or digit first; rename the file after its ticker, such as AAPL.csv, or say it with --ticker."

@@ -7,7 +7,6 @@ cells; `carefully` reads any file, cell by cell. Whether values make sense toget
 from __future__ import annotations
 
 import datetime as dt
-import io
 import itertools
 import re
 from collections import Counter
@@ -122,10 +121,10 @@ def quickly(data: bytes, form: Form, style: Style, name: str, ticker: str) -> Ob
     if len(wanted) != len(places) + 1 + (form.ticker is not None):
         return None  # one column with two meanings
     columns = [str(place) for place in range(form.width)]
-    body = _after_line(data, form.header)
+    body = memoryview(data)[_start_of(data, form.header) :]
     try:
         table = pacsv.read_csv(
-            io.BytesIO(body) if isinstance(body, bytes) else pa.BufferReader(body),
+            pa.BufferReader(body),
             read_options=pacsv.ReadOptions(column_names=columns, use_threads=len(data) > 2**22),
             parse_options=pacsv.ParseOptions(delimiter=form.delimiter, quote_char=False, ignore_empty_lines=False),
             convert_options=pacsv.ConvertOptions(
@@ -191,11 +190,12 @@ def quickly(data: bytes, form: Form, style: Style, name: str, ticker: str) -> Ob
     return Observations(line, owner, tickers, day, values, faults, set(), repairs, warnings, read_as, line_of)
 
 
-def _after_line(data: bytes, number: int) -> bytes:
+def _start_of(data: bytes, header: int) -> int:
+    """Where the line after the header begins."""
     end = -1
-    for _ in range(number):
+    for _ in range(header):
         end = data.find(b"\n", end + 1)
-    return data[end + 1 :]
+    return end + 1
 
 
 def _described(form: Form, tickers: int) -> dict[str, str | int]:

@@ -11,8 +11,8 @@ from pathlib import Path
 from longshort import storage
 from longshort.config import Params, Task
 from longshort.errors import ConfigError, DataRefused
-from longshort.ingestion import embedded, source
-from longshort.ingestion.dataset import Dataset, assemble, terms
+from longshort.ingestion import embedded, prices, source
+from longshort.ingestion.dataset import Dataset, Files, Terms, assemble, pour, terms
 from longshort.ingestion.reading import Counts
 
 TAKEN = "taken.json"  # lies with the raw files: when they were taken in, since a session may not have been over
@@ -27,15 +27,30 @@ def run(root: Path, item: str, params: Params) -> None:
             data set that does not exist, or gives it another task
     """
     settings = params.ingestion.datasets[item]
-    if settings.source == "embedded":
-        dataset = _embedded(item, settings.task)
-    else:
-        dataset = assemble(read_raw(root, item), settings.task, terms(params, item, taken_at(root / "data/raw" / item)))
     with storage.new_artefact(root / "data/ingestion" / item) as folder:
-        storage.write_table(folder / "table.parquet", dataset.table)
+        if settings.source == "embedded":
+            dataset = _embedded(item, settings.task)
+            storage.write_table(folder / "table.parquet", dataset.table)
+        else:
+            stated = terms(params, item, taken_at(root / "data/raw" / item))
+            dataset = write(read_raw(root, item), settings.task, stated, folder / "table.parquet")
         storage.write_json(folder / "account.json", dataset.account)
         for name, rows in dataset.quarantine.items():
             storage.write_bytes(folder / "quarantine" / name, rows)
+
+
+def write(files: Files, task: Task, stated: Terms, path: Path) -> Dataset:
+    """Read files and write their tidy table; many files of a ticker each go through a few at a time, however many they are.
+
+    raises  as `assemble`
+    """
+    if task == "forecast" and len(files) > 1:
+        with storage.growing_table(path, prices.schema()) as add:
+            if (dataset := pour(files, stated, add)) is not None:
+                return dataset
+    dataset = assemble(files, task, stated)
+    storage.write_table(path, dataset.table)
+    return dataset
 
 
 def read_raw(root: Path, item: str) -> dict[str, Path]:
@@ -70,4 +85,4 @@ def _embedded(item: str, task: Task) -> Dataset:
     account = {**counts.as_json(), "embedded": origin}
     if found.calendar:
         account["calendar"] = {"name": found.calendar, "stated": True}
-    return Dataset(found.table, account, {})
+    return Dataset(account, {}, found.table)

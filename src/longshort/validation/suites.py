@@ -7,13 +7,16 @@ infinities are asked for by name.
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from longshort.config import PriceValidation, TextValidation
+from longshort.errors import ConfigError
 
 if TYPE_CHECKING:
     from great_expectations.expectations.expectation import Expectation
@@ -88,6 +91,7 @@ def price_suite(spec: PriceValidation, prices: Sequence[str] = PRICES) -> Suite:
             column="in_order", value_set=[True], description="Rows are in order: by ticker, oldest date first."
         ),
         e.ExpectColumnValuesToBeBetween(column="volume", min_value=0, description="volume is 0 or more where it is known."),
+        *_added(spec.expectations, section),
     ]  # fmt: skip
     return Suite("prices", _shape(PRICE_TYPES), content, row=["ticker", "date"])
 
@@ -124,8 +128,34 @@ def text_suite(spec: TextValidation) -> Suite:
             description=f"Of the lines of 13 words and more, a share of {share:.4g} at most repeats an earlier one.",
             meta={"rule": f"{section}.max_repeated_lines", "value": share},
         ),
+        *_added(spec.expectations, section),
     ]  # fmt: skip
     return Suite("texts", _shape(TEXT_TYPES), content, row=["document"])
+
+
+def _added(entries: list[dict[str, Any]], section: str) -> list[Expectation]:
+    """The expectations that a person added in params.yaml: a type of Great Expectations, and its arguments.
+
+    raises  ConfigError with the nearest type, or what Great Expectations says of the arguments
+    """
+    e = quiet_expectations()
+    known = [name for name in dir(e) if name.startswith("Expect")]
+    found = []
+    for number, entry in enumerate(entries):
+        arguments = dict(entry)
+        name = "".join(word.capitalize() for word in str(arguments.pop("type", "")).split("_"))
+        where = f"params.yaml: {section}.expectations[{number}]"
+        if name not in known:
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0)[0]
+            snake = re.sub(r"(?<!^)(?=[A-Z])", "_", nearest).lower()
+            raise ConfigError(f"{where}: Great Expectations has no type '{entry.get('type', '')}'. Did you mean '{snake}'?")
+        sentence = arguments.pop("description", " ".join(f"{key} {value}" for key, value in entry.items()))
+        try:
+            rule = {"rule": f"{section}.expectations", "value": str(entry["type"])}
+            found.append(getattr(e, name)(**arguments, description=sentence, meta=rule))
+        except ValueError as error:  # pydantic's errors are of this kind
+            raise ConfigError(f"{where}: {' '.join(str(error).split())}. See {name} in Great Expectations.") from None
+    return found
 
 
 def quiet_expectations() -> Any:

@@ -7,7 +7,7 @@ past may reach back into the part before. Windows never cross a ticker or a long
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,26 @@ COLUMNS: dict[str, Callable[[dict[str, Floats]], Floats]] = {
     "log_range": lambda row: np.log(row["high"] / row["low"]),
     "log_volume": lambda row: np.log1p(row["volume"]),
 }
+
+PRICES = ("open", "high", "low", "close")
+NEEDED = {"log_return": {"close"}, "log_range": {"high", "low"}, "log_volume": set(), "volume": set()}  # prices; others need their own
+
+
+def possible(spec: PriceWindows, had: Sequence[str]) -> tuple[PriceWindows, list[str]]:
+    """The windows that a data set can give: a rate or an index may have a close alone.
+
+    had      which of open, high, low and close there are
+    returns  ``spec`` without the features that need others, and those features; the target stands in when none is left
+    raises   DataRefused when the target needs others
+    """
+    lacking = [name for name in spec.columns if not NEEDED.get(name, {name}) <= set(had)]
+    if spec.target in lacking:
+        raise DataRefused(
+            f"there is no {spec.target} in this data set, which has {', '.join(had)}; `windows.forecast.target` is {spec.target}. "
+            "Write log_return or close there."
+        )
+    features = [name for name in spec.features if name not in lacking] or [spec.target]
+    return spec.model_copy(update={"features": features}), lacking
 
 
 @dataclass(frozen=True)

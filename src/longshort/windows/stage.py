@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import sessions, storage
-from longshort.config import Params
+from longshort.config import Params, PriceWindows
 from longshort.errors import DataRefused
 from longshort.windows import files, prices, text
 
@@ -34,16 +34,20 @@ def run(root: Path, item: str, params: Params) -> None:
     try:
         with storage.new_artefact(root / "data/windows" / item) as folder:
             if params.ingestion.datasets[item].task == "forecast":
-                files.write_prices(folder, price_data(table, params, sessions.of_dataset(source, params.validation.forecast.calendar)))
+                account = storage.read_json(source / "account.json") if (source / "account.json").exists() else {}
+                spec, lacking = prices.possible(params.windows.forecast, account.get("prices", prices.PRICES))
+                if lacking:
+                    print(f"windows of {item}: without {', '.join(lacking)}, which the data set has no prices for")
+                calendar = sessions.of_dataset(source, params.validation.forecast.calendar)
+                files.write_prices(folder, price_data(table, spec, calendar))
             else:
                 files.write_text(folder, text_data(table, params))
     except DataRefused as error:
         raise type(error)(f"{source / 'table.parquet'}: {error}") from None
 
 
-def price_data(table: pa.Table, params: Params, calendar: str) -> files.PriceData:
+def price_data(table: pa.Table, spec: PriceWindows, calendar: str) -> files.PriceData:
     """Series, parts and scaler of a tidy price table."""
-    spec = params.windows.forecast
     columns = tidy_columns(table)
     series = prices.make_series(columns, spec, session_numbers(calendar, columns["date"]))
     parts = prices.make_parts(series, spec)
