@@ -10,7 +10,7 @@ help:
 	@echo "make prove  the tests that need more than Python: a browser, the shared files"
 	@echo "make lint   ruff and mypy"
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
-	@echo "make bench  how long the main job takes, cold and warm"
+	@echo "make bench  how long the main job takes, cold and warm, and taking files in"
 
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -38,6 +38,7 @@ ui: .venv/installed
 
 bench: .venv/installed
 	$(BIN)/python benchmarks/main_job.py
+	$(BIN)/python benchmarks/ingestion.py
 
 clean:
 	rm -rf .venv .state .pytest_cache .mypy_cache .ruff_cache

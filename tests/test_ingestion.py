@@ -193,6 +193,35 @@ def test_files_of_one_ticker_that_contradict_one_another_are_refused_unless_the_
     assert merged.table["volume"].to_pylist() == [500] * 100 + [501] * 100 and merged.account["merged"] == 20
 
 
+def some_files(tmp_path: Path, *names: str) -> dict[str, Path]:
+    for seed, name in enumerate(names):
+        (tmp_path / name).write_bytes(csv_of(*(row.replace(",10,", f",{10 + seed / 10},") for row in days(300)), "bad"))
+    return {name: tmp_path / name for name in names}
+
+
+@pytest.mark.parametrize("rows", [2**20, 250], ids=["one group", "groups that end within files"])
+def test_files_of_a_ticker_each_go_through_and_give_the_bytes_of_all_at_once(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(storage, "ROW_GROUP", rows)
+    files = some_files(tmp_path, "C.csv", "a.csv", "B.csv")
+    monkeypatch.setattr(stage, "assemble", lambda *_: pytest.fail("all were held"))
+    poured = stage.write(files, "forecast", ANY, tmp_path / "poured.parquet")
+    whole = assemble(files, "forecast", ANY)
+    storage.write_table(tmp_path / "whole.parquet", whole.table)
+    assert (tmp_path / "poured.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert (poured.account, poured.quarantine) == (whole.account, whole.quarantine)
+    assert whole.table["ticker"].unique().to_pylist() == ["A", "B", "C"]
+
+
+def test_files_whose_tickers_come_out_of_order_are_put_in_order(tmp_path):
+    files = some_files(tmp_path, "B.csv", "C.csv")
+    (tmp_path / "all.csv").write_bytes(
+        csv_of(*(f"{row},Z" for row in days(300)), *(f"{row},A" for row in days(300)), header=f"{HEADER},Ticker")
+    )
+    files["all.csv"] = tmp_path / "all.csv"
+    stage.write(files, "forecast", ANY, tmp_path / "table.parquet")
+    assert storage.read_table(tmp_path / "table.parquet")["ticker"].unique().to_pylist() == ["A", "B", "C", "Z"]
+
+
 def test_a_name_that_cannot_be_shown_is_refused():
     with pytest.raises(DataRefused, match=r"'a\\nb.txt'.*rename"):
         assemble({"a\nb.txt": b"one"}, "language-model")

@@ -313,3 +313,43 @@ def test_a_page_shows_a_persons_text_as_text():
 def test_a_page_says_what_could_not_be_asked():
     text = page(prices().drop_columns("open"))
     assert "Not asked" in text and "open is never missing." in text
+
+
+# --- what a person adds -----------------------------------------------------------------------
+
+
+def with_expectations(*added: dict) -> config.Params:
+    rules = PARAMS.validation.forecast.model_copy(update={"expectations": list(added)})
+    return PARAMS.model_copy(update={"validation": PARAMS.validation.model_copy(update={"forecast": rules})})
+
+
+@pytest.mark.parametrize(("most", "fit"), [(10_000, True), (100, False)])
+def test_a_suite_is_extended_in_params(most, fit):
+    params = with_expectations({"type": "expect_column_max_to_be_between", "column": "close", "max_value": most})
+    result = stage.examine(google(), "goog", params, "XNYS", suites.PRICES)
+    (added,) = [finding for finding in result["expectations"] if finding["rule"] == "validation.forecast.expectations"]
+    assert (result["success"], added["success"]) == (fit, fit)
+    assert added["value"] == "expect_column_max_to_be_between" and f"max_value {most}" in added["sentence"]
+
+
+@pytest.mark.parametrize(
+    ("entry", "said"),
+    [
+        ({"type": "expect_column_max_to_be_betwen", "column": "close"}, "expectations[0]: Great Expectations has no type"),
+        ({"type": "expect_column_max_to_be_betwen", "column": "close"}, "Did you mean 'expect_column_max_to_be_between'?"),
+        ({"column": "close"}, "Great Expectations has no type ''"),
+        ({"type": "expect_column_max_to_be_between", "colum": "close"}, "See ExpectColumnMaxToBeBetween"),
+    ],
+)
+def test_an_expectation_that_does_not_exist_is_named_with_the_nearest(entry, said):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        suites.price_suite(with_expectations(entry).validation.forecast)
+
+
+def test_a_series_of_closes_is_asked_for_closes_only():
+    table = google()
+    table = table.set_column(table.column_names.index("open"), "open", pa.nulls(len(table), pa.float64()))
+    table = table.set_column(table.column_names.index("high"), "high", pa.nulls(len(table), pa.float64()))
+    table = table.set_column(table.column_names.index("low"), "low", pa.nulls(len(table), pa.float64()))
+    assert stage.examine(table, "goog", PARAMS, "XNYS", ["close"])["success"]
+    assert not stage.examine(table, "goog", PARAMS, "XNYS", suites.PRICES)["success"]

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import time_machine
-from projects import contents, days, described, flip, prices, project, run_stage, take_in, texts
+from projects import PARAMS, contents, days, described, flip, prices, project, run_stage, take_in, texts
 
 from longshort import config, storage
 from longshort.config import PriceWindows, TextWindows
@@ -16,7 +16,18 @@ from longshort.errors import CorruptArtefact, DataRefused, SeriesTooShort
 from longshort.windows import files
 from longshort.windows import stage as shell
 from longshort.windows.order import shuffled
-from longshort.windows.prices import PARTS, Scaler, Segment, Series, fit_scaler, make_parts, make_series, part_windows, split_dates
+from longshort.windows.prices import (
+    PARTS,
+    Scaler,
+    Segment,
+    Series,
+    fit_scaler,
+    make_parts,
+    make_series,
+    part_windows,
+    possible,
+    split_dates,
+)
 from longshort.windows.text import (
     Paragraph,
     Stretch,
@@ -476,3 +487,14 @@ def test_a_refusal_names_the_file_and_keeps_its_kind_and_the_old_windows(tmp_pat
     with pytest.raises(SeriesTooShort, match=r"ingestion/goog/table\.parquet: .*400 \(lookback\)"):
         run_stage(root, "windows", "goog")
     assert contents(root / "data/windows") == before
+
+
+def test_a_series_of_closes_gives_the_features_that_closes_give():
+    spec = config.read(PARAMS).windows.forecast
+    assert possible(spec, ["open", "high", "low", "close"]) == (spec, [])
+    fewer, lacking = possible(spec, ["close"])
+    assert (fewer.features, lacking) == (["log_return"], ["log_range"])
+    alone, _ = possible(spec.model_copy(update={"features": ["log_range"]}), ["close"])
+    assert alone.columns == ["log_return"]
+    with pytest.raises(DataRefused, match="there is no open in this data set, which has close"):
+        possible(spec.model_copy(update={"target": "open"}), ["close"])
