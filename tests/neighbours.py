@@ -65,11 +65,21 @@ def ask(address: str, body: Any = None, tries: int = 10) -> Any:
     return ask(address, body, tries - 1)
 
 
-def start(root: Path, *command: str, log: Path, **more: str) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own, its output in a file."""
+def start(root: Path, *command: str, log: Path, in_background: bool = False, **more: str) -> subprocess.Popen[bytes]:
+    """Start a command in a process group of its own, its output in a file.
+
+    in_background  as a script's `command &` does: SIGINT is ignored. Else it is not, however these tests were started.
+    """
+    sigint = signal.SIG_IGN if in_background else signal.SIG_DFL
     with log.open("wb") as file:
         return subprocess.Popen(
-            command, cwd=root, env=clones.environment(root, **more), stdout=file, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            cwd=root,
+            env=clones.environment(root, **more),
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, sigint),
         )
 
 

@@ -73,7 +73,7 @@ def dialects(draw: st.DrawFn) -> tuple[bytes, str]:
     return data, f"{language}, {date}, {point}{group!r}, {sign}, {mark!r}, {order}"
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=200, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(dialects())
 def test_a_table_comes_back_from_any_dialect(dialect):
     data, told = dialect

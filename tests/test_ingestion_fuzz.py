@@ -106,7 +106,7 @@ def outcome(data: bytes, quick: bool) -> object:
     return str(reading.table.to_pydict()), reading.as_json(), reading.quarantined
 
 
-@settings(max_examples=1_500, deadline=dt.timedelta(seconds=2), derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=800, deadline=dt.timedelta(seconds=2), derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(st.one_of(tables(), tables(), tables(), st.binary(max_size=200)))
 @example(b"Date,Open,High,Low,Close,Volume\n2024-01-30,10,11,9,10,5\n2024-01-31,10,inf,9,10.5,5\n2024-02-01,10,11,9,10,5\n")
 @example(b"Date,Close\n2024-01-31,1e400\n2024-02-01,2\n2024-02-02,1\n")

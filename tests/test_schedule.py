@@ -29,11 +29,13 @@ def project(own_prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def serve(root: Path, *when: str) -> tuple:
+def serve(root: Path, *when: str, in_background: bool = False) -> tuple:
     """Start `longshort schedule` on a free port; the process and its Prefect API."""
     port = neighbours.free_port()
     log = root.parent / "schedule.log"
-    process = neighbours.start(root, str(clones.BIN / "longshort"), "schedule", *when, "--prefect-port", str(port), log=log)
+    process = neighbours.start(
+        root, str(clones.BIN / "longshort"), "schedule", *when, "--prefect-port", str(port), log=log, in_background=in_background
+    )
     return process, f"http://{neighbours.HOST}:{port}/api"
 
 
@@ -57,7 +59,7 @@ def due_when_nobody_serves(api: str, deployment: str) -> dt.datetime:
 def story(project: Path) -> Iterator[SimpleNamespace]:
     """The schedule is served, ten sessions come, a run retrains, another finds nothing new; then SIGTERM."""
     told = SimpleNamespace(root=project, family=[])
-    process, api = serve(project, "--every", "5")
+    process, api = serve(project, "--every", "5", in_background=True)
     try:
         neighbours.wait_for(lambda: "deployment retraining/scheduled" in (project.parent / "schedule.log").read_text(), 120, process)
         exports.write_prices(project.parent / "AAPL.csv", 410)

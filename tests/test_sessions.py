@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
-from datetime import date
+from datetime import UTC, date, datetime
 
+import numpy as np
 import pytest
 
 from longshort.errors import ConfigError
-from longshort.sessions import next_session, sessions, version
+from longshort.sessions import _closed_days, best, last_closed, next_session, sessions, version
 
 
 def days(calendar, first, last):
@@ -76,3 +77,25 @@ def test_the_version_is_that_of_the_library():
     import exchange_calendars
 
     assert version() == exchange_calendars.__version__
+
+
+@pytest.mark.parametrize("name", ["XNYS", "XLON", "XTKS", "XBOM", "BVMF", "XTSE", "24/7", "XTAI"])
+def test_the_exchange_is_the_one_whose_sessions_the_days_are(name):
+    days = sessions(name, date(2018, 3, 1), date(2020, 11, 30)).to_numpy("datetime64[D]")
+    assert best(days) == (name, 1.0)
+    halted = np.delete(days, slice(100, 103))
+    assert best(halted)[0] == name and 0.99 < best(halted)[1] < 1
+
+
+@pytest.mark.parametrize("name", ["XNYS", "XLON", "XPAR", "XETR", "XTKS", "XHKG", "XBOM", "XASX", "XTSE", "BVMF", "XTAI", "XJSE"])
+def test_the_rules_of_holidays_give_the_sessions_that_the_calendar_gives(name):
+    weekdays, holidays = _closed_days(name, 2016, 2019)
+    days = np.arange("2016-01-01", "2020-01-01", dtype="datetime64[D]")
+    by_rules = days[weekdays[(days.astype(int) + 3) % 7] & ~np.isin(days, holidays)]
+    assert (by_rules == sessions(name, date(2016, 1, 1), date(2019, 12, 31)).to_numpy("datetime64[D]")).all()
+
+
+def test_the_last_session_that_was_over_is_the_day_before_while_the_exchange_is_open():
+    friday = datetime(2024, 3, 15, 15, tzinfo=UTC)
+    assert last_closed("XNYS", friday) == date(2024, 3, 14)
+    assert last_closed("XNYS", friday.replace(hour=21)) == date(2024, 3, 15)

@@ -107,6 +107,8 @@ def serve(root: Path, flow: Any, cron: str | None, every: float | None) -> NoRet
                 run.terminate()  # Prefect would wait for its end; a training goes on from its checkpoint next time
             await super().__aexit__(*why)
 
+    # a shell that starts us in the background lets us ignore SIGINT, and with it the way out that SIGTERM takes
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     asyncio.run(_forget_missed(flow.name))
     runner = Interruptible(name="scheduled", limit=1)
     runner.add_flow(flow, name="scheduled", cron=cron, interval=every, parameters={"root": str(root)})

@@ -82,9 +82,11 @@ def best(days: NDArray[Any]) -> tuple[str, float]:
     present = np.isin(span, newest)
     found: list[tuple[float, str]] = []
     for name in _by_likelihood(catalogue._calendar_factories, newest):
-        expected = _trading_days(catalogue._calendar_factories[name], span)
-        if expected is None or not (present | expected).any():
+        closed = _closed_days(name, span[0].item().year, span[-1].item().year)
+        if closed is None:
             continue
+        weekdays, holidays = closed
+        expected = weekdays[(span.astype(int) + 3) % 7] & ~np.isin(span, holidays)
         score = float((present & expected).sum() / (present | expected).sum())
         found.append((score, name))
         if score >= _SURE:
@@ -101,17 +103,21 @@ def _by_likelihood(factories: dict[str, Any], days: NDArray[Any]) -> list[str]:
     return [*first, *(name for name in sorted(factories) if name not in (*first, *slow)), *slow]
 
 
-def _trading_days(kind: Any, span: NDArray[Any]) -> NDArray[Any] | None:
-    """Which days of a span are sessions by a calendar's rules; None where it has none of its own."""
+@functools.cache
+def _closed_days(name: str, first: int, last: int) -> tuple[NDArray[np.bool_], NDArray[Any]] | None:
+    """A calendar's weekdays, Monday first, and its holidays in whole years, by its own rules; None where it has none."""
+    from exchange_calendars.calendar_utils import global_calendar_dispatcher as catalogue
+
+    kind: Any = catalogue._calendar_factories[name]
     rules = kind.__new__(kind)  # its rules are properties of the class; to make one whole is what takes long
     try:
-        closed = rules.regular_holidays
-        holidays = [] if closed is None else list(closed.holidays(span[0], span[-1]).values.astype("datetime64[D]"))
-        holidays += [np.datetime64(day, "D") for day in rules.adhoc_holidays]
-        weekday = np.array([sign == "1" for sign in rules.weekmask])[(span.astype(int) + 3) % 7]
-    except NotImplementedError:
+        regular = rules.regular_holidays
+        weekdays = np.array([sign == "1" for sign in rules.weekmask])
+        special = [np.datetime64(day, "D") for day in rules.adhoc_holidays]
+        found = [] if regular is None else list(regular.holidays(date(first, 1, 1), date(last, 12, 31)).values.astype("datetime64[D]"))
+    except NotImplementedError:  # such calendars cannot be asked at all, or pandas cannot work out their Easter
         return None
-    return weekday & ~np.isin(span, np.array(holidays, "datetime64[D]"))
+    return weekdays, np.array([*found, *special], "datetime64[D]")
 
 
 def of_dataset(folder: Path, stated: str) -> str:
