@@ -31,7 +31,7 @@ import numpy as np
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared/data/stocks/all_stocks_5yr.csv.gz"
-ROWS = 5_000
+ROWS, NEW_DAY = 5_000, "2019-11-15"
 
 
 def main() -> None:
@@ -79,8 +79,9 @@ def measure(place: Path, count: int) -> dict[str, tuple[float, float]]:
         (some / name).write_bytes((many / name).read_bytes())
     command(project, str(some))
     for name in names[:500]:
+        last = (some / name).read_text().splitlines()[-1]
         with (some / name).open("a") as file:
-            file.write("2019-12-10,100,101,99,100,1000\n")
+            file.write(f"{NEW_DAY},{last.partition(',')[2]}\n")
     figures["a new day for 500 tickers, all of `longshort ingest`"] = command(project, str(some))
     return figures
 

@@ -85,7 +85,7 @@ def best(days: NDArray[Any]) -> tuple[str, float]:
         closed = _closed_days(name, span[0].item().year, span[-1].item().year)
         if closed is None:
             continue
-        weekdays, holidays = closed
+        weekdays, holidays, _ = closed
         expected = weekdays[(span.astype(int) + 3) % 7] & ~np.isin(span, holidays)
         score = float((present & expected).sum() / (present | expected).sum())
         found.append((score, name))
@@ -104,8 +104,11 @@ def _by_likelihood(factories: dict[str, Any], days: NDArray[Any]) -> list[str]:
 
 
 @functools.cache
-def _closed_days(name: str, first: int, last: int) -> tuple[NDArray[np.bool_], NDArray[Any]] | None:
-    """A calendar's weekdays, Monday first, and its holidays in whole years, by its own rules; None where it has none."""
+def _closed_days(name: str, first: int, last: int) -> tuple[NDArray[np.bool_], NDArray[Any], bool] | None:
+    """A calendar's weekdays, Monday first, and its holidays in whole years, by its own rules; None where it has none.
+
+    The last of the three is whether that is all: in some the weekdays have changed (Bombay, Seoul, Moscow).
+    """
     from exchange_calendars.calendar_utils import global_calendar_dispatcher as catalogue
 
     kind: Any = catalogue._calendar_factories[name]
@@ -117,7 +120,27 @@ def _closed_days(name: str, first: int, last: int) -> tuple[NDArray[np.bool_], N
         found = [] if regular is None else list(regular.holidays(date(first, 1, 1), date(last, 12, 31)).values.astype("datetime64[D]"))
     except NotImplementedError:  # such calendars cannot be asked at all, or pandas cannot work out their Easter
         return None
-    return weekdays, np.array([*found, *special], "datetime64[D]")
+    return weekdays, np.array([*found, *special], "datetime64[D]"), not getattr(rules, "special_weekmasks", None)
+
+
+def trading_days(calendar: str, first: date, last: date) -> NDArray[Any]:
+    """The sessions of an exchange as datetime64[D], by the calendar's holidays; as `sessions`, and ten times as fast.
+
+    Openings and closings, which take the time, are not made. A calendar whose weekdays changed is asked as a whole.
+    """
+    _refuse_beyond(calendar, first, last)
+    closed = _closed_days(_kind_name(calendar), first.year, last.year)
+    if closed is None or not closed[2]:
+        return sessions(calendar, first, last).to_numpy("datetime64[D]")
+    weekdays, holidays, _ = closed
+    span = np.arange(np.datetime64(first, "D"), np.datetime64(last, "D") + 1)
+    return span[weekdays[(span.astype(int) + 3) % 7] & ~np.isin(span, holidays)]
+
+
+def _kind_name(calendar: str) -> str:
+    from exchange_calendars.calendar_utils import global_calendar_dispatcher as catalogue
+
+    return str(catalogue.resolve_alias(calendar))
 
 
 def of_dataset(folder: Path, stated: str) -> str:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 LATEST = (dt.date(2200, 1, 1) - dt.date(1970, 1, 1)).days
 WORKERS = 2  # files read side by side
+AHEAD = 64  # files that may have been read and wait to be written
 SAMPLED = 20  # files that tell the exchange of a data set
 
 Files = Mapping[str, Path | bytes]
@@ -213,7 +214,7 @@ def _readings(files: Files, names: list[str], stated: Terms) -> tuple[dict[str, 
             waiting: deque[tuple[str, Future[Reading]]] = deque()
             for name in names:
                 waiting.append((name, pool.submit(read, name)))
-                if len(waiting) > 2 * WORKERS:
+                if len(waiting) > AHEAD:
                     first, reading = waiting.popleft()
                     yield first, reading.result()
             while waiting:
@@ -258,7 +259,7 @@ def _covering(calendar: Calendar, observed: Observed) -> Calendar:
 
 
 def _sessions(name: str, first: dt.date, last: dt.date) -> NDArray[np.int32]:
-    return sessions.sessions(name, first, last).to_numpy("datetime64[D]").astype(np.int32)
+    return sessions.trading_days(name, first, last).astype(np.int32)
 
 
 def _one_history_a_ticker(readings: dict[str, Reading], prefer: str | None) -> dict[str, Reading]:

@@ -133,9 +133,9 @@ def find(lines: Lines, name: str, skip: int, price: str | None, more: Mapping[st
 
 def _delimiter(lines: Lines, more: Mapping[str, list[str]]) -> str:
     """The sign that cuts the header into the most names that are known, and then into the most."""
-    for sign in _DELIMITERS:
-        if lines[0][1].count(sign) > MOST_COLUMNS:
-            return sign  # `split` refuses it
+    present = [sign for sign in _DELIMITERS if sign in lines[0][1]]
+    if len(present) == 1 or any(lines[0][1].count(sign) > MOST_COLUMNS for sign in present):
+        return max(present, key=lines[0][1].count)  # too many fields are refused by `split`
 
     def score(sign: str) -> tuple[int, int, int]:
         try:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.^=_&-]{0,39}")
-_HEAD_BYTES = 2**18
+_HEAD_CHARACTERS = 11 * 2**20  # more than the longest line that is read
 _HEAD_LINES = 40
 
 Values = tuple[Any, ...]  # date, open, high, low, close, adj_close, volume
@@ -93,17 +93,17 @@ def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]],
     data = source.unpack(data, name)
     told: tuple[str, ...] = ()
     plain = data.isascii() and b"\0" not in data and asked.encoding is None
-    if plain and data.strip():
+    if plain and (data[:512].strip() or data.strip()):
         disguise.refuse_other_kinds(data[:512], name)
         text = None
-        head = data[:_HEAD_BYTES].decode()
+        head = data[:_HEAD_CHARACTERS].decode()
     else:
         text, told = encoding.decode(data, name, asked.encoding)
         head = text
-    lines = [
-        (number, line) for number, line in enumerate(rows._LINE_END.split(head[:_HEAD_BYTES])[: _HEAD_LINES + asked.skip_rows], start=1)
-    ]
-    form = forms.find([(number, line) for number, line in lines if line.strip()], name, asked.skip_rows, asked.price, more)
+    many = _HEAD_LINES + asked.skip_rows
+    first = rows.LINE_END.split(head[:_HEAD_CHARACTERS], maxsplit=many)[:many]
+    lines = [(number, line) for number, line in enumerate(first, start=1) if line.strip()]
+    form = forms.find(lines, name, asked.skip_rows, asked.price, more)
     style = Style(asked.date_format, asked.decimal, asked.zone)
     ticker = ticker_of(name, asked.ticker) if form.ticker is None and form.series[0].ticker is None else ""
     if asked.ticker and form.series[0].ticker and len(form.series) == 1:

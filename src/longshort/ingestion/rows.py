@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 VALUES = (*PRICES, "adj_close", "volume")
 NO_TRADE = "no trade"  # a row without any price: nothing was lost, so it does not count as bad
-_LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(), which also cuts at U+2028 and form feeds, so line numbers would differ
+LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(), which also cuts at U+2028 and form feeds, so line numbers would differ
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 _ORDERS: dict[Order, str] = {"ymd": "year, month, day", "dmy": "day, month, year", "mdy": "month, day, year"}
 _TIMES = "times of day left out"
@@ -227,7 +227,7 @@ def carefully(text: str, form: Form, style: Style, name: str, ticker: str) -> Ob
     raises  DataRefused when quotes do not pair, when dates or numbers are of several styles or leave open which it
             is, or when two currencies stand in one column
     """
-    lines = _LINE_END.split(text)
+    lines = LINE_END.split(text)
     repairs, warnings = Tally(), Tally()
     body: list[tuple[int, list[str]]] = []
     faults_of_line: dict[int, Fault] = {}

@@ -327,12 +327,11 @@ class _View:
         close = self.values["close"]
         if len(close) < 3:
             return
-        middle = np.median(np.stack([np.roll(close, 1), np.roll(close, -1), np.roll(close, 2), np.roll(close, -2)]), axis=0)
-        ratio = np.log10(close / middle)
-        odd = np.abs(np.abs(ratio) - 2) < 0.08
         jumps = np.abs(np.abs(np.diff(np.log10(close))) - 2) < 0.08
-        if jumps.sum() == 0:
+        if not jumps.any():
             return
+        middle = np.median(np.stack([np.roll(close, 1), np.roll(close, -1), np.roll(close, 2), np.roll(close, -2)]), axis=0)
+        odd = np.abs(np.abs(np.log10(close / middle)) - 2) < 0.08
         odd[1:-1] &= jumps[1:] & jumps[:-1]
         odd[0] = jumps[0] and not jumps[1]
         odd[-1] = jumps[-1] and not jumps[-2]

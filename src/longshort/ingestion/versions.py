@@ -8,8 +8,10 @@ import numpy as np
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 _COMPARED = ("open", "high", "low", "close", "volume")
+_DAYS = 2**32  # more than there are, so that a ticker and a day are one number
 
 
 def compare(before: pa.Table, after: pa.Table) -> dict[str, Any]:
@@ -17,27 +19,26 @@ def compare(before: pa.Table, after: pa.Table) -> dict[str, Any]:
 
     returns  held: sessions before; new, gone, changed; first: the first changed one {ticker, date, column, before, after}
     """
-    old, fresh = (table.to_pandas().set_index(["ticker", "date"]) for table in (before, after))
-    common = old.index.intersection(fresh.index)
-    was, now = old.loc[common], fresh.loc[common]
-    other = np.zeros(len(common), bool)
-    told: dict[str, Any] = {"held": len(old), "new": len(fresh.index.difference(old.index)), "gone": len(old.index.difference(fresh.index))}
+    tickers = sorted({*before["ticker"].unique().to_pylist(), *after["ticker"].unique().to_pylist()})
+    old, fresh = _keys(before, tickers), _keys(after, tickers)
+    common, places, counterparts = np.intersect1d(old, fresh, assume_unique=True, return_indices=True)
+    told: dict[str, Any] = {"held": len(old), "new": len(fresh) - len(common), "gone": len(old) - len(common)}
     columns = {}
     for name in _COMPARED:
-        one, two = was[name].to_numpy(np.float64, na_value=np.nan), now[name].to_numpy(np.float64, na_value=np.nan)
-        columns[name] = ~((one == two) | (np.isnan(one) & np.isnan(two)))
-        other |= columns[name]
+        was, now = _numbers(before, name)[places], _numbers(after, name)[counterparts]
+        columns[name] = (was != now) & ~(np.isnan(was) & np.isnan(now))
+    other = np.logical_or.reduce(list(columns.values()))
     told["changed"] = int(other.sum())
-    if other.any():
+    if told["changed"]:
         place = int(np.flatnonzero(other)[0])
         column = next(name for name in _COMPARED if columns[name][place])
-        ticker, day = common[place]
+        row = int(places[place])
         told["first"] = {
-            "ticker": str(ticker),
-            "date": str(day),
+            "ticker": before["ticker"][row].as_py(),
+            "date": str(before["date"][row].as_py()),
             "column": column,
-            "before": float(was[column].iloc[place]),
-            "after": float(now[column].iloc[place]),
+            "before": float(_numbers(before, column)[row]),
+            "after": float(_numbers(after, column)[counterparts[place]]),
         }
     return told
 
@@ -48,3 +49,20 @@ def first_words(told: dict[str, Any]) -> str:
     return (
         f" (first {first['ticker']} on {first['date']}: {first['column']} {first['before']:g} is now {first['after']:g})" if first else ""
     )
+
+
+def _keys(table: pa.Table, tickers: list[str]) -> NDArray[np.int64]:
+    """A number for each row that is its ticker and day."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    owner = pc.index_in(table["ticker"], pa.array(tickers, pa.string())).to_numpy().astype(np.int64)
+    return owner * _DAYS + table["date"].cast(pa.int32()).to_numpy().astype(np.int64)
+
+
+def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    """A column as numbers, NaN where there is none."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.fill_null(table[name].cast(pa.float64()), np.nan).to_numpy()
