@@ -638,6 +638,7 @@ def test_a_name_that_is_taken_by_another_kind_is_refused(project, name, task):
 
 
 def test_what_a_person_said_about_files_is_remembered(project):
+    intake.register(project, "aapl", "forecast", {})
     intake.register(project, "aapl", "forecast", {"date_format": "%d.%m.%y", "decimal": ","})
     intake.register(project, "aapl", "forecast", {"decimal": ".", "skip_rows": 2})
     read = config.read(project / "params.yaml").ingestion.datasets["aapl"].read

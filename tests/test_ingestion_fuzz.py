@@ -109,6 +109,7 @@ def outcome(data: bytes, quick: bool) -> object:
 @settings(max_examples=800, deadline=dt.timedelta(seconds=2), derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(st.one_of(tables(), tables(), tables(), st.binary(max_size=200)))
 @example(b"Date,Open,High,Low,Close,Volume\n2024-01-30,10,11,9,10,5\n2024-01-31,10,inf,9,10.5,5\n2024-02-01,10,11,9,10,5\n")
+@example(b"Date,Open,High,Low,Close,Volume\n2024-01-30,.5,11,9,10,5\n2024-01-31,10,11,9,10.5,5\n2024-02-01,10,11,9,10,5\n")
 @example(b"Date,Close\n2024-01-31,1e400\n2024-02-01,2\n2024-02-02,1\n")
 def test_any_bytes_are_a_table_that_balances_or_a_refusal_and_both_ways_agree(data):
     assert outcome(data, quick=True) == outcome(data, quick=False)

@@ -404,6 +404,20 @@ def _valid_keys(keys: tuple[Any, ...]) -> list[str]:
     return [field.alias or name for name, field in section.model_fields.items()]
 
 
+def _left_out(keys: list[str]) -> list[str]:
+    """The sections that may be left out of a section of the file, since every key of theirs has a default."""
+    section: Any = Params
+    for key in keys:
+        if get_origin(section) is dict:
+            section = get_args(section)[1]
+        elif key in getattr(section, "model_fields", {}):
+            section = section.model_fields[key].annotation
+        else:
+            return []
+    fields = getattr(section, "model_fields", {})
+    return [name for name, field in fields.items() if isinstance(field.default, Section)]
+
+
 def _nearest(name: Any, known: Any) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
@@ -437,6 +451,8 @@ def assign(path: Path, settings: list[str]) -> str:
         *parents, last = address.split(".")
         section = content
         for depth, key in enumerate(parents):
+            if isinstance(section, dict) and key not in section and key in _left_out(parents[:depth]):
+                section[key] = yaml.load("{}")
             if not isinstance(section, dict) or key not in section:
                 reached = ".".join(parents[:depth]) or path.name
                 raise ConfigError(

@@ -19,10 +19,10 @@ Order = Literal["ymd", "dmy", "mdy"]
 LEAST_PRICE, MOST_PRICE, MOST_VOLUME = 1e-6, 1e9, 10**13
 MISSING = frozenset({"", "-", "--", "—", "–", "nan", "null", "none", "nil", "n/a", "#n/a", "n.a.", "na", "."})
 
-_PLAIN = re.compile(r"[+-]?\d+(\.\d*)?([eE][+-]?\d+)?", re.ASCII)  # float() also takes 1_000, nan and Arabic digits
+_PLAIN = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)  # float() also takes 1_000, nan and Arabic digits
 _GROUPED = {  # thousands in threes by one mark throughout, or none
-    ".": re.compile(r"(?:\d{1,3}(?:(?P<mark>[, '’])\d{3})(?:(?P=mark)\d{3})*|\d+)(?:\.\d*)?(?:[eE][+-]?\d+)?", re.ASCII),
-    ",": re.compile(r"(?:\d{1,3}(?:(?P<mark>[. '’])\d{3})(?:(?P=mark)\d{3})*|\d+)(?:,\d*)?(?:[eE][+-]?\d+)?", re.ASCII),
+    ".": re.compile(r"(?:\d{1,3}(?:(?P<mark>[, '’])\d{3})(?:(?P=mark)\d{3})*(?:\.\d*)?|\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII),
+    ",": re.compile(r"(?:\d{1,3}(?:(?P<mark>[. '’])\d{3})(?:(?P=mark)\d{3})*(?:,\d*)?|\d+(?:,\d*)?|,\d+)(?:[eE][+-]?\d+)?", re.ASCII),
 }
 _SPACES = re.compile(r"[\s\u00a0\u2007\u2009\u202f]+")
 _CURRENCY = re.compile(
