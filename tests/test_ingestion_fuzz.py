@@ -5,6 +5,8 @@ from __future__ import annotations
 import datetime as dt
 
 import numpy as np
+import pyarrow.compute
+import pyarrow.csv  # noqa: F401  # imports are not an example's time
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
