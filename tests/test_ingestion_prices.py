@@ -11,6 +11,7 @@ import codecs
 import datetime as dt
 import gzip
 import re
+import zoneinfo
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -25,6 +26,7 @@ from longshort.ingestion.prices import AS_IT_IS, Asked
 from longshort.ingestion.reading import Reading
 from longshort.ingestion.rules import EVERY_ROW, Calendar, Limits
 
+SYDNEY = zoneinfo.ZoneInfo("Australia/Sydney")
 A_HUNDRED = Limits(needed=100)
 HEADER = "Date,Open,High,Low,Close,Volume"
 DAYS = projects.days(300, dt.date(2016, 1, 4))
@@ -245,6 +247,7 @@ INPUTS: list[tuple[str, bytes | Callable[[], bytes], Refused | Taken]] = [
     ("C19 no such day", with_lines("2017-02-30,100,101,99,100,5"), Taken(1, "date")),
     ("C20 times with the exchange's zone", every(0, lambda day: f"{day} 00:00:00-05:00"), Taken(said=("times of day left out",))),
     ("C20 midnights of New York in UTC", every(0, lambda day: f"{day}T05:00:00Z"), Taken(same=True, said=("times converted to",))),
+    ("C20 midnights of Sydney in UTC", every(0, lambda day: f"{dt.datetime.fromisoformat(day).replace(tzinfo=SYDNEY).astimezone(dt.UTC):%Y-%m-%dT%H:%M:%SZ}"), Taken(asked=Asked(zone="Australia/Sydney"), said=("times converted to Australia/Sydney",))),
     ("C20 some with a zone", lambda: csv([[f"{row[0]} 16:00:00{'Z' if place > 5 else ''}", *row[1:]] for place, row in enumerate(good())]), Refused("dates of 2 forms|a time without a zone")),
     ("C21 before 1900", with_lines("1899-12-29,100,101,99,100,5", at=1), Taken(1, "date")),
     ("C21 in the future", with_lines("2031-01-06,100,101,99,100,5"), Taken(1, "date", calendar=Calendar("XNYS", NEW_YORK.sessions, (DAYS[-1] - dt.date(1970, 1, 1)).days))),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import datetime as dt
 import json
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 import clones
 import neighbours
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
 
@@ -69,6 +71,14 @@ def test_a_forecast_level_is_the_last_price_moved_by_the_log_return(forecaster, 
 def test_the_day_of_a_forecast_is_the_next_session(forecaster, table, last, following):
     known = table.filter(pc.less_equal(table["date"], dt.date.fromisoformat(last)))
     assert serving.forecast(forecaster, known, "GOOG").sessions == [dt.date.fromisoformat(following)]
+
+
+def test_where_every_row_is_a_step_the_next_is_as_far_on_as_rows_usually_are(forecaster, table):
+    monthly = [dt.date(1930 + place // 12, place % 12 + 1, 1) for place in range(60)]
+    rows = table.slice(0, 60).set_column(1, "date", pa.array(monthly, pa.date32()))
+    card = {**forecaster.card, "description": {**forecaster.card["description"], "calendar": "none"}}
+    told = serving.forecast(dataclasses.replace(forecaster, card=card), rows, "GOOG")
+    assert (told.last_session, told.sessions) == (dt.date(1934, 12, 1), [dt.date(1935, 1, 1)])
 
 
 def test_a_forecast_reads_nothing_older_than_its_lookback(forecaster, table):

@@ -144,8 +144,10 @@ def forecast(model: artefact.Model, table: pa.Table, ticker: str) -> Forecast:
     levels = forecasts.levels(model, past, last)[0]
     target = ForecastService(model).predict(past)[0]
     dates = [series.dates[stretch.stop - 1].item()]
+    usual = dt.timedelta(days=int(np.median(np.diff(own["date"]).astype(int))))
     for _ in levels:
-        dates.append(sessions.next_session(calendar, dates[-1]))
+        every = calendar == sessions.EVERY_ROW  # no exchange tells the next day: as far on as rows usually are
+        dates.append(dates[-1] + usual if every else sessions.next_session(calendar, dates[-1]))
     return Forecast(ticker, dates[0], float(last[0]), dates[1:], levels.tolist(), spec.target, target.tolist())
 
 

@@ -143,6 +143,15 @@ def _kind_name(calendar: str) -> str:
     return str(catalogue.resolve_alias(calendar))
 
 
+def zone(calendar: str) -> str | None:
+    """The time zone of an exchange, None for what is no exchange's.
+
+    >>> zone("XASX"), zone("none")
+    ('Australia/Sydney', None)
+    """
+    return None if calendar in (EVERY_ROW, "auto") else str(_kind(calendar).tz)
+
+
 def of_dataset(folder: Path, stated: str) -> str:
     """The calendar of a data set: what ingestion found or was told, else what params.yaml states for all.
 
@@ -197,7 +206,7 @@ def _kind(calendar: str) -> Any:
     if calendar not in names:
         nearest = difflib.get_close_matches(calendar.upper(), names, n=1, cutoff=0)[0]
         raise ConfigError(
-            f"params.yaml: `validation.forecast.calendar` is '{calendar}', which exchange_calendars {version()} "
+            f"params.yaml: `validation.forecast.calendar` is '{calendar}', or --calendar is, which exchange_calendars {version()} "
             f"does not hold. Did you mean '{nearest}'? Write the exchange's code (ISO 10383) there."
         )
     # the class, not a calendar: only the class can say how far it reaches without building a span that hangs on today

@@ -78,8 +78,9 @@ class Dataset:
 def terms(params: Params, item: str, taken: dt.datetime | None = None) -> Terms:
     """The terms that params.yaml states for a data set."""
     read, rules = params.ingestion.datasets[item].read, params.validation.forecast
+    calendar = read.calendar or rules.calendar
     return Terms(
-        Asked(read.ticker, read.date_format, read.decimal, read.price, read.encoding, read.skip_rows),
+        Asked(read.ticker, read.date_format, read.decimal, read.price, read.encoding, read.skip_rows, sessions.zone(calendar)),
         Limits(
             rules.tolerance,
             read.most_bad,
@@ -89,7 +90,7 @@ def terms(params: Params, item: str, taken: dt.datetime | None = None) -> Terms:
             read.adjust,
             read.on_duplicate,
         ),
-        read.calendar or rules.calendar,
+        calendar,
         {str(meaning): names for meaning, names in params.ingestion.columns.items()},
         read.prefer,
         read.errors or "strict",

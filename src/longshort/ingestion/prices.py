@@ -40,9 +40,9 @@ Values = tuple[Any, ...]  # date, open, high, low, close, adj_close, volume
 
 @dataclass(frozen=True)
 class Asked:
-    """What a person said about the files of a data set, where a file leaves it open. Also `read` in params.yaml.
+    """What a person said about the files of a data set, where a file leaves it open; see `config.Read`.
 
-    ticker  of files of one ticker that do not bear its name; price: the column that shall be close
+    zone  of the exchange that they named: times with a zone of their own are told in it
     """
 
     ticker: str | None = None
