@@ -113,6 +113,7 @@ Kind = Annotated[str | None, typer.Option("--as", help="stocks or text, where th
 
 @app.command()
 def ingest(
+    context: typer.Context,
     paths: list[str],
     kind: Kind = None,
     dataset: Annotated[str | None, typer.Option("--dataset", help="The data set's name; default: the file's or folder's.")] = None,
@@ -141,7 +142,7 @@ def ingest(
     files = intake.collect(paths)
     task = _task(kind, files)
     name = dataset or intake.dataset_name(files)
-    read = _said(ticker, date_format, decimal, price, adjust, encoding, errors, strict, calendar, skip_rows, on_duplicate, prefer)
+    read = _said(context)
     params = intake.with_dataset(_params(root), name, task, read)
     if dry_run:
         account, written, changes = intake.inspect(files, params, name), "", None
@@ -163,6 +164,7 @@ def ingest(
 
 @app.command()
 def check(
+    context: typer.Context,
     paths: list[str],
     kind: Kind = None,
     ticker: Ticker = None,
@@ -183,7 +185,7 @@ def check(
     from longshort.ingestion import intake
 
     params = _params(_root())
-    read = _said(ticker, date_format, decimal, price, adjust, encoding, errors, strict, calendar, skip_rows, on_duplicate, None)
+    read = _said(context)
     found: list[dict[str, Any]] = []
     for file in intake.collect(paths):
         try:
@@ -217,23 +219,16 @@ def _task(kind: str | None, files: list[Path]) -> Any:
     return _kind(kind) or intake.guess_task(files)
 
 
-def _said(*values: Any) -> dict[str, Any]:
-    """What a person said about files, by its name in params.yaml; what they did not say is left out."""
-    names = (
-        "ticker",
-        "date_format",
-        "decimal",
-        "price",
-        "adjust",
-        "encoding",
-        "errors",
-        "strict",
-        "calendar",
-        "skip_rows",
-        "on_duplicate",
-        "prefer",
-    )
-    return {name: value for name, value in zip(names, values, strict=True) if value is not None}
+def _said(context: typer.Context) -> dict[str, Any]:
+    """What a person said about files, by its name in `read` of params.yaml; what they did not say is left out.
+
+    raises  UsageError with the option that nobody can mean
+    """
+    from longshort import config
+
+    said = {name: value for name in config.Read.model_fields if (value := context.params.get(name)) is not None}
+    config.read_settings(said)
+    return said
 
 
 # --- looking ----------------------------------------------------------------------------------
