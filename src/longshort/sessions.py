@@ -187,8 +187,7 @@ def _years(calendar: str, first: int, last: int) -> pd.DatetimeIndex:
     except ValueError as error:
         raise ConfigError(
             f"exchange_calendars {version()} cannot build '{calendar}' from {start} to {end} ({str(error)[:80]}); name another with "
-            "--calendar, "
-            "or take every row as a step with --calendar none."
+            "--calendar, or take every row as a step with --calendar none."
         ) from None
 
 

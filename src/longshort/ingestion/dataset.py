@@ -297,8 +297,7 @@ def _merged(readings: dict[str, Reading], ticker: str, names: list[str], prefer:
                     old = dict(zip(row, held[1], strict=True))
                     raise DataRefused(
                         f"{name}:1:1: {ticker} on {day} has {field} {row[field]}, and {old[field]} in {held[0]}; expected files that "
-                        "agree where "
-                        "they overlap; take the rows of the file that reaches further with --prefer newer, or leave one out."
+                        "agree where they overlap; take the rows of the file that reaches further with --prefer newer, or leave one out."
                     )
                 merged[held[0]] += 1
             rows[day] = (name, values)

@@ -247,8 +247,7 @@ def _without_prices(
     if not numeric:
         raise DataRefused(
             f"{where}:1: no column of prices among {', '.join(map(repr, names))}; expected Open, High, Low, Close, or a column of "
-            "numbers a "
-            "ticker; rename the columns, add their names to `ingestion.columns` in params.yaml, or name one with --price."
+            "numbers a ticker; rename the columns, add their names to `ingestion.columns` in params.yaml, or name one with --price."
         )
     if ticker is None and len(numeric) > 1:
         return tuple(Series({"close": place}, names[place].strip().upper()) for place in numeric), "a column a ticker", []
@@ -357,8 +356,7 @@ def _refuse_no_date(
     hint = f" ('{unknown[near[0]]}': did you mean Date?)" if near else ""
     raise DataRefused(
         f"{name}:{number}:1: no column of dates among {', '.join(map(repr, names[:20]))}{hint}; expected a column Date; rename it, "
-        "or add its "
-        "name to `ingestion.columns` in params.yaml."
+        "or add its name to `ingestion.columns` in params.yaml."
     )
 
 

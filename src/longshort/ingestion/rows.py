@@ -398,8 +398,7 @@ def _decimal(rows: list[tuple[int, list[str]]], form: Form, style: Style, name: 
         if place in price_places:
             raise DataRefused(
                 f"{name}:{line}:{place + 1}: '{cell}' may be {cell.replace(',', '')} or {cell.replace(',', '.')}; expected a cell "
-                "that tells, and there "
-                "is none; say which with --decimal . or --decimal ,"
+                "that tells, and there is none; say which with --decimal . or --decimal ,"
             )
     return ".", words["."]
 
@@ -422,8 +421,7 @@ def _days(
             return {}, {}, "none"
         raise DataRefused(
             f"{name}:{first[0]}:{form.date + 1}: '{first[1]}' is no date that is known, nor is any other; expected dates such as "
-            "2024-01-31; "
-            "give their form with --date-format, such as --date-format '%d.%m.%Y'."
+            "2024-01-31; give their form with --date-format, such as --date-format '%d.%m.%Y'."
         )
     _refuse_mixed(families, name, form)
     family = next(iter(families))
@@ -435,8 +433,7 @@ def _days(
         if sample.short_year and style.date_format is None:
             raise DataRefused(
                 f"{name}:{families[family][0]}:{form.date + 1}: years of two digits; expected four, since 69 may be 1969 or 2069; "
-                "give the form "
-                "with --date-format, such as --date-format '%d/%m/%y'."
+                "give the form with --date-format, such as --date-format '%d/%m/%y'."
             )
         order = _order([(number, stamp) for number, stamp in stamps if stamp], sample, style, name, form)
         words = f"{family.partition(' or ')[0] if sample.fixed else _shown(family, order)} ({_ORDERS[order]})"
@@ -501,8 +498,7 @@ def _order(stamps: list[tuple[int, cells.Stamp]], sample: cells.Stamp, style: St
         line = max(only.values())
         raise DataRefused(
             f"{name}:{line}:{form.date + 1}: dates of two orders: line {only['dmy']} can only be day, month, year, and line "
-            f"{only['mdy']} only "
-            "month, day, year; expected one; mend the file, or split it."
+            f"{only['mdy']} only month, day, year; expected one; mend the file, or split it."
         )
     if only:
         return next(iter(only))
@@ -531,8 +527,7 @@ def _counted(family: str, style: Style, name: str, line: int, form: Form) -> tup
     if style.date_format != kind:
         raise DataRefused(
             f"{name}:{line}:{form.date + 1}: the dates look like {family}; expected dates such as 2024-01-31; if that is what they "
-            "are, say so "
-            f"with --date-format {kind}."
+            f"are, say so with --date-format {kind}."
         )
     if kind == "excel":
         return lambda found: found.parts[0] - 25569, "spreadsheet day numbers (as given)"
@@ -569,8 +564,7 @@ def _shifts(
             return lambda found, day: _in_zone(found, local)[0] - day
     raise DataRefused(
         f"{name}:{timed[0][0]}:{form.date + 1}: times with a zone that are no exchange's midnight or close; expected a date a row; "
-        "name the "
-        "exchange with --calendar, such as --calendar XNYS."
+        "name the exchange with --calendar, such as --calendar XNYS."
     )
 
 

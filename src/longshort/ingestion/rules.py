@@ -194,8 +194,7 @@ class _View:
                 int(self.line[0]),
                 self.date_place,
                 f"an intraday series, {int(np.median(counts)):,} rows a day; expected a row a session; make daily rows of it first, "
-                "such as with "
-                "the last price of each day",
+                "such as with the last price of each day",
             )
         between = float(np.median(np.diff(days))) if len(days) > 2 else 1.0
         if between < SPARSE or calendar.sessions is None:
@@ -287,8 +286,7 @@ class _View:
                 int(self.line[index]),
                 self.date_place,
                 f"{contradictory:,} of {total:,} rows share a date with other values; expected one row a date; mend them, or keep "
-                "the last of "
-                "each with --on-dup last",
+                "the last of each with --on-dup last",
             )
         self.keep(standing)
 
@@ -341,8 +339,7 @@ class _View:
                 int(self.line[index]),
                 self.places["close"],
                 f"Close goes from {close[index - 1]:g} to {close[index]:g} on {self.date(index)}, a hundredfold, and stays: two "
-                "currency units, "
-                "such as pounds and pence; expected one; convert the rows, or split the file",
+                "currency units, such as pounds and pence; expected one; convert the rows, or split the file",
             )
         self.set_aside(
             odd,
@@ -414,8 +411,7 @@ class _View:
                 self.places["close"],
                 f"all prices go to {_factor(factor)} of the day before on {self.date(index)} ({close[index - 1]:g} to {close[index]:g})"
                 f"{f', and at {len(found) - 1} more places' if len(found) > 1 else ''}, as at a split that is not adjusted for; "
-                "expected adjusted "
-                "prices; repair them with --adjust auto, or keep them as they are with --adjust none",
+                "expected adjusted prices; repair them with --adjust auto, or keep them as they are with --adjust none",
             )
         scale = np.ones(len(close))
         for index, factor in found:
@@ -435,8 +431,7 @@ class _View:
                 line,
                 0,
                 f"{len(self.day):,} sessions; expected at least {limits.needed:,} (`validation.forecast.min_sessions`), "
-                f"{limits.needed - len(self.day):,} "
-                "more; export a longer history, or lower that number",
+                f"{limits.needed - len(self.day):,} more; export a longer history, or lower that number",
             )
         close = self.values["close"]
         if len(close) > 1 and (close == close[0]).all():

@@ -143,8 +143,7 @@ class Suspicions:
             warnings.append(
                 f"{self._name}:{self._first['mojibake']}: {mojibake:,} characters such as Ã© or â€™, the first here, "
                 f"are {mojibake / self._characters:.2%} of all: UTF-8 that was read as cp1252 and saved; "
-                f"expected {MOST_MOJIBAKE:.1%} at most; "
-                "find the file as it was before that."
+                f"expected {MOST_MOJIBAKE:.1%} at most; find the file as it was before that."
             )
         return warnings
 
