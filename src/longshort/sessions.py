@@ -82,7 +82,7 @@ def best(days: NDArray[Any]) -> tuple[str, float]:
     present = np.isin(span, newest)
     found: list[tuple[float, str]] = []
     for name in _by_likelihood(catalogue._calendar_factories, newest):
-        closed = _closed_days(name, span[0].item().year, span[-1].item().year)
+        closed = _closed_days(name, days[0].item().year, days[-1].item().year)  # of all years: `trading_days` asks for them next
         if closed is None:
             continue
         weekdays, holidays, _ = closed

@@ -10,7 +10,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LATEST = (dt.date(2200, 1, 1) - dt.date(1970, 1, 1)).days
-WORKERS = 2  # files read side by side
-AHEAD = 64  # files that may have been read and wait to be written
+WORKERS = 2  # batches of files read side by side
+TOGETHER = 64  # files that are read in one go where they are alike
+AHEAD = 2  # such batches that may have been read and wait to be written
 SAMPLED = 20  # files that tell the exchange of a data set
 
 Files = Mapping[str, Path | bytes]
@@ -194,33 +195,42 @@ def _bytes(content: Path | bytes) -> bytes:
 def _readings(files: Files, names: list[str], stated: Terms) -> tuple[dict[str, Any], dict[str, str], Iterator[tuple[str, Reading]]]:
     """The exchange of the files, their digests (complete when they have been read), and what each became, in the order of ``names``.
 
-    Two files are read at a time: pyarrow and the digests leave Python's lock to the other.
+    Some files are read together, and two such batches at a time: pyarrow, NumPy and the digests leave Python's lock to the other.
     """
     hashes: dict[str, str] = {}
 
-    def observe(name: str) -> Observed:
+    def bytes_of(name: str) -> bytes:
         data = _bytes(files[name])
         hashes[name] = hashlib.sha256(data).hexdigest()
+        return data
+
+    def observe(name: str, data: bytes) -> Observed:
         return prices.observe(data, name, stated.asked, stated.columns or {})
 
-    sample = {name: observe(name) for name in names[:: max(1, len(names) // SAMPLED)][:SAMPLED]}
+    sample = {name: observe(name, bytes_of(name)) for name in names[:: max(1, len(names) // SAMPLED)][:SAMPLED]}
     calendar, told = _calendar([observed.seen for observed in sample.values()], stated)
 
-    def read(name: str) -> Reading:
-        observed = sample.pop(name, None) or observe(name)
-        return prices.settle(observed, stated.asked, stated.limits, _covering(calendar, observed))
+    def covering(days: NDArray[np.int32]) -> Calendar:
+        return _covering(calendar, days)
+
+    def read(some: list[str]) -> list[tuple[str, Reading]]:
+        data = {name: bytes_of(name) for name in some if name not in sample}
+        done = prices.together(data, stated.asked, stated.columns or {}, stated.limits, covering) if len(data) > 1 else {}
+        for name in some:
+            if name not in done:
+                observed = sample.pop(name, None) or observe(name, data[name])
+                done[name] = prices.settle(observed, stated.asked, stated.limits, covering(observed.seen.day))
+        return [(name, done[name]) for name in some]
 
     def found() -> Iterator[tuple[str, Reading]]:
         with ThreadPoolExecutor(WORKERS) as pool:
-            waiting: deque[tuple[str, Future[Reading]]] = deque()
-            for name in names:
-                waiting.append((name, pool.submit(read, name)))
+            waiting: deque[Future[list[tuple[str, Reading]]]] = deque()
+            for first in range(0, len(names), TOGETHER):
+                waiting.append(pool.submit(read, names[first : first + TOGETHER]))
                 if len(waiting) > AHEAD:
-                    first, reading = waiting.popleft()
-                    yield first, reading.result()
+                    yield from waiting.popleft().result()
             while waiting:
-                first, reading = waiting.popleft()
-                yield first, reading.result()
+                yield from waiting.popleft().result()
 
     return told, hashes, found()
 
@@ -241,9 +251,8 @@ def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[s
     return Calendar(told["name"], _sessions(told["name"], days[0].item(), days[-1].item()), complete), told
 
 
-def _covering(calendar: Calendar, observed: Observed) -> Calendar:
-    """The calendar, as far as a file's own days reach; it was made for a sample of the files."""
-    days = observed.seen.day
+def _covering(calendar: Calendar, days: NDArray[np.int32]) -> Calendar:
+    """The calendar, as far as days reach; it was made for a sample of the files."""
     days = days[(days >= EARLIEST) & (days <= LATEST)]
     if calendar.sessions is None or calendar.name == "auto" or not len(days) or not len(calendar.sessions):
         return calendar
@@ -338,4 +347,4 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
 
 
 def _json_lines(rows: tuple[Quarantined, ...]) -> bytes:
-    return b"".join(json.dumps(asdict(row), sort_keys=True, ensure_ascii=False).encode() + b"\n" for row in rows)
+    return b"".join(json.dumps(vars(row), sort_keys=True, ensure_ascii=False).encode() + b"\n" for row in rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from longshort.errors import LongshortError
@@ -40,7 +40,7 @@ class Counts:
 
     def as_json(self) -> dict[str, int]:
         """The counts by name."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def total(parts: Iterable[Counts]) -> Counts:
