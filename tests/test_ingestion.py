@@ -17,7 +17,7 @@ import pytest
 
 from longshort import config, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, UsageError
-from longshort.ingestion import embedded, intake, prices, source, stage, text
+from longshort.ingestion import embedded, intake, prices, source, stage, text, versions
 from longshort.ingestion.dataset import Terms, assemble
 from longshort.ingestion.reading import Counts
 
@@ -685,6 +685,27 @@ def test_a_history_that_is_rewritten_needs_leave_and_the_old_one_stands(held, tm
         take(held, tmp_path / "AAPL.csv", accept=False)
     assert bytes_of(held / "data/raw") == before
     assert take(held, tmp_path / "AAPL.csv", accept=True).changed
+
+
+@pytest.mark.parametrize("harm", [None, lambda table: table.unlink(), lambda table: table.write_bytes(table.read_bytes()[:-100])],
+                         ids=["kept", "lost", "damaged"])  # fmt: skip
+def test_the_last_version_is_compared_from_its_kept_table_or_read_again(held, tmp_path, monkeypatch, harm):
+    [table] = (held / ".state/versions").iterdir()
+    if harm:
+        harm(table)
+    read, whole = [], intake.assemble
+    monkeypatch.setattr(intake, "assemble", lambda *given: read.append(given) or whole(*given))
+    (tmp_path / "AAPL.csv").write_bytes(csv_of(*days(210)))
+    assert take(held, tmp_path / "AAPL.csv", accept=False).difference == {"held": 200, "new": 10, "gone": 0, "changed": 0}
+    assert len(read) == (harm is not None)
+    [new] = (held / ".state/versions").iterdir()
+    assert new != table
+
+
+def test_a_table_that_was_read_on_other_terms_is_not_compared_with(tmp_path):
+    place = tmp_path
+    assert versions.kept(place, "aapl", "1.dir", Terms()) != versions.kept(place, "aapl", "1.dir", Terms(calendar="XNYS"))
+    assert versions.kept(place, "aapl", "1.dir", Terms()) != versions.kept(place, "aapl", "2.dir", Terms())
 
 
 def test_a_session_that_was_not_over_is_held_back_until_the_file_comes_again(project, tmp_path, time_machine):

@@ -21,16 +21,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longshort import config, storage
 from longshort.config import Params, Task
 from longshort.errors import ConfigError, DataRefused, LongshortError, StorageFull, UsageError
 from longshort.ingestion import source, stage, versions
-from longshort.ingestion.dataset import account_of, assemble, terms
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from longshort.ingestion.dataset import Dataset, Terms, account_of, assemble, terms
 
 MOST_FILES = 10_000  # a folder with more was probably named by mistake
 CHECKED = "checked"  # the data set that files belong to while they are only looked at
@@ -192,17 +189,29 @@ def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_
             now = dt.datetime.now(dt.UTC).replace(microsecond=0)
             taken = storage.canonical_json({"taken": now.isoformat()})
             stated = terms(params, dataset, now)
-        difference = None
-        if held and task == "forecast":
-            made = assemble(copies, task, stated)
-            account, difference = made.account, _difference(root, dataset, made.table, params, accept_restatement)
-        else:
-            account = account_of(copies, task, stated)
-        if taken:
-            storage.write_bytes(next(iter(copies.values())).parent / stage.TAKEN, taken)
-        with _replaced(place, next(iter(copies.values())).parent):
-            _dvc_add(root, dataset)
-    return Intake(dataset, _recorded(place) or "", True, account, difference)
+        note = {stage.TAKEN: hashlib.md5(taken, usedforsecurity=False).hexdigest()} if taken else {}
+        table = versions.kept(root / ".state/versions", dataset, folder_md5({**contents, **note}), stated)
+        with _made(copies, task, stated, table) as (made, new):
+            difference = _difference(root, dataset, held, new, params, accept_restatement) if held and task == "forecast" else None
+            if taken:
+                storage.write_bytes(next(iter(copies.values())).parent / stage.TAKEN, taken)
+            with _replaced(place, next(iter(copies.values())).parent):
+                _dvc_add(root, dataset)
+    return Intake(dataset, _recorded(place) or "", True, made.account, difference)
+
+
+@contextlib.contextmanager
+def _made(copies: dict[str, Path], task: Task, stated: Terms, path: Path) -> Iterator[tuple[Dataset, Path]]:
+    """What the files become, and their tidy table, written beside ``path``; of prices it is kept there when the block ends well."""
+    new = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield stage.write(copies, task, stated, new), new
+        if task == "forecast":
+            new.rename(path)
+            versions.forget_others(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _held(root: Path, dataset: str) -> dict[str, str] | None:
@@ -228,16 +237,19 @@ def _copied(place: Path, files: dict[str, Path]) -> Iterator[tuple[dict[str, Pat
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _difference(root: Path, dataset: str, table: pa.Table | None, params: Params, accepted: bool) -> dict[str, Any] | None:
-    """What a new version changes in the sessions that the version held has.
+def _difference(root: Path, dataset: str, held: dict[str, str], new: Path, params: Params, accepted: bool) -> dict[str, Any] | None:
+    """What a new version, whose tidy table is at ``new``, changes in the sessions that the version held has.
 
     raises  DataRefused when more than 5 % of them are other or gone, and nobody said that this is right
     """
-    place = root / "data/raw" / dataset
-    try:
-        before = assemble(stage.read_raw(root, dataset), "forecast", terms(params, dataset, stage.taken_at(place))).table
-    except DataRefused:  # what stands is refused by itself: there is nothing to compare with
-        return None
+    stated = terms(params, dataset, stage.taken_at(root / "data/raw" / dataset))
+    before = versions.recall(versions.kept(new.parent, dataset, folder_md5(held), stated))
+    if before is None:
+        try:
+            before = assemble(stage.read_raw(root, dataset), "forecast", stated).table
+        except DataRefused:  # what stands is refused by itself: there is nothing to compare with
+            return None
+    table = storage.read_table(new)
     told = versions.compare(before, table)
     if told["changed"] + told["gone"] > MOST_RESTATED * told["held"] and not accepted:
         raise DataRefused(
