@@ -17,7 +17,7 @@ import pytest
 
 from longshort import config, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, UsageError
-from longshort.ingestion import embedded, intake, prices, source, stage, text
+from longshort.ingestion import embedded, intake, prices, recognition, source, stage, text
 from longshort.ingestion.dataset import Terms, assemble
 from longshort.ingestion.reading import Counts
 
@@ -415,14 +415,14 @@ def test_a_name_that_gives_none_for_a_data_set_is_refused(stem):
 
 
 def test_the_task_is_told_by_the_suffix():
-    assert intake.guess_task([Path("a.csv"), Path("b.CSV")]) == "forecast"
-    assert intake.guess_task([Path("a.txt"), Path("b.md")]) == "language-model"
+    assert recognition.guess_task([Path("a.csv"), Path("b.CSV")]) == "forecast"
+    assert recognition.guess_task([Path("a.txt"), Path("b.md")]) == "language-model"
 
 
 @pytest.mark.parametrize("names", [["a.csv", "b.txt"], ["a.json"], ["a"], ["a.csv", "b.json"]])
 def test_a_mixture_or_an_unknown_suffix_asks_for_as(names):
     with pytest.raises(UsageError, match="--as stocks"):
-        intake.guess_task([Path(name) for name in names])
+        recognition.guess_task([Path(name) for name in names])
 
 
 # --- taking in --------------------------------------------------------------------------------

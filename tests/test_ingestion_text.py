@@ -410,6 +410,7 @@ FORMS = {
     "c.tsv": b'category\treview\nverse\t"to be, or\nnot"\n'.replace(b'\nnot"', b' not"') + b'prose\tsay "yes"\n',
     "d.jsonl": b'{"sentence": "to be, or\\nnot", "class": "verse", "id": 1}\n\n{"class": "prose", "sentence": "say \\"yes\\""}\n',
     "e.json": b' [{"label": "verse", "text": "to be, or\\nnot"},\n {"label": "prose", "text": "say \\"yes\\""}] ',
+    "g.csv": b'text;label\n"to be, or\nnot";verse\n"say ""yes""";prose\n',
     "f.csv.gz": gzip.compress(b'text,label\n"to be, or\nnot",verse\n"say ""yes""",prose\n'),
 }
 
@@ -494,13 +495,22 @@ def test_a_pair_of_emoji_escapes_in_json_is_one_character():
 @pytest.mark.parametrize("paths", [("rt.pos", "rt.neg"), ("pos.txt", "neg.txt")])
 def test_the_file_is_the_label_of_its_lines(paths):
     found = labelled.read_files({paths[0]: b"good .\n\nfine .\n", paths[1]: "pass\u00e9 .\n".encode("utf-8")})
-    assert sorted(rows(found)) == [("fine .", "pos"), ("good .", "pos"), ("passé .", "neg")]
-    assert found.counts == Counts(3, 3, 0, 0)
+    assert rows(found[paths[0]]) == [("good .", "pos"), ("fine .", "pos")] and rows(found[paths[1]]) == [("passé .", "neg")]
+    assert found[paths[0]].counts == Counts(2, 2, 0, 0) and found[paths[1]].counts == Counts(1, 1, 0, 0)
 
 
 def test_the_folder_is_the_label_of_its_files():
     found = labelled.read_files({"pos/1.txt": b"good.\nvery.\n", "neg/1.txt": b"bad."})
-    assert rows(found) == [("bad.", "neg"), ("good.\nvery.", "pos")]
+    assert [rows(each) for each in found.values()] == [[("bad.", "neg")], [("good.\nvery.", "pos")]]
+
+
+@pytest.mark.parametrize("paths", [
+    ("train/pos/1.txt", "test/neg/1.txt"), ("train/rt.pos", "test/rt.neg"), ("train/pos.txt", "test/neg.txt"),
+    ("pos_train.txt", "neg-test.txt"), ("pos/train/1.txt", "neg/test/1.txt"),
+])  # fmt: skip
+def test_a_name_that_says_the_part_is_no_label(paths):
+    found = labelled.read_files({paths[0]: b"good.", paths[1]: b"bad."})
+    assert [rows(found[path]) for path in paths] == [[("good.", "pos")], [("bad.", "neg")]]
 
 
 def test_files_of_one_label_are_refused():
@@ -508,10 +518,13 @@ def test_files_of_one_label_are_refused():
         labelled.read_files({"a.txt": b"x"})
 
 
+NAMES = ("train/seq.in", "train/seq.out", "train/label")
+
+
 def test_words_tags_and_label_belong_together_line_by_line():
-    found = labelled.read_tagged(b"to boston\n\nleave\n", b"O B-city\n\nO\n", b"flight\nnone\n \n", "train")
-    assert rows(found) == [("to boston", ["O", "B-city"], "flight")]
-    assert [str(kind) for kind in found.table.schema.types] == ["string", "list<item: string>", "string"]
+    found = labelled.read_tagged(b"to boston\n\nleave\n", b"O B-city\n\nO\n", b"flight\nnone\n \n", NAMES)
+    assert rows(found) == [("to boston", "O B-city", "flight")] and found.read_as["tags"] == 2
+    assert [str(kind) for kind in found.table.schema.types] == ["string"] * 3
     assert [(q.file, q.line, q.what) for q in found.quarantined] == [("train/seq.in", 2, "no text"), ("train/seq.in", 3, "no label")]
 
 
@@ -582,14 +595,14 @@ def test_real_intents_are_read_and_a_line_break_within_a_cell_is_no_row(part, co
 def test_real_reviews_have_their_file_as_label():
     names = ["rt-polarity.pos", "rt-polarity.neg"]
     found = labelled.read_files(dict(zip(names, real(*(f"labelled/rt_polarity/{name}" for name in names)), strict=True)))
-    assert [found.table["label"].to_pylist().count(label) for label in ("pos", "neg")] == [5331, 5331]
+    assert [found[name].labels for name in names] == [{"pos": 5331}, {"neg": 5331}]
 
 
 @pytest.mark.parametrize("part, count", [("train", 4478), ("valid", 500), ("test", 893)])
 def test_real_slots_are_a_tag_a_word(part, count):
-    found = labelled.read_tagged(*real(*(f"labelled/atis/{part}/{name}.txt" for name in ("seq.in", "seq.out", "label"))), part)
+    found = labelled.read_tagged(*real(*(f"labelled/atis/{part}/{name}.txt" for name in ("seq.in", "seq.out", "label"))))
     assert found.counts == Counts(count, count, 0, 0)
-    assert all(len(row["text"].split()) == len(row["tags"]) for row in found.table.to_pylist())
+    assert all(len(row["text"].split()) == len(row["tags"].split()) for row in found.table.to_pylist())
 
 
 def test_real_pairs_are_read():

@@ -63,14 +63,13 @@ def _sync_file(path: Path) -> None:
 
 
 def sync_batch(folder: Path) -> None:
-    """Bring every file of a folder to the disk at once: one flush for all where there are many, one a file where there are few."""
-    files = [path for path in folder.iterdir() if path.is_file()]
-    if len(files) > 16:
+    """Bring every file below a folder to the disk at once: one flush for all where there are many, one a file where there are few."""
+    found = sorted(folder.rglob("*"), reverse=True)  # what lies in a folder before the folder
+    if sum(path.is_file() for path in found) > 16:
         os.sync()
         return
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for path in found:
+        sync_folder(path) if path.is_dir() else _sync_file(path)
     sync_folder(folder)
 
 

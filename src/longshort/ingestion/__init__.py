@@ -7,6 +7,8 @@
     prices     CSV bytes to prices, one ticker a file
     text       text bytes to a document
     labelled   text with labels, with tags, or in pairs
+    parts      which part of a data set a file says that it is
+    recognition  which task files are for, and which are read together
     suspicion  what a person should look at: a wrong encoding, secrets, lines that repeat
     vocabulary whether there are words enough to learn from
     contamination  how much of a later part stands in an earlier one

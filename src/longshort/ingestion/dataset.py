@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from longshort import sessions
-from longshort.config import Params, Task
+from longshort.config import LABELLED, Params, Task
 from longshort.errors import DataRefused
-from longshort.ingestion import prices, rules, source, text, vocabulary
+from longshort.ingestion import labelled, parts, prices, recognition, rules, source, text, vocabulary
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.encoding import Errors
 from longshort.ingestion.prices import Asked, Observed
@@ -67,7 +67,8 @@ class Dataset:
 
     account     what became of every row, as JSON: rows_in == kept + quarantined + merged, in all and per file
     quarantine  the rows set aside, as JSON lines by file name; empty when there are none
-    table       tidy: prices by ticker and date, or documents by name; None where it went elsewhere piece by piece
+    table       tidy: prices by ticker and date, documents by name, or rows of `labelled.COLUMNS` file by file, with the part of each
+                where the files say it; None where it went elsewhere piece by piece
     """
 
     account: dict[str, Any]
@@ -107,6 +108,8 @@ def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
     raises  DataRefused when a file is refused, or files contradict one another
     """
     _check_names(files)
+    if task in LABELLED:
+        return _labelled(files, task, stated)
     return _prices(files, stated) if task == "forecast" else _texts(files, stated)
 
 
@@ -167,6 +170,51 @@ def _texts(files: Files, stated: Terms) -> Dataset:
     if warnings and stated.strict:
         raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
     return _told(readings, hashes, None, warnings, pa.concat_tables([reading.table for reading in readings.values()]).combine_chunks())
+
+
+def _labelled(files: Files, task: Task, stated: Terms) -> Dataset:
+    import pyarrow as pa
+
+    part = parts.parts_of(sorted(files))
+    hashes: dict[str, str] = {}
+    readings: dict[str, Reading] = {}
+    for bundle in recognition.bundles(task, files):
+        contents = {name: _bytes(files[name]) for name in bundle}
+        hashes |= {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        readings |= _rows(contents, task, stated)
+    whole = pa.concat_tables(reading.table for reading in readings.values()).combine_chunks()
+    if part:
+        owners = [part[name] for name, reading in readings.items() for _ in range(reading.counts.kept)]
+        whole = whole.append_column("part", pa.array(owners, pa.string()))
+    notes: list[str] = []
+    if sum(reading.counts.kept > 0 for reading in readings.values()) > 1:
+        columns = labelled.COLUMNS[task]
+        told = labelled.repeats(list(zip(*(whole[name].to_pylist() for name in columns), strict=True)), columns, "all files together")
+        notes = [note.replace("kept", "all files together: kept") for note in told]
+    warnings = [
+        note for note in (*(note for reading in readings.values() for note in reading.notes), *notes) if note.startswith("warning: ")
+    ]
+    if warnings and stated.strict:
+        raise DataRefused(f"{warnings[0].removeprefix('warning: ')} A warning is a refusal here because of `--strict`.")
+    made = _told(readings, hashes, None, tuple(notes), whole)
+    if part:
+        made.account["parts"] = {name: owners.count(name) for name in ("train", "validation", "test") if name in owners}
+    return made
+
+
+def _rows(contents: dict[str, bytes], task: Task, stated: Terms) -> dict[str, Reading]:
+    """What files that are read together became, by name."""
+    names, named, errors = tuple(contents), stated.asked.encoding, stated.errors
+    if task == "translate":
+        return {names[0]: labelled.read_pairs(contents[names[0]], names[0], named, errors)}
+    if task == "tag":
+        words, tags, labels = contents.values()
+        reading = labelled.read_tagged(words, tags, labels, (names[0], names[1], names[2]), named, errors)
+        beside = Reading(reading.table.slice(0, 0), Counts(0, 0, 0, 0), (), (f"its lines are accounted for in {names[0]}",))
+        return {names[0]: reading, **dict.fromkeys(names[1:], beside)}
+    if recognition.is_table(names[0]):
+        return {names[0]: labelled.read_table(contents[names[0]], names[0], named, errors)}
+    return labelled.read_files(contents, named, errors)
 
 
 def _told(
