@@ -9,7 +9,6 @@
     labelled   text with labels, with tags, or in pairs
     suspicion  what a person should look at: a wrong encoding, secrets, lines that repeat
     vocabulary whether there are words enough to learn from
-    contamination  how much of a later part stands in an earlier one
     embedded   the data sets that come with the dependencies
     dataset    several files become one table and one account
     stage      the shell that dvc.yaml calls: `data/raw` in, `data/ingestion` out
