@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from longshort.errors import DataRefused, UsageError
-from longshort.ingestion import contamination, encoding, labelled, source, suspicion, text, vocabulary
+from longshort.ingestion import encoding, labelled, source, suspicion, text, vocabulary
 from longshort.ingestion.dataset import assemble
 from longshort.ingestion.reading import Counts
 
@@ -349,18 +349,6 @@ def test_a_repeated_line_is_found_among_more_lines_than_are_counted_at_once():
 # --- vocabulary -------------------------------------------------------------------------------
 
 
-def test_words_of_the_validation_part_that_are_unknown_are_reported_and_too_many_refused():
-    train = ["to", "be", "or"] * 3 + ["not"] * 2
-    assert "2 of 10 words" in vocabulary.judge_unknown(train, ["to"] * 8 + ["not", "new"], "hamlet", 3, 10)
-    assert "0 of 10 words" in vocabulary.judge_unknown(train, ["to"] * 9 + ["not"], "hamlet", 2, 10)
-    with pytest.raises(
-        DataRefused, match=r"3 of 10 words .*30.0 %.*`windows.language-model.max_vocabulary` \(now 10\).*`min_count` \(now 3\)"
-    ):
-        vocabulary.judge_unknown(train, ["to"] * 7 + ["not"] * 3, "hamlet", 3, 10)
-    with pytest.raises(DataRefused, match="with a vocabulary of 2"):
-        vocabulary.judge_unknown(train, ["or"] * 10, "hamlet", 3, 2)
-
-
 def test_the_order_of_files_is_no_part_of_a_data_set_but_the_order_of_lines_is():
     one = {"a.txt": b"one two\nthree four\n", "b.txt": b"five six\n"}
     two = dict(reversed(one.items()))
@@ -368,32 +356,6 @@ def test_the_order_of_files_is_no_part_of_a_data_set_but_the_order_of_lines_is()
     first, second, third = (assemble(contents, "language-model") for contents in (one, two, turned))
     assert first.account == second.account and first.table == second.table
     assert third.account["files"][0]["sha256"] != first.account["files"][0]["sha256"]
-
-
-# --- contamination ----------------------------------------------------------------------------
-
-
-def test_runs_of_thirteen_words_are_found_again_as_a_set_of_them_finds_them():
-    rng = np.random.Generator(np.random.Philox(3))
-    words = [str(word) for word in rng.integers(0, 3, 6000)]
-    parts = {"train": words[:4000] + words[5500:5530], "validation": words[4000:5000], "test": words[5000:]}
-    runs = {part: [tuple(found[n : n + 13]) for n in range(len(found) - 12)] for part, found in parts.items()}
-    for overlap in contamination.overlaps(parts):
-        expected = sum(run in set(runs[overlap.earlier]) for run in runs[overlap.part])
-        assert (overlap.found, overlap.runs) == (expected, len(runs[overlap.part]))
-    assert contamination.overlaps(parts)[1].found >= 18
-
-
-def test_twelve_words_in_common_are_no_contamination_and_a_part_may_be_short_or_empty():
-    words = [str(n) for n in range(40)]
-    assert contamination.overlaps({"train": words[:20], "test": words[8:20] + ["x"] * 9})[0].found == 0
-    assert [o.runs for o in contamination.overlaps({"train": words, "validation": [], "test": words[:12]})] == [0, 0, 0]
-    assert contamination.overlaps({"train": [], "test": []})[0].share == 0.0
-
-
-def test_a_run_that_crosses_from_part_to_part_belongs_to_neither():
-    words = [str(n) for n in range(20)]
-    assert [(o.runs, o.found) for o in contamination.overlaps({"a": words[:10], "b": words[10:], "c": words})] == [(0, 0), (8, 0), (8, 0)]
 
 
 # --- labelled text ----------------------------------------------------------------------------

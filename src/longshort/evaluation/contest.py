@@ -78,7 +78,7 @@ def contest_of_prices(table: pa.Table, data: files.PriceData, models: list[Model
 
 def contest_of_texts(table: pa.Table, data: files.TextData, models: list[Model]) -> Contest:
     """Bits a character of the test part, unknown words spelled out, so that vocabularies can differ."""
-    parts, _ = text.split(text.paragraphs(table["text"].to_pylist()), data.spec)
+    parts, _, _ = text.split(text.paragraphs(table["text"].to_pylist()), data.spec)
     words = {part: [word for block in blocks for word in block.words] for part, blocks in parts.items()}
     before, test = words["train"] + words["validation"], words["test"]
     characters = data.stretches["test"].characters

@@ -11,7 +11,6 @@
     recognition  which task files are for, and which are read together
     suspicion  what a person should look at: a wrong encoding, secrets, lines that repeat
     vocabulary whether there are words enough to learn from
-    contamination  how much of a later part stands in an earlier one
     embedded   the data sets that come with the dependencies
     dataset    several files become one table and one account
     stage      the shell that dvc.yaml calls: `data/raw` in, `data/ingestion` out

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from longshort import storage
 from longshort.config import PriceWindows, TextWindows
+from longshort.windows.contamination import Overlap
 from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows
 from longshort.windows.text import Ids, Stretch, Vocabulary
 
@@ -38,13 +39,18 @@ class PriceData:
 
 @dataclass(frozen=True)
 class TextData:
-    """A text data set, ready for windows: one array of ids, its parts and its vocabulary."""
+    """A text data set, ready for windows: one array of ids, its parts and its vocabulary.
+
+    dropped  words dropped from each part, since they stand in a later one
+    stood    how much of each part stood in the parts before it, before that
+    """
 
     spec: TextWindows
     ids: Ids
     stretches: dict[str, Stretch]
     vocabulary: Vocabulary
     dropped: dict[str, int]
+    stood: list[Overlap]
 
     def description(self) -> dict[str, Any]:
         """What a model must know to read text later: spec and vocabulary, as JSON."""
@@ -96,7 +102,8 @@ def write_text(folder: Path, data: TextData) -> None:
     for part, stretch in data.stretches.items():
         tokens = data.ids[stretch.start : stretch.stop]
         parts[part]["unknown_share"] = float(np.mean(tokens == 0))
-    storage.write_json(folder / NAME, {"task": "language-model", **data.description(), "parts": parts})
+    stood = [{**asdict(overlap), "share": overlap.share} for overlap in data.stood]
+    storage.write_json(folder / NAME, {"task": "language-model", **data.description(), "parts": parts, "contamination": stood})
 
 
 def read_text(folder: Path) -> TextData:
@@ -105,7 +112,8 @@ def read_text(folder: Path) -> TextData:
     stretches = {part: Stretch(p["start"], p["stop"], p["characters"]) for part, p in content["parts"].items()}
     dropped = {part: p["dropped_words"] for part, p in content["parts"].items()}
     vocabulary = Vocabulary(tuple(content["vocabulary"]))
-    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped)
+    stood = [Overlap(entry["earlier"], entry["part"], entry["runs"], entry["found"]) for entry in content["contamination"]]
+    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped, stood)
 
 
 def _load(path: Path) -> NDArray[Any]:

@@ -41,7 +41,7 @@ def run(root: Path, item: str, params: Params) -> None:
                 calendar = sessions.of_dataset(source, params.validation.forecast.calendar)
                 files.write_prices(folder, price_data(table, spec, calendar))
             else:
-                files.write_text(folder, text_data(table, params))
+                files.write_text(folder, text_data(table, item, params))
     except DataRefused as error:
         raise type(error)(f"{source / 'table.parquet'}: {error}") from None
 
@@ -70,10 +70,21 @@ def session_numbers(calendar: str, dates: NDArray[Any]) -> Callable[[NDArray[Any
     return lambda asked: np.searchsorted(days, asked).astype(np.int64)
 
 
-def text_data(table: pa.Table, params: Params) -> files.TextData:
-    """Ids, parts and vocabulary of a tidy text table."""
+def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
+    """Ids, parts and vocabulary of a tidy text table; says what was read before the split was clean.
+
+    raises  DataRefused when a fifth of the validation part's words and more are unknown, or a part is too short
+    """
     spec = params.windows.language_model
-    parts, dropped = text.split(text.paragraphs(table["text"].to_pylist()), spec)
+    parts, dropped, stood = text.split(text.paragraphs(table["text"].to_pylist()), spec)
+    for overlap in stood:
+        if overlap.found:
+            print(f"windows of {item}: {overlap}")
+    for part, count in dropped.items():
+        if count:
+            print(f"windows of {item}: {count:,} words dropped from {part}, the paragraphs of such runs; none is left")
     vocabulary = text.make_vocabulary(parts["train"], spec)
     ids, stretches = text.make_stretches(parts, vocabulary, spec)
-    return files.TextData(spec, ids, stretches, vocabulary, dropped)
+    train, validation = ((word for block in parts[part] for word in block.words) for part in ("train", "validation"))
+    print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
+    return files.TextData(spec, ids, stretches, vocabulary, dropped, stood)
