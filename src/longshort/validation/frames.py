@@ -94,3 +94,51 @@ def texts(frame: pd.DataFrame) -> pd.DataFrame:
         corpus_vocabulary=len({word.lower() for found in words for word in found}),
         corpus_repeated_lines=1 - len(set(lines)) / len(lines) if lines else 0.0,
     )
+
+
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame of texts and labels, with what its rules need beside it.
+
+    text_length, text_lost, text_controls
+                its characters that are no white space, its U+FFFD, and its control characters
+    label_rows  how many rows its label has, said once, in the label's first row
+    """
+    label = frame["label"]
+    rows = frame.groupby("label", dropna=False)["text"].transform("size").astype("Int64").mask(label.duplicated())
+    return _looked_at(frame, ("text",)).assign(label_rows=rows)
+
+
+def tagged(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame of words, tags and labels: as `labelled`, and
+
+    words, tags_count
+                what stands between spaces in text and tags
+    stray_tags  tags I-x that stand behind neither B-x nor I-x, in a row
+    all_tags    different tags of all rows together, the same in every row
+    """
+    tags = frame["tags"].fillna("").str.split()
+    return labelled(frame).assign(
+        words=frame["text"].fillna("").str.split().map(len).astype("int64"),
+        tags_count=tags.map(len).astype("int64"),
+        stray_tags=tags.map(_strays).astype("int64"),
+        all_tags=len({tag for own in tags for tag in own}),
+    )
+
+
+def _strays(tags: list[str]) -> int:
+    return sum(tag.startswith("I-") and before[2:] != tag[2:] for before, tag in zip(["O", *tags], tags, strict=False))
+
+
+def pairs(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame of pairs, with what its rules need beside it: as `labelled` for source and target, without labels."""
+    return _looked_at(frame, ("source", "target"))
+
+
+def _looked_at(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    found: dict[str, Any] = {}
+    for column in columns:
+        texts = frame[column].fillna("")
+        found[f"{column}_length"] = texts.map(lambda text: len("".join(text.split()))).astype("int64")
+        found[f"{column}_lost"] = texts.map(lambda text: text.count("\ufffd")).astype("int64")
+        found[f"{column}_controls"] = texts.map(lambda text: len(_CONTROL.findall(text))).astype("int64")
+    return frame.assign(**found)

@@ -134,7 +134,7 @@ def make_vocabulary(train: Iterable[Paragraph], spec: TextWindows) -> Vocabulary
     raises  DataRefused when fewer than five words are left to tell apart
     """
     counts = Counter(word for block in train for word in block.words if word not in SPECIAL)
-    frequent = _known(counts, spec.min_count, spec.max_vocabulary)
+    frequent = known(counts, spec.min_count, spec.max_vocabulary)
     if len(frequent) < 5:
         raise DataRefused(
             f"the vocabulary would hold {len(frequent)} words: {len(counts)} different words in the training part, "
@@ -144,15 +144,23 @@ def make_vocabulary(train: Iterable[Paragraph], spec: TextWindows) -> Vocabulary
     return Vocabulary(SPECIAL + tuple(frequent))
 
 
-def judge_unknown(train: Iterable[str], validation: Iterable[str], name: str, min_count: int, max_vocabulary: int) -> str:
+def judge_unknown(
+    train: Iterable[str],
+    validation: Iterable[str],
+    name: str,
+    min_count: int,
+    max_vocabulary: int,
+    section: str = "windows.language-model",
+) -> str:
     """Say how many words of the validation part the vocabulary of the training part does not hold.
 
+    section  of params.yaml, where the numbers are set
     raises  DataRefused when it is more than a fifth: a model would mostly learn to say [UNK]
 
     >>> judge_unknown(["to", "be"] * 3, ["to", "be", "to", "be", "or"], "hamlet", min_count=3, max_vocabulary=10)
     'hamlet: 1 of 5 words of the validation part (20.0 %) are [UNK], with a vocabulary of 5'
     """
-    kept = {*SPECIAL, *_known(Counter(word for word in train if word not in SPECIAL), min_count, max_vocabulary)}
+    kept = {*SPECIAL, *known(Counter(word for word in train if word not in SPECIAL), min_count, max_vocabulary)}
     asked = Counter(validation)
     unknown = sum(times for word, times in asked.items() if word not in kept or word == UNKNOWN)
     share = unknown / max(asked.total(), 1)
@@ -163,16 +171,16 @@ def judge_unknown(train: Iterable[str], validation: Iterable[str], name: str, mi
     if share > MOST_UNKNOWN:
         raise DataRefused(
             f"{said}; expected {MOST_UNKNOWN:.0%} at most; "
-            f"add text, raise `windows.language-model.max_vocabulary` (now {max_vocabulary:,}) or lower `min_count` (now {min_count}) "
+            f"add text, raise `{section}.max_vocabulary` (now {max_vocabulary:,}) or lower `min_count` (now {min_count}) "
             "in params.yaml, or let a model of characters learn it."
         )
     return said
 
 
-def _known(counts: Counter[str], min_count: int, max_vocabulary: int) -> list[str]:
+def known(counts: Counter[str], min_count: int, max_vocabulary: int, special: tuple[str, ...] = SPECIAL) -> list[str]:
     """The words that a vocabulary takes beside the special ones, by falling frequency, then alphabet."""
     frequent = sorted((word for word, count in counts.items() if count >= min_count), key=lambda word: (-counts[word], word))
-    return frequent[: max(max_vocabulary - len(SPECIAL), 0)]
+    return frequent[: max(max_vocabulary - len(special), 0)]
 
 
 @dataclass(frozen=True)
