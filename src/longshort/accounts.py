@@ -41,7 +41,7 @@ def file_lines(entry: dict[str, Any]) -> list[str]:
     if labels := entry.get("labels", {}):
         told.append(f"  holds      {_labels(labels)}")
     if "tags" in read:
-        told.append(f"  tags       {read['tags']:,} different ones")
+        told.append(f"  tags       {read['tags']}")
     told += [
         f"  {column:<10} {each['median']:,} {each['unit']} in the median, {each['most']:,} at most"
         for column, each in entry.get("lengths", {}).items()

@@ -240,7 +240,7 @@ def read_tagged(
         if texts := gathering.take({"text": _Cell(text, number, 1), "label": _Cell(label, number, 1)}, f"{text}\t{tagged}\t{label}"):
             gathering.rows.append((" ".join(tokens), " ".join(marks), texts[1]))
             kinds.update(marks)
-    read_as["tags"] = len(kinds)
+    read_as["tags"] = f"{len(kinds):,} different ones"
     said = tuple(f"{name}: {note}" for name, content in zip(names, decoded, strict=True) for note in content.notes)
     return _used(gathering.reading(said), names[0])
 

@@ -204,13 +204,15 @@ def _row_rules(types: dict[str, str], texts: Sequence[str], least: int, section:
         *(e.ExpectColumnValuesToBeBetween(column=f"{c}_length", min_value=1, description=f"No {c} is empty.") for c in texts),
         *(
             e.ExpectColumnValuesToBeBetween(
-                column=f"{c}_lost", max_value=0, severity="warning", description=f"No character of a {c} was lost to a wrong encoding (U+FFFD).",
+                column=f"{c}_lost", max_value=0, severity="warning",
+                description=f"No character of a {c} was lost to a wrong encoding (U+FFFD).",
             )
             for c in texts
         ),
         *(
             e.ExpectColumnValuesToBeBetween(
-                column=f"{c}_controls", max_value=0, severity="warning", description=f"No {c} holds control characters but tabs, line and page breaks.",
+                column=f"{c}_controls", max_value=0, severity="warning",
+                description=f"No {c} holds control characters but tabs, line and page breaks.",
             )
             for c in texts
         ),
