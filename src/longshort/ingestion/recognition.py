@@ -126,7 +126,7 @@ def _task_of(file: Path, files: Sequence[Path]) -> Task | None:
 def _opening(file: Path) -> list[str]:
     """The first lines that hold something; none where the file cannot be read as text, which its reader will tell better."""
     try:
-        text = encoding.Decoder(file.name, None, "replace").feed(next(source.chunks(file), b""))
+        text, _ = encoding.decode(next(source.chunks(file), b""), file.name, errors="replace")
     except (DataRefused, OSError):
         return []
     lines = [line for line in re.split(r"\r\n|\r|\n", text)[: 2 * _LOOKED_AT] if line.strip()]
