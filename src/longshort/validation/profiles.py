@@ -348,7 +348,8 @@ def of_labelled(table: pa.Table, task: str) -> Labelled | None:
     texts = columns[wanted[0]]
     sides = {}
     for name in wanted[:1] if "label" in wanted else wanted:
-        numbered = pa.table({"document": [f"row {n}" for n in range(1, table.num_rows + 1)], "text": pa.array(columns[name], pa.string())})
+        rows = [f"row {n}" for n in range(1, table.num_rows + 1)]
+        numbered = pa.table({"document": pa.array(rows, pa.string()), "text": pa.array(columns[name], pa.string())})
         found = of_texts(numbered)
         assert found is not None
         sides[name] = found
