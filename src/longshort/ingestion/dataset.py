@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from longshort import sessions
+from longshort import sessions, storage
 from longshort.config import Params, Task
 from longshort.errors import DataRefused
 from longshort.ingestion import prices, rules, source, text, vocabulary
@@ -107,7 +107,13 @@ def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
     raises  DataRefused when a file is refused, or files contradict one another
     """
     _check_names(files)
-    return _prices(files, stated) if task == "forecast" else _texts(files, stated)
+    if task == "forecast":
+        return _prices(files, stated)
+    import pyarrow as pa
+
+    rows: list[pa.Table] = []
+    found = pour_texts(files, stated, rows.append)
+    return dataclasses.replace(found, table=pa.concat_tables(rows).combine_chunks())
 
 
 def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Dataset | None:
@@ -132,12 +138,46 @@ def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Datas
     return _told(dict(sorted(readings.items())), hashes, calendar, (), None)
 
 
+def pour_texts(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Dataset:
+    """Read texts by name, and hand their rows on at once: no more than a few MiB are held, however large a text is.
+
+    into     takes a row of the tidy table, or several
+    returns  the data set without its table
+    raises   as `assemble`: what was handed on before is of no data set then
+    """
+    _check_names(files)
+    hashes: dict[str, str] = {}
+    readings: dict[str, Reading] = {}
+    count = vocabulary.Count()
+    for name in sorted(files):
+        content = files[name]
+
+        def keep(row: str, name: str = name) -> None:
+            count.feed(row)
+            into(text.make_table([(name, row)]))
+
+        if isinstance(content, Path):
+            source.check_regular(content)
+            hashes[name], chunks = storage.sha256(content), source.chunks(content)
+        else:
+            whole = source.unpack(content, name)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+            chunks = (whole[start : start + source.CHUNK] for start in range(0, len(whole), source.CHUNK))
+        readings[name] = text.pour(chunks, name, keep, stated.asked.encoding, stated.errors, stated.strict)
+    warnings = vocabulary.judge(count.census(), next(iter(readings)), stated.window)
+    if warnings and stated.strict:
+        raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
+    return _told(readings, hashes, None, warnings, None)
+
+
 def account_of(files: Files, task: Task, stated: Terms) -> dict[str, Any]:
     """The account that files would have; their rows are not held.
 
     raises  as `assemble`
     """
-    poured = pour(files, stated, lambda _: None) if task == "forecast" and len(files) > 1 else None
+    if task == "language-model":
+        return pour_texts(files, stated, lambda _: None).account
+    poured = pour(files, stated, lambda _: None) if len(files) > 1 else None
     return (poured or assemble(files, task, stated)).account
 
 
@@ -151,22 +191,6 @@ def _prices(files: Files, stated: Terms) -> Dataset:
     calendar, hashes, found = _readings(files, sorted(files), stated)
     readings = _one_history_a_ticker(dict(found), stated.prefer)
     return _told(readings, hashes, calendar, (), _joined([reading.table for reading in readings.values()]))
-
-
-def _texts(files: Files, stated: Terms) -> Dataset:
-    import pyarrow as pa
-
-    hashes: dict[str, str] = {}
-    readings = {}
-    for name in sorted(files):
-        data = _bytes(files[name])
-        hashes[name] = hashlib.sha256(data).hexdigest()
-        readings[name] = text.parse(data, name, stated.asked.encoding, stated.errors, stated.strict)
-    documents = [document for reading in readings.values() for document in reading.table["text"].to_pylist()]
-    warnings = vocabulary.judge(vocabulary.census(documents), next(iter(readings)), stated.window)
-    if warnings and stated.strict:
-        raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
-    return _told(readings, hashes, None, warnings, pa.concat_tables([reading.table for reading in readings.values()]).combine_chunks())
 
 
 def _told(
