@@ -251,8 +251,7 @@ def _readings(files: Files, names: list[str], stated: Terms) -> tuple[dict[str, 
 
 def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[str, Any]]:
     """The calendar of the data set, and how the account tells of it."""
-    whole = np.unique(np.concatenate([np.delete(one.day, list(one.faults)) if one.faults else one.day for one in seen]))
-    days = whole[(whole >= EARLIEST) & (whole <= LATEST)].astype("datetime64[D]")  # a row of the year 9999 is set aside later
+    days = np.unique(np.concatenate([_known_days(one) for one in seen])).astype("datetime64[D]")
     if stated.calendar == sessions.EVERY_ROW or not len(days):
         return rules.EVERY_ROW, {"name": sessions.EVERY_ROW}
     if len(days) > 2 and np.median(np.diff(days).astype(int)) >= rules.SPARSE:
@@ -262,29 +261,34 @@ def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[s
         name, score = sessions.best(days)
         told = {"name": name, "score": score}
     complete = None if stated.taken is None else prices.last_complete(told["name"], stated.taken)
-    return Calendar(told["name"], _sessions(told["name"], days[0].item(), days[-1].item()), complete), told
+    return Calendar(told["name"], _sessions(told["name"], days), complete), told
 
 
 def _covering(calendar: Calendar, observed: Observed) -> Calendar:
     """The calendar, as far as a file's own days reach; it was made for a sample of the files."""
-    days = observed.seen.day
-    days = days[(days >= EARLIEST) & (days <= LATEST)]
+    days = _known_days(observed.seen)
     if calendar.sessions is None or calendar.name == "auto" or not len(days) or not len(calendar.sessions):
         return calendar
-    first, last = int(days.min()), int(days.max())
-    if calendar.sessions[0] <= first and last <= calendar.sessions[-1]:
+    if calendar.sessions[0] <= days.min() and days.max() <= calendar.sessions[-1]:
         return calendar
-    return dataclasses.replace(
-        calendar,
-        sessions=_sessions(
-            calendar.name,
-            *(np.datetime64(day, "D").item() for day in (min(first, int(calendar.sessions[0])), max(last, int(calendar.sessions[-1])))),
-        ),
-    )
+    return dataclasses.replace(calendar, sessions=_sessions(calendar.name, np.append(days, calendar.sessions[[0, -1]])))
 
 
-def _sessions(name: str, first: dt.date, last: dt.date) -> NDArray[np.int32]:
-    return sessions.trading_days(name, first, last).astype(np.int32)
+def _known_days(seen: Observations) -> NDArray[np.int32]:
+    """The days of rows that have one; a row of the year 9999 is set aside later."""
+    days = np.delete(seen.day, list(seen.faults)) if seen.faults else seen.day
+    return days[(days >= EARLIEST) & (days <= LATEST)]
+
+
+def _sessions(name: str, days: NDArray[Any]) -> NDArray[np.int32]:
+    """The sessions of an exchange over all days, but for single ones that its calendar does not reach.
+
+    raises  ConfigError where that are many
+    """
+    asked = days.astype("datetime64[D]")
+    known = sessions.within_reach(name, asked)
+    asked = known if len(known) else asked
+    return sessions.trading_days(name, asked.min().item(), asked.max().item()).astype(np.int32)
 
 
 def _one_history_a_ticker(readings: dict[str, Reading], prefer: str | None) -> dict[str, Reading]:
