@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from longshort import storage
 from longshort.errors import DataRefused, UsageError
-from longshort.ingestion import encoding, labelled, source, suspicion, text, vocabulary
-from longshort.ingestion.dataset import assemble
+from longshort.ingestion import encoding, labelled, source, stage, suspicion, text, vocabulary
+from longshort.ingestion.dataset import Terms, assemble
 from longshort.ingestion.reading import Counts
 
 SHARED = Path(__file__).parents[2] / "shared/data"
@@ -227,10 +228,11 @@ def test_no_character_of_unicode_can_change_what_stands_before_one_that_starts_a
 
 
 MEMORY = """
-import resource, sys, time
+import time
 from longshort.ingestion import text
 line = {line!r}.encode()
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+def peak():  # what getrusage says holds the parent's, too
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
 def chunks(mib):
     block = (line * (1024 * 1024 // len(line) + 1))[: 1024 * 1024]
     for _ in range(mib): yield block
@@ -250,6 +252,73 @@ def test_a_single_line_of_any_length_passes_in_little_memory(line, mib):
     size, lines, grown = map(int, done.stdout.split())
     assert lines == 1 and size > mib * 900_000
     assert grown < 60 * 1024, f"{grown / 1024:.0f} MB more for a file of {mib} MB than for one of 8"
+
+
+@pytest.mark.parametrize("end, cut", [("\n\n", "paragraph"), ("\n", "line"), (" ", "word"), ("", "character")])
+def test_a_long_document_is_several_rows_that_are_cut_where_something_ends(end, cut, monkeypatch):
+    monkeypatch.setattr(text, "ROW", 64)
+    data = "".join(f"{n:07d}{end}" for n in range(99)) + "x"
+    for chunks in cuttings(data.encode(), 5):
+        rows: list[str] = []
+        account = text.pour(chunks, "story.txt", rows.append)
+        assert "".join(rows) == data and account.read_as["characters"] == len(data) and account.table.num_rows == 0
+        assert all(32 < len(row) <= 64 and row.endswith(end) for row in rows[:-1]) and len(rows) > 9
+    assert text.parse(data[:64].encode(), "story.txt").table["text"].to_pylist() == [data[:64]]
+
+
+def test_a_row_never_ends_between_a_letter_and_its_mark(monkeypatch):
+    monkeypatch.setattr(text, "ROW", 64)
+    rows: list[str] = []
+    text.pour([("x" * 63 + "q\u0323" * 99).encode()], "story.txt", rows.append)
+    assert len(rows) > 2 and not any(row.startswith("\u0323") for row in rows)
+
+
+WRITING = """
+import sys
+from pathlib import Path
+from longshort import storage
+from longshort.ingestion import intake, stage
+from longshort.ingestion.dataset import Terms
+def peak():  # what getrusage says holds the parent's, too
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM"))
+small, large = map(Path, sys.argv[1:3])
+stage.write({"small.txt": small}, "language-model", Terms(), small.with_suffix(".parquet"))
+before = peak()
+copy = intake.source.copy(large, large.with_name("copy.txt"))
+made = stage.write({"large.txt": copy}, "language-model", Terms(), large.with_suffix(".parquet"))
+print(peak() - before, peak(), made.account["kept"])
+"""
+
+
+@pytest.mark.parametrize("end", [b" ", b"\n"], ids=["one line", "lines"])
+def test_a_large_text_goes_to_its_table_in_little_memory(tmp_path, end):
+    words = b" ".join(b"%x" % (n * 2654435761 % 2**32) for n in range(120_000))
+    block = end.join(words[start : start + 80].strip() for start in range(0, len(words), 80)) + end
+    (tmp_path / "small.txt").write_bytes(block)
+    (tmp_path / "large.txt").write_bytes(block * 56)
+    done = subprocess.run(
+        [sys.executable, "-c", WRITING, str(tmp_path / "small.txt"), str(tmp_path / "large.txt")],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    grown, peak, lines = map(int, done.stdout.split())
+    assert lines == block.count(b"\n") * 56 or lines == 1
+    assert grown < 240 * 1024 and peak < 500 * 1024, (
+        f"{grown / 1024:.0f} MB more for {len(block) * 56 / 1e6:.0f} MB, {peak / 1024:.0f} in all"
+    )
+    table = storage.read_table(tmp_path / "large.parquet")
+    assert set(table["document"].to_pylist()) == {"large.txt"} and table.num_rows > 5
+    assert "".join(table["text"].to_pylist()).encode() == block * 56
+
+
+def test_small_documents_have_a_row_each_and_the_bytes_of_the_whole_table(tmp_path):
+    files = {f"{n}.txt": f"{n} {TALE}".encode() * 20 for n in range(30)}
+    made = stage.write(files, "language-model", Terms(), tmp_path / "poured.parquet")
+    whole = assemble(files, "language-model")
+    storage.write_table(tmp_path / "whole.parquet", whole.table)
+    assert (tmp_path / "poured.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()
+    assert made.account == whole.account and whole.table["document"].to_pylist() == sorted(files)
 
 
 def test_the_chunks_of_a_file_are_its_bytes_and_those_of_a_packed_one_are_unpacked(tmp_path):

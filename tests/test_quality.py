@@ -461,6 +461,17 @@ def test_words_are_counted_in_lower_case():
     assert [found.unknown(n) for n in (1, 2, 3, 4)] == [(0, 4), (pytest.approx(2 / 7), 2), (pytest.approx(4 / 7), 1), (1, 0)]
 
 
+def test_rows_of_one_long_document_are_counted_as_one(monkeypatch):
+    monkeypatch.setattr(profiles, "GOES_ON", 12)
+    whole = ["one two three four five\nsix seven", "eight"]
+    cut = [whole[0][:14], whole[0][14:], whole[1]]
+    one = profiles.of_texts(texts(*whole))
+    other = profiles.of_texts(pa.table({"document": ["a", "a", "b"], "text": cut}))
+    assert other.names == ["a", "b"]
+    assert other.per_document.tolist() == one.per_document.tolist() == [7, 1] and other.per_line.tolist() == one.per_line.tolist()
+    assert (other.words, other.lines, other.characters) == (one.words, one.lines, one.characters)
+
+
 def test_repeated_lines_are_listed_most_frequent_first():
     read = Reader(shown(texts("a b\nc\n\na b", "c\na b\n\n")))
     assert [cell for cell in read.cells if cell in ("a b", "c")][-2:] == [

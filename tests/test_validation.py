@@ -15,6 +15,7 @@ import time_machine
 from longshort import config, storage
 from longshort.config import ClassifyValidation, PriceValidation, TagValidation, TextValidation, TranslateValidation
 from longshort.errors import ConfigError, CorruptArtefact, SuiteFailed, UsageError
+from longshort.ingestion.text import ROW
 from longshort.validation import datadocs, frames, judgement, stage, suites
 
 PARAMS = config.read(projects.PARAMS)
@@ -198,6 +199,20 @@ def test_a_frame_keeps_the_table_that_it_was_made_from():
 
 
 # --- the stage -----------------------------------------------------------------------------------
+
+
+def test_rows_of_one_long_document_are_judged_as_one(monkeypatch):
+    assert frames.GOES_ON == ROW // 2
+    monkeypatch.setattr(frames, "GOES_ON", 60)
+    whole = pa.table({"document": ["a", "b"], "text": [f"{LONG_LINE}\n\ufffd short line", LONG_LINE.upper()]})
+    cut = whole["text"][0].as_py()
+    place = cut.index(" ", 60) + 1
+    pieces = pa.table({"document": ["a", "a", "b"], "text": [cut[:place], cut[place:], LONG_LINE.upper()]})
+    one, other = (frames.texts(frames.from_table(table)).drop(columns="text").reset_index(drop=True) for table in (whole, pieces))
+    assert one["document"].tolist() == other["document"].tolist() == ["a", "b"]
+    assert one.drop(columns="corpus_repeated_lines").equals(other.drop(columns="corpus_repeated_lines"))
+    twice = pa.table({"document": ["a", "a"], "text": ["short", f"{LONG_LINE} and ten more words that stand here"]})
+    assert failures(judge_texts(twice)) == ["No two documents have the same name."]
 
 
 def ingested(root, table, item="goog"):

@@ -361,7 +361,7 @@ def test_the_vocabulary_and_the_training_ids_know_nothing_of_later_parts(tmp_pat
     params = config.read(project(tmp_path) / "params.yaml")
     rows = texts().to_pylist()
     before = shell.text_data(pa.Table.from_pylist(rows), "topics", params)
-    rows[-2:] = [{"text": document["text"].replace("w1", "w2")} for document in rows[-2:]]
+    rows[-2:] = [{**document, "text": document["text"].replace("w1", "w2")} for document in rows[-2:]]
     after = shell.text_data(pa.Table.from_pylist(rows), "topics", params)
     stop = before.stretches["train"].stop
     assert after.vocabulary == before.vocabulary and after.stretches["train"] == before.stretches["train"]
@@ -542,10 +542,17 @@ def test_a_text_whose_parts_share_runs_of_words_says_so_and_keeps_it(cut, capsys
     assert [entry["found"] for entry in described(cut / "data/windows/topics")["contamination"]] == [0, 0, 0]
 
 
+def test_rows_of_one_document_are_one_text():
+    whole = texts()
+    cut = [(row["document"], piece) for row in whole.to_pylist() for piece in (row["text"][:20], row["text"][20:99], row["text"][99:])]
+    pieces = pa.table([[name for name, _ in cut], [piece for _, piece in cut]], schema=whole.schema)
+    assert list(shell.documents(pieces)) == list(shell.documents(whole)) == whole["text"].to_pylist()
+
+
 def test_a_text_whose_validation_part_is_of_other_words_is_refused(tmp_path):
     root = taken_in(tmp_path)
     other = " ".join(f"x{number}" for number in range(20_000))
-    take_in(root, "topics", pa.concat_tables([texts(), pa.table({"text": [other]})]))
+    take_in(root, "topics", pa.concat_tables([texts(), pa.table({"document": ["z.txt"], "text": [other]})]))
     with pytest.raises(DataRefused, match=r"table.parquet: topics: .* words of the validation part .* are \[UNK\]"):
         run_stage(root, "windows", "topics")
 

@@ -112,8 +112,11 @@ class Dataset(Section):
 
 
 class Ingestion(Section):
+    """Data sets and where they come from; ``stale_after`` sessions without a new row a scheduled run is skipped, None: never."""
+
     datasets: dict[Name, Dataset]
     sources: dict[Name, list[str]]
+    stale_after: PositiveInt | None = None
     columns: dict[Literal["date", "time", "open", "high", "low", "close", "adj_close", "volume", "ticker"], list[str]] = {}
 
 

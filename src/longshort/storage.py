@@ -206,29 +206,39 @@ def write_table(path: Path, table: pa.Table) -> None:
 
 
 @contextlib.contextmanager
-def growing_table(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Write Parquet piece by piece; the bytes are those that `write_table` gives of the whole."""
+def growing_table(path: Path, schema: pa.Schema, most: int | None = None) -> Iterator[Callable[[pa.Table], None]]:
+    """Write Parquet piece by piece; the bytes are those that `write_table` gives of the whole.
+
+    most  bytes that are held, for tables whose rows may be large; beyond them a row group ends early, and the bytes are others
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     held: list[pa.Table] = []
+    rows = size = 0
 
     with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
 
-        def flush(rest: bool) -> None:
+        def flush(whole_groups: bool) -> None:
+            nonlocal rows, size
             whole = pa.concat_tables(held).combine_chunks() if held else schema.empty_table()
-            cut = whole.num_rows if rest else whole.num_rows - whole.num_rows % ROW_GROUP
+            cut = whole.num_rows - whole.num_rows % ROW_GROUP if whole_groups else whole.num_rows
             if cut:
                 writer.write_table(whole.slice(0, cut), row_group_size=ROW_GROUP)
             held[:] = [whole.slice(cut)]
+            rows, size = held[0].num_rows, held[0].nbytes
 
         def add(piece: pa.Table) -> None:
+            nonlocal rows, size
             held.append(piece)
-            if sum(table.num_rows for table in held) >= ROW_GROUP:
-                flush(rest=False)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+            if most is not None and size >= most:
+                flush(whole_groups=False)
+            elif rows >= ROW_GROUP:
+                flush(whole_groups=True)
 
         yield add
-        flush(rest=True)
+        flush(whole_groups=False)
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

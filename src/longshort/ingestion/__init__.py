@@ -13,6 +13,7 @@
     vocabulary whether there are words enough to learn from
     embedded   the data sets that come with the dependencies
     dataset    several files become one table and one account
+    staleness  whether the sources of a schedule have stopped bringing rows
     stage      the shell that dvc.yaml calls: `data/raw` in, `data/ingestion` out
     intake     the shell behind `longshort ingest`: files in, a version under `data/raw` out
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from longshort import sessions
+from longshort import sessions, storage
 from longshort.config import LABELLED, Params, Task
 from longshort.errors import DataRefused
 from longshort.ingestion import labelled, parts, prices, recognition, rules, source, text, vocabulary
@@ -110,7 +110,13 @@ def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
     _check_names(files)
     if task in LABELLED:
         return _labelled(files, task, stated)
-    return _prices(files, stated) if task == "forecast" else _texts(files, stated)
+    if task == "forecast":
+        return _prices(files, stated)
+    import pyarrow as pa
+
+    rows: list[pa.Table] = []
+    found = pour_texts(files, stated, rows.append)
+    return dataclasses.replace(found, table=pa.concat_tables(rows).combine_chunks())
 
 
 def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Dataset | None:
@@ -135,11 +141,45 @@ def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Datas
     return _told(dict(sorted(readings.items())), hashes, calendar, (), None)
 
 
+def pour_texts(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Dataset:
+    """Read texts by name, and hand their rows on at once: no more than a few MiB are held, however large a text is.
+
+    into     takes a row of the tidy table, or several
+    returns  the data set without its table
+    raises   as `assemble`: what was handed on before is of no data set then
+    """
+    _check_names(files)
+    hashes: dict[str, str] = {}
+    readings: dict[str, Reading] = {}
+    count = vocabulary.Count()
+    for name in sorted(files):
+        content = files[name]
+
+        def keep(row: str, name: str = name) -> None:
+            count.feed(row)
+            into(text.make_table([(name, row)]))
+
+        if isinstance(content, Path):
+            source.check_regular(content)
+            hashes[name], chunks = storage.sha256(content), source.chunks(content)
+        else:
+            whole = source.unpack(content, name)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+            chunks = (whole[start : start + source.CHUNK] for start in range(0, len(whole), source.CHUNK))
+        readings[name] = text.pour(chunks, name, keep, stated.asked.encoding, stated.errors, stated.strict)
+    warnings = vocabulary.judge(count.census(), next(iter(readings)), stated.window)
+    if warnings and stated.strict:
+        raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
+    return _told(readings, hashes, None, warnings, None)
+
+
 def account_of(files: Files, task: Task, stated: Terms) -> dict[str, Any]:
     """The account that files would have; their rows are not held.
 
     raises  as `assemble`
     """
+    if task == "language-model":
+        return pour_texts(files, stated, lambda _: None).account
     poured = pour(files, stated, lambda _: None) if task == "forecast" and len(files) > 1 else None
     return (poured or assemble(files, task, stated)).account
 
@@ -154,22 +194,6 @@ def _prices(files: Files, stated: Terms) -> Dataset:
     calendar, hashes, found = _readings(files, sorted(files), stated)
     readings = _one_history_a_ticker(dict(found), stated.prefer)
     return _told(readings, hashes, calendar, (), _joined([reading.table for reading in readings.values()]))
-
-
-def _texts(files: Files, stated: Terms) -> Dataset:
-    import pyarrow as pa
-
-    hashes: dict[str, str] = {}
-    readings = {}
-    for name in sorted(files):
-        data = _bytes(files[name])
-        hashes[name] = hashlib.sha256(data).hexdigest()
-        readings[name] = text.parse(data, name, stated.asked.encoding, stated.errors, stated.strict)
-    documents = [document for reading in readings.values() for document in reading.table["text"].to_pylist()]
-    warnings = vocabulary.judge(vocabulary.census(documents), next(iter(readings)), stated.window)
-    if warnings and stated.strict:
-        raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
-    return _told(readings, hashes, None, warnings, pa.concat_tables([reading.table for reading in readings.values()]).combine_chunks())
 
 
 def _labelled(files: Files, task: Task, stated: Terms) -> Dataset:
@@ -275,8 +299,7 @@ def _readings(files: Files, names: list[str], stated: Terms) -> tuple[dict[str, 
 
 def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[str, Any]]:
     """The calendar of the data set, and how the account tells of it."""
-    whole = np.unique(np.concatenate([np.delete(one.day, list(one.faults)) if one.faults else one.day for one in seen]))
-    days = whole[(whole >= EARLIEST) & (whole <= LATEST)].astype("datetime64[D]")  # a row of the year 9999 is set aside later
+    days = np.unique(np.concatenate([_known_days(one) for one in seen])).astype("datetime64[D]")
     if stated.calendar == sessions.EVERY_ROW or not len(days):
         return rules.EVERY_ROW, {"name": sessions.EVERY_ROW}
     if len(days) > 2 and np.median(np.diff(days).astype(int)) >= rules.SPARSE:
@@ -286,29 +309,34 @@ def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[s
         name, score = sessions.best(days)
         told = {"name": name, "score": score}
     complete = None if stated.taken is None else prices.last_complete(told["name"], stated.taken)
-    return Calendar(told["name"], _sessions(told["name"], days[0].item(), days[-1].item()), complete), told
+    return Calendar(told["name"], _sessions(told["name"], days), complete), told
 
 
 def _covering(calendar: Calendar, observed: Observed) -> Calendar:
     """The calendar, as far as a file's own days reach; it was made for a sample of the files."""
-    days = observed.seen.day
-    days = days[(days >= EARLIEST) & (days <= LATEST)]
+    days = _known_days(observed.seen)
     if calendar.sessions is None or calendar.name == "auto" or not len(days) or not len(calendar.sessions):
         return calendar
-    first, last = int(days.min()), int(days.max())
-    if calendar.sessions[0] <= first and last <= calendar.sessions[-1]:
+    if calendar.sessions[0] <= days.min() and days.max() <= calendar.sessions[-1]:
         return calendar
-    return dataclasses.replace(
-        calendar,
-        sessions=_sessions(
-            calendar.name,
-            *(np.datetime64(day, "D").item() for day in (min(first, int(calendar.sessions[0])), max(last, int(calendar.sessions[-1])))),
-        ),
-    )
+    return dataclasses.replace(calendar, sessions=_sessions(calendar.name, np.append(days, calendar.sessions[[0, -1]])))
 
 
-def _sessions(name: str, first: dt.date, last: dt.date) -> NDArray[np.int32]:
-    return sessions.trading_days(name, first, last).astype(np.int32)
+def _known_days(seen: Observations) -> NDArray[np.int32]:
+    """The days of rows that have one; a row of the year 9999 is set aside later."""
+    days = np.delete(seen.day, list(seen.faults)) if seen.faults else seen.day
+    return days[(days >= EARLIEST) & (days <= LATEST)]
+
+
+def _sessions(name: str, days: NDArray[Any]) -> NDArray[np.int32]:
+    """The sessions of an exchange over all days, but for single ones that its calendar does not reach.
+
+    raises  ConfigError where that are many
+    """
+    asked = days.astype("datetime64[D]")
+    known = sessions.within_reach(name, asked)
+    asked = known if len(known) else asked
+    return sessions.trading_days(name, asked.min().item(), asked.max().item()).astype(np.int32)
 
 
 def _one_history_a_ticker(readings: dict[str, Reading], prefer: str | None) -> dict[str, Reading]:

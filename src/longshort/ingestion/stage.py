@@ -11,11 +11,12 @@ from pathlib import Path
 from longshort import storage
 from longshort.config import LABELLED, Params, Task
 from longshort.errors import ConfigError, DataRefused
-from longshort.ingestion import embedded, prices, source
-from longshort.ingestion.dataset import Dataset, Files, Terms, assemble, pour, terms
+from longshort.ingestion import embedded, prices, source, text
+from longshort.ingestion.dataset import Dataset, Files, Terms, assemble, pour, pour_texts, terms
 from longshort.ingestion.reading import Counts
 
 TAKEN = "taken.json"  # lies with the raw files: when they were taken in, since a session may not have been over
+MOST_HELD = 8 * 2**20  # bytes of text that wait to be written
 
 
 def run(root: Path, item: str, params: Params) -> None:
@@ -40,10 +41,15 @@ def run(root: Path, item: str, params: Params) -> None:
 
 
 def write(files: Files, task: Task, stated: Terms, path: Path) -> Dataset:
-    """Read files and write their tidy table; many files of a ticker each go through a few at a time, however many they are.
+    """Read files and write their tidy table.
+
+    Texts go through piece by piece, however large they are, and many files of a ticker each a few at a time.
 
     raises  as `assemble`
     """
+    if task == "language-model":
+        with storage.growing_table(path, text.schema(), most=MOST_HELD) as add:
+            return pour_texts(files, stated, add)
     if task == "forecast" and len(files) > 1:
         with storage.growing_table(path, prices.schema()) as add:
             if (dataset := pour(files, stated, add)) is not None:

@@ -56,14 +56,34 @@ def census(documents: Iterable[str]) -> Census:
     >>> census(["to be or not to be"]).different
     4
     """
-    words: Counter[str] = Counter()
-    length = 0
+    count = Count()
     for document in documents:
+        count.feed(document)
+    return count.census()
+
+
+class Count:
+    """Counts words as `census` does, of documents or their rows one by one."""
+
+    def __init__(self) -> None:
+        self._words: Counter[str] = Counter()
+        self._counted = self._length = 0
+
+    def feed(self, text: str) -> None:
+        """Count the words of some text, unless there were a million before."""
         end = 0
-        for match in itertools.islice(_WORD.finditer(document), _COUNTED - words.total()):
-            words[match[0].lower()] += 1
+        for match in itertools.islice(_WORD.finditer(text), _COUNTED - self._counted):
+            self._words[match[0].lower()] += 1
+            self._counted += 1
             end = match.end()
-        length += end
+        self._length += end
+
+    def census(self) -> Census:
+        """What was counted so far."""
+        return _census(self._words, self._length)
+
+
+def _census(words: Counter[str], length: int) -> Census:
     characters: Counter[str] = Counter()
     for word, times in words.items():
         for character in word:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WORD = re.compile(r"\w+(?:['’]\w+)*")  # not the tokens of `windows`, which lies to the right
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # all but tab, line and page breaks
 _LONG_LINE = 13  # words; shorter lines, such as headings, repeat in honest text
+GOES_ON = 4 * 2**20  # characters, half a row of ingestion's: a shorter row is no text that was too long for one
 
 
 def from_table(table: pa.Table) -> pd.DataFrame:
@@ -73,7 +74,7 @@ def _outside(frame: pd.DataFrame, column: str) -> Any:
 
 
 def texts(frame: pd.DataFrame) -> pd.DataFrame:
-    """A tidy text frame, one row a document, with what its rules need beside it.
+    """A tidy text frame with what its rules need beside it; rows that go on with the document above are one row with its first.
 
     words                   of the document
     replacement_characters  U+FFFD, the trace of bytes that were read in the wrong encoding
@@ -83,16 +84,27 @@ def texts(frame: pd.DataFrame) -> pd.DataFrame:
                             in lower case, and the share of lines of 13 words and more that repeat
                             an earlier one
     """
-    documents = frame["text"].fillna("")
-    words = documents.map(WORD.findall)
-    lines = [line.strip() for text in documents for line in text.splitlines() if len(line.split()) >= _LONG_LINE]
-    return frame.assign(
-        words=words.map(len).astype("int64"),
-        replacement_characters=documents.map(lambda text: text.count("\ufffd")).astype("int64"),
-        control_characters=documents.map(lambda text: len(_CONTROL.findall(text))).astype("int64"),
-        corpus_words=sum(map(len, words)),
-        corpus_vocabulary=len({word.lower() for found in words for word in found}),
-        corpus_repeated_lines=1 - len(set(lines)) / len(lines) if lines else 0.0,
+    names, rows = frame["document"], frame["text"].fillna("")
+    begins = ~((names == names.shift()).fillna(False).astype(bool) & (rows.str.len().shift(fill_value=0) >= GOES_ON))
+    vocabulary: set[str] = set()
+    seen: set[str] = set()
+    long_lines = 0
+    counts = np.zeros((int(begins.sum()), 3), np.int64)
+    for document, text in zip(np.cumsum(begins) - 1, rows, strict=True):
+        words = WORD.findall(text)
+        vocabulary.update(word.lower() for word in set(words))
+        counts[document] += (len(words), text.count("\ufffd"), len(_CONTROL.findall(text)))
+        for line in text.splitlines():
+            if len(line) < GOES_ON and len(line.split(maxsplit=_LONG_LINE - 1)) >= _LONG_LINE:
+                long_lines += 1
+                seen.add(line.strip())
+    return frame[begins.to_numpy()].assign(
+        words=counts[:, 0],
+        replacement_characters=counts[:, 1],
+        control_characters=counts[:, 2],
+        corpus_words=int(counts[:, 0].sum()),
+        corpus_vocabulary=len(vocabulary),
+        corpus_repeated_lines=1 - len(seen) / long_lines if long_lines else 0.0,
     )
 
 

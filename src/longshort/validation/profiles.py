@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longshort.validation.frames import WORD
+from longshort.validation.frames import GOES_ON, WORD
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -271,28 +271,41 @@ def of_texts(table: pa.Table) -> Texts | None:
         return None
     spelt: Counter[str] = Counter()
     seen: Counter[str] = Counter()
+    names: list[str] = []
     per_document: list[int] = []
     per_line: list[int] = []
-    characters = lines = 0
-    for column in table["text"].chunks:
-        for cell in column:  # one document at a time: all of them as Python text would take several times their size
-            content = cell.as_py() or ""
-            first = len(per_line)
-            characters += len(content)
-            for row in content.splitlines():
+    characters = lines = held = 0
+    line_goes_on = False
+    # one row at a time: all of them as Python text would take several times their size
+    cells = zip(*((cell for column in table[name].chunks for cell in column) for name in ("document", "text")), strict=True)
+    for name, content in ((name.as_py() or "", text.as_py() or "") for name, text in cells):
+        if not (names and held >= GOES_ON and name == names[-1]):  # else it goes on with the document above
+            names.append(name)
+            per_document.append(0)
+            line_goes_on = False
+        for row in content.splitlines():
+            bare = row.strip()
+            found = WORD.findall(bare)
+            spelt.update(found)
+            per_document[-1] += len(found)
+            if line_goes_on and per_line:
+                per_line[-1] += len(found)
+            else:
                 lines += 1
-                if bare := row.strip():
-                    found = WORD.findall(bare)
-                    spelt.update(found)
+                if bare:
                     per_line.append(len(found))
-                    seen[bare] += 1
-            per_document.append(sum(per_line[first:]))
+                    if len(bare) < GOES_ON:
+                        seen[bare] += 1
+            line_goes_on = False
+        line_goes_on = not content.endswith("\n")
+        characters += len(content)
+        held = len(content)
     folded: Counter[str] = Counter()
     for word, number in spelt.items():
         folded[word.lower()] += number
     repeated = {row: number for row, number in sorted(seen.items(), key=lambda entry: (-entry[1], entry[0])) if number > 1}
     return Texts(
-        [name or "" for name in table["document"].to_pylist()],
+        names,
         dict(sorted(folded.items(), key=lambda entry: (-entry[1], entry[0]))),
         np.array(per_document, np.int64),
         np.array(per_line, np.int64),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,13 +78,24 @@ def session_numbers(calendar: str, dates: NDArray[Any]) -> Callable[[NDArray[Any
     return lambda asked: np.searchsorted(days, asked).astype(np.int64)
 
 
+def documents(table: pa.Table) -> Iterator[str]:
+    """The texts of a tidy table; rows of one name are one text, which was too long for a row."""
+    rows = zip(
+        (cell for column in table["document"].chunks for cell in column),
+        (cell for column in table["text"].chunks for cell in column),
+        strict=True,
+    )
+    for _, own in itertools.groupby(rows, lambda row: row[0].as_py()):
+        yield "".join(cell.as_py() for _, cell in own)
+
+
 def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
     """Ids, parts and vocabulary of a tidy text table; says what was read before the split was clean.
 
     raises  DataRefused when a fifth of the validation part's words and more are unknown, or a part is too short
     """
     spec = params.windows.language_model
-    parts, dropped, stood = text.split(text.paragraphs(table["text"].to_pylist()), spec)
+    parts, dropped, stood = text.split(text.paragraphs(documents(table)), spec)
     for overlap in stood:
         if overlap.found:
             print(f"windows of {item}: {overlap}")
