@@ -190,7 +190,7 @@ def together(
             continue
         for first, columns in quick.together([files[name] for name in names], form):
             some = {name: tickers[name] for name in names[first : first + len(columns.sound)]}
-            calendar = covering(columns.day)
+            calendar = covering(columns.day[np.repeat(columns.sound, np.diff(columns.starts))])
             readings |= _calm_together(some, form, columns, limits, calendar)
             for place, name in enumerate(some):
                 if name not in readings and columns.sound[place]:
