@@ -29,7 +29,8 @@ def project(own_prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("schedule")
     root, export = clones.copy(own_prices, base / "project"), base / "AAPL.csv"
     exports.write_prices(export, 400)
-    config.assign(root / "params.yaml", [f"ingestion.sources={{aapl: [{export}]}}"])
+    # the sessions are of 2011: a run would be skipped before it could find nothing new
+    config.assign(root / "params.yaml", [f"ingestion.sources={{aapl: [{export}]}}", "ingestion.stale_after=null"])
     clones.commit(root, "a source")
     return root
 
