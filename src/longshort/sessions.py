@@ -174,13 +174,19 @@ def within_reach(calendar: str, days: NDArray[Any]) -> NDArray[Any]:
 
 def last_closed(calendar: str, moment: datetime) -> date:
     """The last session that was over at a moment (with a time zone)."""
-    import exchange_calendars
     import pandas as pd
 
-    first, last = moment.date() - timedelta(days=30), moment.date() + timedelta(days=30)
-    _refuse_beyond(calendar, first, last)
-    closes = exchange_calendars.get_calendar(calendar, start=first.isoformat(), end=last.isoformat()).closes
+    closes = _closes(calendar, moment.date() - timedelta(days=30), moment.date() + timedelta(days=30))
     return closes[closes <= pd.Timestamp(moment)].index[-1].date()
+
+
+@functools.lru_cache(maxsize=16)
+def _closes(calendar: str, first: date, last: date) -> pd.Series[pd.Timestamp]:
+    """When the sessions between two days end."""
+    import exchange_calendars
+
+    _refuse_beyond(calendar, first, last)
+    return exchange_calendars.get_calendar(calendar, start=first.isoformat(), end=last.isoformat()).closes
 
 
 @functools.lru_cache(maxsize=16)

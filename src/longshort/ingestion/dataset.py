@@ -131,6 +131,7 @@ def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Datas
     names = sorted(files, key=lambda name: (prices.ticker_of(name, default=""), name))
     last = ""
     readings: dict[str, Reading] = {}
+    nothing = prices.schema().empty_table()  # an empty slice would hold on to all that it was cut from
     calendar, hashes, found = _readings(files, names, stated)
     for name, reading in found:
         first, final = (reading.table["ticker"][place].as_py() for place in (0, -1)) if reading.table.num_rows else (last, last)
@@ -138,7 +139,7 @@ def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Datas
             return None
         last = final
         into(reading.table)
-        readings[name] = dataclasses.replace(reading, table=reading.table.slice(0, 0))
+        readings[name] = dataclasses.replace(reading, table=nothing)
     return _told(dict(sorted(readings.items())), hashes, calendar, (), None)
 
 

@@ -26,6 +26,7 @@ _BY_SUFFIX: dict[str, Task] = {".csv": "forecast", ".tsv": "forecast", ".txt": "
 _OBJECTS = (".json", ".jsonl", ".ndjson")
 _TABLES = (".csv", ".tsv", ".tab", *_OBJECTS)
 _LOOKED_AT = 200  # lines
+_OPENING = 2**17  # bytes that they are looked for in
 _VARIED = 0.25  # share of those whose cells differ, in a column of texts; a label says the same again and again
 _LETTER = re.compile(r"[^\W\d_]")
 
@@ -126,11 +127,11 @@ def _task_of(file: Path, files: Sequence[Path]) -> Task | None:
 def _opening(file: Path) -> list[str]:
     """The first lines that hold something; none where the file cannot be read as text, which its reader will tell better."""
     try:
-        text, _ = encoding.decode(next(source.chunks(file), b""), file.name, errors="replace")
+        text, _ = encoding.decode(next(source.chunks(file), b"")[:_OPENING], file.name, errors="replace")
     except (DataRefused, OSError):
         return []
-    lines = [line for line in re.split(r"\r\n|\r|\n", text)[: 2 * _LOOKED_AT] if line.strip()]
-    return lines[:_LOOKED_AT]
+    many = 2 * _LOOKED_AT
+    return [line for line in re.split(r"\r\n|\r|\n", text, maxsplit=many)[:many] if line.strip()][:_LOOKED_AT]
 
 
 def _object_with_columns(lines: list[str]) -> bool:
