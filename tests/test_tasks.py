@@ -81,7 +81,7 @@ def test_an_order_is_a_pure_function_of_seed_and_epoch(task, request):
 
 def test_a_forecast_is_charged_its_squared_error_summed(forecast):
     answer = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    loss, terms = forecast.loss(lambda read: answer, torch.empty(0), torch.tensor([[1.0, 4.0], [0.0, 4.0]]))
+    loss, terms = forecast.loss(lambda read, draw: answer, torch.empty(0), torch.tensor([[1.0, 4.0], [0.0, 4.0]]))
     assert (loss.item(), terms) == (0 + 4 + 9 + 0, 4)
 
 
@@ -113,11 +113,11 @@ def test_in_training_every_window_is_charged_whole(language):
 
 def test_a_language_model_is_charged_the_nats_of_the_charged_tokens(language):
     states = torch.log(torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]))
-    head = NextWordHead(width=3, vocabulary=3, dropout=0.0)
+    head = NextWordHead(width=3, vocabulary=3)
     with torch.no_grad():  # a head that passes its states on: they are the logits
         head.linear.weight.copy_(torch.eye(3))
         head.linear.bias.zero_()
-    network = SimpleNamespace(head=head, encode=lambda read: (states, states[:, -1]))
+    network = SimpleNamespace(head=head, encode=lambda read, draw: (states, states[:, -1]))
     loss, terms = language.loss(network, torch.empty(0), torch.tensor([[1, IGNORED]]))
     assert terms == 1 and loss.item() == pytest.approx(np.log(4))
     loss, terms = language.loss(network, torch.empty(0), torch.tensor([[1, 2]]))

@@ -17,6 +17,7 @@ from projects import contents, days, flip, prices, project, run_stage, run_train
 from longshort import config, journal, storage
 from longshort.errors import ConfigError, TrainingDiverged
 from longshort.models import artefact
+from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import open_task
 from longshort.training import checkpoints, loop, stage
@@ -64,7 +65,7 @@ def one_thread():
 
 def network(task, params, variant="lstm", seed=0):
     loop.seed_everything(seed, epoch=0)
-    return Network(task, params.models.variants[variant])
+    return Network(task, params.models.variants[variant], "torch")
 
 
 def settings(params, **changes):
@@ -102,11 +103,12 @@ def test_dropout_is_on_while_learning_and_off_while_scoring(task, params):
     model = network(task, params, "stacked")
     assert mean_loss(model.train(), task, "validation", CPU) == mean_loss(model, task, "validation", CPU)
     seen = []
-    model.encoder.dropout.register_forward_hook(lambda module, given, answer: seen.append(module.training))
-    train(model, task, settings(params, max_epochs=2, batch_size=100), 0, CPU, None, lambda epoch, _: seen.append(f"epoch {epoch.number}"))
-    first, second = seen[: seen.index("epoch 1")], seen[seen.index("epoch 1") + 1 : seen.index("epoch 2")]
-    assert first == second == [True] * first.count(True) + [False] * first.count(False)
-    assert first.count(True) == 2 * math.ceil(len(task.data.parts["train"]) / 100) and first.count(False) == 2
+    model.encoder.register_forward_pre_hook(lambda module, given: seen.append((module.training, given[1])))
+    train(model, task, settings(params, max_epochs=2, batch_size=100), 7, CPU, None, lambda epoch, _: seen.append(f"epoch {epoch.number}"))
+    # a window's masks are those of its rank in the epoch, whatever the batch size
+    places = range(0, len(task.data.parts["train"]), 100)
+    for number, ours in ((1, seen[: seen.index("epoch 1")]), (2, seen[seen.index("epoch 1") + 1 : seen.index("epoch 2")])):
+        assert ours == [*((True, Draw((7,), number, place)) for place in places), (False, None)]
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])

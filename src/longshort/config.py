@@ -212,14 +212,89 @@ class Tasks(Section):
     language_model: LanguageModelTask = Field(alias="language-model")
 
 
-class Variant(Section):
-    """Settings of one recurrent network; sizes as in PyTorch."""
+Cell = Literal[
+    "rnn",
+    "rnn_relu",
+    "indrnn",
+    "lstm",
+    "lstm_1997",
+    "lstm_peephole",
+    "lstm_nig",
+    "lstm_nfg",
+    "lstm_nog",
+    "lstm_niaf",
+    "lstm_noaf",
+    "lstm_cifg",
+    "lstm_np",
+    "lstm_fgr",
+    "lstmp",
+    "lstm_layer_norm",
+    "slstm",
+    "lstm_mogrifier",
+    "alstm",
+    "gru",
+    "gru_reset_before",
+    "mgu",
+    "mut1",
+    "mut2",
+    "mut3",
+    "janet",
+    "ugrnn",
+    "minlstm",
+    "mingru",
+    "sru",
+]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
-    cell: Literal["rnn", "lstm", "gru"]
+
+class Variant(Section):
+    """Settings of one recurrent network: a cell of the catalogue (`longshort variants`), its sizes and its options.
+
+    dropout              after each layer, each step anew (Zaremba et al., 2014)
+    projection_size      of h, where the cell projects it; 0: none
+    residual             what a layer reads is added to what it gives, from the second layer on (Wu et al., 2016)
+    variational_dropout  on what a layer reads and on the state that R reads, the same at every step (Gal, Ghahramani, 2016)
+    recurrent_dropout    on the candidate, each step anew (Semeniuta et al., 2016)
+    zoneout              the share of h, and of c, that keeps its old value (Krueger et al., 2017)
+    weight_dropout       on R, anew each batch (Merity et al., 2018)
+    initial_state        zero, or learned
+    initialisation       torch: all uniform in ±1/√hidden_size; keras: Glorot's uniform W, orthogonal R, b 0 and 1 for forget gates
+    forget_bias          what b of the gate that forgets begins with, so that a larger one keeps more
+    chrono_steps         the longest memory that b of the gates is begun for, in steps (Tallec, Ollivier, 2018); 0: none
+    activation           in place of the cell's tanh or relu
+    """
+
+    cell: Cell
     hidden_size: PositiveInt
     num_layers: PositiveInt
     bidirectional: bool
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Rate
+    projection_size: NonNegativeInt = 0
+    residual: bool = False
+    variational_dropout: Rate = 0.0
+    recurrent_dropout: Rate = 0.0
+    zoneout: Rate = 0.0
+    weight_dropout: Rate = 0.0
+    initial_state: Literal["zero", "learned"] = "zero"
+    initialisation: Literal["torch", "keras"] = "torch"
+    forget_bias: float | None = None
+    chrono_steps: NonNegativeInt = 0
+    activation: Literal["tanh", "relu", "sigmoid", "softsign", "linear"] | None = None
+
+    @model_validator(mode="after")
+    def _settings_that_go_together(self) -> Variant:
+        if self.projection_size >= self.hidden_size:
+            raise ValueError(
+                f"projection_size is {self.projection_size} but hidden_size is {self.hidden_size}: a projection makes the state "
+                f"smaller. Set projection_size to {self.hidden_size - 1} or less"
+            )
+        if self.residual and self.num_layers == 1:
+            raise ValueError("residual adds what a layer reads from the second layer on, and num_layers is 1. Set num_layers to 2 or more")
+        if self.chrono_steps and self.forget_bias is not None:
+            raise ValueError("chrono_steps and forget_bias both say what the forget gate's b begins with. Leave one of them out")
+        if 0 < self.chrono_steps < 3:
+            raise ValueError(f"chrono_steps is {self.chrono_steps}, and memories are drawn from 1 to chrono_steps - 1. Set 3 or more")
+        return self
 
 
 class Models(Section):
@@ -350,6 +425,11 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
             raise ConfigError(
                 f"{where}: '{item.variant}' is bidirectional, so at each step it has already read the next word, "
                 "which is the answer. A language model needs a variant that reads forward only; drop the item."
+            )
+        if item.task == "language-model" and known[item.variant].cell == "alstm":
+            raise ConfigError(
+                f"{where}: '{item.variant}' has cell 'alstm', which attends to all states for one answer at the end, and a "
+                "language model answers at every step. Take cell 'lstm', which is the same without it, or drop the item."
             )
 
 

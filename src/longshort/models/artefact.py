@@ -6,7 +6,7 @@ where the model comes from, so that a folder is all that serving needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from longshort import storage
 from longshort.config import Task as TaskName
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
+from longshort.models.encoder import fastest
 from longshort.models.network import Network, Shape
 from longshort.tasks.forecast import ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
@@ -60,10 +61,9 @@ def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: di
     # torch's tensors may share memory or lie askew; safetensors wants each whole
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
     storage.write_bytes(folder / WEIGHTS, format_tensors(tensors))
-    fields = SHAPES[task].__dataclass_fields__
     content = {
         "task": task,
-        "shape": {name: getattr(shape, name) for name in fields},
+        "shape": {field.name: getattr(shape, field.name) for field in fields(SHAPES[task])},
         "variant": variant.model_dump(),
         **card,
     }
@@ -78,7 +78,8 @@ def load(folder: Path) -> Model:
     """
     sha256 = storage.verify(folder)
     card = storage.read_json(folder / CARD)
-    network = Network(SHAPES[card["task"]](**card["shape"]), Variant(**card["variant"]))
+    variant = Variant(**card["variant"])
+    network = Network(SHAPES[card["task"]](**card["shape"]), variant, fastest(variant))
     try:
         network.load_state_dict(parse_tensors((folder / WEIGHTS).read_bytes()))
     except RuntimeError as error:

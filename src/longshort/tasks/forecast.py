@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -15,6 +15,9 @@ from longshort.config import Task as TaskName
 from longshort.tasks.task import Batch, Network
 from longshort.windows.files import PriceData
 from longshort.windows.order import shuffled
+
+if TYPE_CHECKING:
+    from longshort.models.masks import Draw
 
 
 class FinalStateHead(nn.Module):
@@ -35,14 +38,15 @@ class ForecastShape:
 
     inputs: int
     horizon: int
+    dropout: ClassVar[float] = 0.0
 
     def front(self) -> nn.Module:
         """Prices need nothing before the recurrent layers."""
         return nn.Identity()
 
-    def head(self, width: int) -> nn.Module:
+    def head(self, width: int, final_width: int) -> nn.Module:
         """From the final state to the horizon."""
-        return FinalStateHead(width, self.horizon)
+        return FinalStateHead(final_width, self.horizon)
 
 
 @dataclass(frozen=True)
@@ -68,9 +72,9 @@ class ForecastTask(ForecastShape):
             past, future = windows.gather(self.scaled, numbers)
             yield torch.from_numpy(past), torch.from_numpy(future)
 
-    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, int]:
         """Summed squared error over batch and horizon."""
-        return torch.square(network(read) - target).sum(), target.numel()
+        return torch.square(network(read, draw) - target).sum(), target.numel()
 
     def description(self) -> dict[str, Any]:
         """Spec, scaler and calendar."""

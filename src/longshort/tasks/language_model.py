@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -19,39 +19,43 @@ from longshort.windows import text
 from longshort.windows.files import TextData
 from longshort.windows.order import shuffled
 
+if TYPE_CHECKING:
+    from longshort.models.masks import Draw
+
 IGNORED = -100  # a target that is read for context only and not charged
 
 
 class Embeddings(nn.Module):
-    """Words as vectors, with dropout (Zaremba et al., 2014)."""
+    """Words as vectors."""
 
-    def __init__(self, vocabulary: int, size: int, dropout: float) -> None:
+    def __init__(self, vocabulary: int, size: int) -> None:
         super().__init__()
         self.table = nn.Embedding(vocabulary, size)
         nn.init.uniform_(self.table.weight, -0.1, 0.1)
-        self.dropout = nn.Dropout(dropout)
 
     def forward(self, ids: Tensor) -> Tensor:
         """ids (batch, steps) -> (batch, steps, size)."""
-        return self.dropout(self.table(ids))
+        return self.table(ids)
 
 
 class NextWordHead(nn.Module):
     """Each step's state scores every word of the vocabulary."""
 
-    def __init__(self, width: int, vocabulary: int, dropout: float) -> None:
+    def __init__(self, width: int, vocabulary: int) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(width, vocabulary)
 
     def forward(self, states: Tensor, final: Tensor) -> Tensor:
         """states (batch, steps, width) -> logits (batch, steps, vocabulary)."""
-        return self.linear(self.dropout(states))
+        return self.linear(states)
 
 
 @dataclass(frozen=True)
 class LanguageModelShape:
-    """What a language model's front and head are built from; enough to build them again beside saved weights."""
+    """What a language model's front and head are built from; enough to build them again beside saved weights.
+
+    dropout  on the embeddings and before the head (Zaremba et al., 2014)
+    """
 
     inputs: int
     vocabulary_size: int
@@ -59,11 +63,11 @@ class LanguageModelShape:
 
     def front(self) -> nn.Module:
         """From ids to embeddings."""
-        return Embeddings(self.vocabulary_size, self.inputs, self.dropout)
+        return Embeddings(self.vocabulary_size, self.inputs)
 
-    def head(self, width: int) -> nn.Module:
+    def head(self, width: int, final_width: int) -> nn.Module:
         """From states to the vocabulary."""
-        return NextWordHead(width, self.vocabulary_size, self.dropout)
+        return NextWordHead(width, self.vocabulary_size)
 
 
 @dataclass(frozen=True)
@@ -100,12 +104,12 @@ class LanguageModelTask(LanguageModelShape):
         target = np.where(np.arange(lookback) >= lookback - counts[:, None], ids[:, 1:], IGNORED)
         return torch.from_numpy(ids[:, :-1]), torch.from_numpy(target)
 
-    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, int]:
         """Summed cross-entropy in nats, over the tokens that are charged; only their words are scored."""
-        states, _ = network.encode(read)
+        states, _ = network.encode(read, draw)
         charged = target != IGNORED
         head = cast(NextWordHead, network.head)
-        return summed_cross_entropy(head.dropout(states)[charged], head.linear, target[charged]), int(charged.sum())
+        return summed_cross_entropy(states[charged], head.linear, target[charged]), int(charged.sum())
 
     def description(self) -> dict[str, Any]:
         """Spec and vocabulary."""

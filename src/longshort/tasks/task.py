@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
 from longshort.config import Params
 from longshort.config import Task as TaskName
+
+if TYPE_CHECKING:
+    from longshort.models.masks import Draw
 
 Batch = tuple[Tensor, Tensor]  # what the network reads, and what it should have said
 
@@ -19,10 +22,10 @@ class Network(Protocol):
 
     head: nn.Module
 
-    def encode(self, read: Tensor) -> tuple[Tensor, Tensor]:
-        """The recurrent layers' states (batch, steps, width) and final state (batch, width)."""
+    def encode(self, read: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """The recurrent layers' states (batch, steps, width) and final state (batch, final_width)."""
 
-    def __call__(self, read: Tensor) -> Tensor:
+    def __call__(self, read: Tensor, draw: Draw | None = None) -> Tensor:
         """The answer."""
 
 
@@ -37,17 +40,24 @@ class Task(Protocol):
     def inputs(self) -> int:
         """Features of each step that reaches the recurrent layers."""
 
+    @property
+    def dropout(self) -> float:
+        """The share that is dropped of what the recurrent layers read, and of their states before the head."""
+
     def front(self) -> nn.Module:
         """The module before the recurrent layers: what the network reads -> (batch, steps, inputs)."""
 
-    def head(self, width: int) -> nn.Module:
-        """The module behind them: states (batch, steps, width) and final (batch, width) -> the answer."""
+    def head(self, width: int, final_width: int) -> nn.Module:
+        """The module behind them: states (batch, steps, width) and final (batch, final_width) -> the answer."""
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """One pass over a part. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
 
-    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
-        """Summed loss of a network on a batch, and over how many terms, so that means are exact whatever the batch sizes."""
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, int]:
+        """Summed loss of a network on a batch, and over how many terms, so that means are exact whatever the batch sizes.
+
+        draw  where the batch stands in its epoch, for the network's dropout; only handed on
+        """
 
     def description(self) -> dict[str, Any]:
         """What a served model must know besides its weights, as JSON."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from longshort.config import Optimisation
 from longshort.errors import TrainingDiverged
+from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Task
 
@@ -125,10 +126,11 @@ def _learn(
     device: torch.device,
 ) -> float:
     network.train()
-    total, terms = 0.0, 0
+    total, terms, place = 0.0, 0, 0
     for step, (read, target) in enumerate(task.batches("train", settings.batch_size, seed, epoch)):
         optimizer.zero_grad(set_to_none=True)
-        loss, count = task.loss(network, read.to(device), target.to(device))
+        loss, count = task.loss(network, read.to(device), target.to(device), Draw((seed,), epoch, place))
+        place += len(read)
         (loss / count).backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
         if not (torch.isfinite(norm) and torch.isfinite(loss)):

@@ -17,6 +17,7 @@ from longshort import journal, storage
 from longshort.config import Optimisation, Params, Variant
 from longshort.errors import ConfigError, TrainingDiverged
 from longshort.models import artefact
+from longshort.models.encoder import fastest
 from longshort.models.network import Network
 from longshort.tasks.task import Task, open_task
 from longshort.training import checkpoints
@@ -119,7 +120,7 @@ def make_deterministic(device: torch.device) -> None:
 def code_sha256() -> str:
     """Digest of the source of the rooms that training runs through."""
     package = Path(longshort.__file__).parent
-    sources = sorted(path for room in CODE for path in (package / room).glob("*.py"))
+    sources = sorted(path for room in CODE for path in (package / room).rglob("*.py"))
     return storage.digest({path.relative_to(package).as_posix(): storage.sha256(path) for path in sources})
 
 
@@ -138,7 +139,7 @@ def _train_seed(
         show(each, epoch)
 
     try:
-        progress = train(Network(task, variant), task, settings, each.seed, device, resumed, after_epoch)
+        progress = train(Network(task, variant, fastest(variant)), task, settings, each.seed, device, resumed, after_epoch)
     except TrainingDiverged as error:
         journal.append(each.journal, {"kind": "dropped", "reason": str(error)})
         raise
