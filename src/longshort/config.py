@@ -301,12 +301,26 @@ class Models(Section):
     variants: dict[Name, Variant]
 
 
+EngineName = Literal["torch", "reference"]
+
+
 class Item(Section):
-    """One line of the training matrix."""
+    """One line of the training matrix: a fleet of networks of one shape, one a seed.
+
+    per      ticker: a network for each ticker of its own, times the seeds
+    engine   in place of `training.engine`
+    """
 
     dataset: Name
     task: Task
     variant: str
+    per: Literal["ticker"] | None = None
+    engine: EngineName | Literal["auto"] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the item is called."""
+        return f"{self.dataset}-{self.variant}" + ("" if self.per is None else f"-per-{self.per}")
 
 
 class Optimisation(Section):
@@ -322,6 +336,7 @@ class Training(Section):
     items: dict[str, Item]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     device: Literal["auto", "cpu", "cuda"]
+    engine: EngineName | Literal["auto"]
     forecast: Optimisation
     language_model: Optimisation = Field(alias="language-model")
 
@@ -366,6 +381,19 @@ class Params(Section):
     def of_task(self, section: Section, task: Task) -> Any:
         """The part of a section that belongs to a task."""
         return getattr(section, task.replace("-", "_"))
+
+    def engine_of(self, item: str) -> EngineName:
+        """The engine that trains an item.
+
+        raises  ConfigError when that is left to a measurement that nobody has made yet
+        """
+        engine = self.training.items[item].engine or self.training.engine
+        if engine == "auto":
+            raise ConfigError(
+                f"params.yaml: training.items.{item}: its engine is auto, which `longshort run` measures and writes down as a name. "
+                "Run that, or name an engine."
+            )
+        return engine
 
 
 def read(path: Path) -> Params:
@@ -419,8 +447,10 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
         task = params.ingestion.datasets[item.dataset].task
         if item.task != task:
             raise ConfigError(f"{where}: task is '{item.task}' but data set '{item.dataset}' is for '{task}'. Write `task: {task}`.")
-        if name != f"{item.dataset}-{item.variant}":
-            raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.dataset}-{item.variant}:`.")
+        if name != item.name:
+            raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.name}:`.")
+        if item.per == "ticker" and item.task != "forecast":
+            raise ConfigError(f"{where}: per is ticker, and a {item.task} data set has no tickers. Leave `per` out.")
         if item.task == "language-model" and known[item.variant].bidirectional:
             raise ConfigError(
                 f"{where}: '{item.variant}' is bidirectional, so at each step it has already read the next word, "

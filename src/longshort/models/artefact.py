@@ -19,7 +19,6 @@ from longshort import storage
 from longshort.config import Task as TaskName
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
-from longshort.models.encoder import fastest
 from longshort.models.network import Network, Shape
 from longshort.tasks.forecast import ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
@@ -36,7 +35,7 @@ class Model:
     """A network in evaluation mode with everything that it must know.
 
     task     the task's name
-    network  weights loaded, on the CPU
+    network  weights loaded, on the CPU; a fleet where each ticker has a network of its own
     card     the whole of model.json
     sha256   digest of the artefact
     """
@@ -48,8 +47,21 @@ class Model:
 
     @torch.inference_mode()
     def __call__(self, read: Tensor) -> Tensor:
-        """The network's answer, without gradients."""
-        return self.network(read)
+        """A lone network's answer to a batch, without gradients."""
+        return self.network(read.unsqueeze(0))[0]
+
+    @property
+    def tickers(self) -> list[str]:
+        """The tickers that have a network each, in the order of the axis of members; none where one network serves all."""
+        return list(self.card.get("members", ()))
+
+    def of(self, ticker: str) -> Model:
+        """The model of one ticker: its network and its scaler."""
+        k = self.tickers.index(ticker)
+        network = _network(self.card, {name: tensor[k : k + 1] for name, tensor in self.network.state_dict().items()})
+        description = {**self.card["description"], **self.card["members"][ticker]}
+        card = {name: value for name, value in self.card.items() if name != "members"}
+        return Model(self.task, network, {**card, "description": description}, self.sha256)
 
 
 def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -78,12 +90,19 @@ def load(folder: Path) -> Model:
     """
     sha256 = storage.verify(folder)
     card = storage.read_json(folder / CARD)
-    variant = Variant(**card["variant"])
-    network = Network(SHAPES[card["task"]](**card["shape"]), variant, fastest(variant))
+    tensors = parse_tensors((folder / WEIGHTS).read_bytes())
     try:
-        network.load_state_dict(parse_tensors((folder / WEIGHTS).read_bytes()))
+        return Model(card["task"], _network(card, tensors), card, sha256)
     except RuntimeError as error:
         raise CorruptArtefact(
             f"{folder / WEIGHTS}: the weights do not fit the architecture in {CARD}: {error}. Train the model again with `longshort run`."
         ) from None
-    return Model(card["task"], network.eval(), card, sha256)
+
+
+def _network(card: dict[str, Any], tensors: dict[str, Tensor]) -> Network:
+    """A fleet with these weights, in evaluation mode."""
+    members = len(next(iter(tensors.values())))
+    generators = [torch.Generator() for _ in range(members)]
+    network = Network(SHAPES[card["task"]](**card["shape"]), Variant(**card["variant"]), card["origin"]["engine"], generators)
+    network.load_state_dict(tensors)
+    return network.eval()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from longshort.config import Params
 from longshort.config import Task as TaskName
+from longshort.tasks.layers import Generators
 
 if TYPE_CHECKING:
     from longshort.models.masks import Draw
@@ -18,19 +19,19 @@ Batch = tuple[Tensor, Tensor]  # what the network reads, and what it should have
 
 
 class Network(Protocol):
-    """What a task asks of a network that it charges; `models.network` has it."""
+    """What a task asks of a fleet of networks that it charges; `models.network` has it."""
 
     head: nn.Module
 
     def encode(self, read: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
-        """The recurrent layers' states (batch, steps, width) and final state (batch, final_width)."""
+        """The recurrent layers' states (K, batch, steps, width) and final state (K, batch, final_width)."""
 
     def __call__(self, read: Tensor, draw: Draw | None = None) -> Tensor:
         """The answer."""
 
 
 class Task(Protocol):
-    """A task with its examples at hand."""
+    """A task with its examples at hand; K is the number of members of a fleet that is asked it."""
 
     @property
     def name(self) -> TaskName:
@@ -44,19 +45,24 @@ class Task(Protocol):
     def dropout(self) -> float:
         """The share that is dropped of what the recurrent layers read, and of their states before the head."""
 
-    def front(self) -> nn.Module:
-        """The module before the recurrent layers: what the network reads -> (batch, steps, inputs)."""
+    @property
+    def uncharged(self) -> float:
+        """The target of what is not charged."""
 
-    def head(self, width: int, final_width: int) -> nn.Module:
-        """The module behind them: states (batch, steps, width) and final (batch, final_width) -> the answer."""
+    def front(self, generators: Generators) -> nn.Module:
+        """The module before the recurrent layers: what the network reads -> (K, batch, steps, inputs)."""
+
+    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
+        """The module behind them: states (K, batch, steps, width) and final (K, batch, final_width) -> the answer."""
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """One pass over a part. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
+        """One pass over a part, for one member. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
 
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, int]:
-        """Summed loss of a network on a batch, and over how many terms, so that means are exact whatever the batch sizes.
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """Each member's summed loss on its batch (K,), and over how many terms (K,), so that means are exact whatever the batch sizes.
 
-        draw  where the batch stands in its epoch, for the network's dropout; only handed on
+        read    the members' batches, the axis of members in front; target likewise, `uncharged` where nothing is asked
+        draw    where the batch stands in its epoch, for the network's dropout; only handed on
         """
 
     def description(self) -> dict[str, Any]:

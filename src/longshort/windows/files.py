@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from longshort import storage
 from longshort.config import PriceWindows, TextWindows
-from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows
+from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows, fit_scaler, only
 from longshort.windows.text import Ids, Stretch, Vocabulary
 
 NAME = "windows.json"
@@ -26,6 +26,19 @@ class PriceData:
     parts: dict[str, Windows]
     scaler: Scaler
     calendar: str
+
+    def tickers(self) -> list[str]:
+        """The tickers, in their order."""
+        return list(dict.fromkeys(segment.ticker for segment in self.series.segments))
+
+    def of_ticker(self, ticker: str) -> PriceData:
+        """The data of one ticker alone, split at the same days, with a scaler fitted on its own training windows.
+
+        raises  SeriesTooShort when a part has no window, with the number of sessions that is missing; DataRefused when
+                a column does not vary
+        """
+        series, parts = only(self.series, self.parts, self.spec, ticker)
+        return PriceData(self.spec, series, parts, fit_scaler(series, parts["train"], self.spec), self.calendar)
 
     def description(self) -> dict[str, Any]:
         """What a model must know to read prices later: spec, scaler and calendar, as JSON."""
