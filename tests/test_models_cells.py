@@ -392,7 +392,9 @@ def test_parameters_are_counted_as_they_are_made(name):
     assert sum(parameter.numel() for parameter in encoder.parameters()) == count(CELLS[name], 4, HIDDEN, projection(name))
 
 
-@pytest.mark.parametrize(("name", "parameters"), [("lstm", 10_400), ("gru", 7_850), ("rnn", 2_600), ("indrnn", 150), ("lstm_peephole", 10_550)])
+@pytest.mark.parametrize(
+    ("name", "parameters"), [("lstm", 10_400), ("gru", 7_850), ("rnn", 2_600), ("indrnn", 150), ("lstm_peephole", 10_550)]
+)
 def test_known_counts_of_parameters(name, parameters):
     assert count(CELLS[name], inputs=1, hidden=50) == parameters
 

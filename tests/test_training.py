@@ -8,23 +8,25 @@ import os
 import random
 import re
 import signal
+import threading
 import time
 import warnings
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from projects import contents, days, flip, prices, project, run_stage, run_training, take_in, texts
 
 from longshort import config, journal, storage
-from longshort.errors import ConfigError, TrainingDiverged
+from longshort.errors import ConfigError, DataRefused, LongshortError, TrainingDiverged
 from longshort.models import artefact
 from longshort.models.encoder import Encoder
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import open_task
-from longshort.training import checkpoints, loop, optimisers, stage
+from longshort.training import checkpoints, fleet, loop, optimisers, stage
 from longshort.training.loop import Member, mean_losses, train
 from longshort.training.optimisers import Rows
 
@@ -218,7 +220,8 @@ def test_a_run_is_a_function_of_its_seed(task, params):
 
 def fleet_of(task, params, *members):
     """Seeds, and what each has else than the usual settings."""
-    return [Member(f"m{place}", seed, task, settings(params, **{"batch_size": 30, **changes})) for place, (seed, changes) in enumerate(members)]
+    usual = {"batch_size": 30}
+    return [Member(f"m{place}", seed, task, settings(params, **usual | own)) for place, (seed, own) in enumerate(members)]
 
 
 @pytest.mark.parametrize("engine", ["torch", "reference"])
@@ -494,6 +497,101 @@ def test_a_run_killed_again_and_again_at_any_moment_goes_on_to_the_same_bytes(tm
         end = time.monotonic() + wait
         killed(root, lambda _, end=end: time.monotonic() > end)
     assert finish(root) == uninterrupted, waits
+
+
+# --- fleets over the cores --------------------------------------------------------------------
+
+
+def test_two_processes_leave_the_bytes_of_one(tmp_path, uninterrupted):
+    assert finish(made(tmp_path, "resources.workers=2")) == uninterrupted
+
+
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param(lambda root: 0 in told(root), id="before any checkpoint"),
+        pytest.param(lambda root: epochs_told(root, 0) + epochs_told(root, 1) >= 4, id="with both members on their way"),
+        pytest.param(lambda root: any(line["kind"] == "finished" for line in told(root).get(0, [])), id="when one member has ended"),
+    ],
+)
+def test_a_fleet_that_is_killed_goes_on_to_the_same_bytes_and_repeats_no_member(tmp_path, uninterrupted, when):
+    root = made(tmp_path, "resources.workers=2")
+    assert killed(root, when)
+    ended = [seed for seed, lines in told(root).items() if lines[-1]["kind"] == "finished"]
+    assert finish(root) == uninterrupted
+    for seed in ended:
+        assert sum(line["kind"] == "begun" for line in told(root)[seed]) == 1
+
+
+def test_no_more_processes_compute_than_there_are_cores(tmp_path):
+    began = time.monotonic()
+    spans = []
+
+    def work(place, tell):
+        start = time.monotonic() - began
+        time.sleep(0.3)
+        tell((start, time.monotonic() - began))
+
+    threads = [
+        threading.Thread(target=fleet.spread, args=(range(4), work, tmp_path / "cores", 2, spans.append)) for _ in range(2)
+    ]  # two stages side by side
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    assert len(spans) == 8
+    for start, _ in spans:
+        assert sum(first <= start < last for first, last in spans) <= 2
+
+
+def test_what_a_member_raises_is_raised_and_a_process_that_dies_is_told(tmp_path):
+    def refused(place, tell):
+        raise DataRefused("member 1: no")
+
+    def shot(place, tell):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    with pytest.raises(DataRefused, match="member 1: no"):
+        fleet.spread([0, 1], refused, tmp_path, 2, print)
+    with pytest.raises(LongshortError, match=r"ended with -9; the machine may be out of memory\. Run this again"):
+        fleet.spread([0, 1], shot, tmp_path, 2, print)
+
+
+# --- a network a ticker -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def tickers(tmp_path_factory):
+    """A project with three tickers, of which one is too short, and a fleet of a network each."""
+    item = "training.items={goog-lstm-per-ticker: {dataset: goog, task: forecast, variant: lstm, per: ticker}}"
+    root = project(tmp_path_factory.mktemp("tickers"), *SETTINGS, "resources.workers=2", "training.forecast.max_epochs=2", item)
+    whole = days(300)
+    tables = [prices(whole, ticker="AAA", seed=1), prices(whole, ticker="BBB", seed=2), prices(whole[-40:], ticker="CCC", seed=3)]
+    take_in(root, "goog", pa.concat_tables(tables))
+    run_stage(root, "windows", "goog")
+    run_stage(root, "training", "goog-lstm-per-ticker")
+    return root
+
+
+def test_a_fleet_has_a_network_for_each_ticker_that_is_long_enough_and_names_the_rest(tickers):
+    folder = tickers / "data/training/goog-lstm-per-ticker"
+    runs = storage.read_json(folder / "runs.json")
+    assert re.match(
+        r"CCC: 39 sessions; the train part needs a stretch of \d+ that ends in it, and there is none: \d+ are missing",
+        runs["left_out"]["CCC"],
+    )
+    for seed in runs["seeds"]:
+        assert [member["ticker"] for member in seed["members"]] == ["AAA", "BBB"]
+        assert artefact.load(folder / f"seed-{seed['seed']}").tickers == ["AAA", "BBB"]
+
+
+def test_a_tickers_network_is_the_one_that_it_gets_alone(tickers):
+    params = config.read(tickers / "params.yaml")
+    data = open_task("forecast", tickers / "data/windows/goog", params).data
+    model = artefact.load(tickers / "data/training/goog-lstm-per-ticker/seed-1")
+    for ticker in ("AAA", "BBB"):
+        own = data.of_ticker(ticker)
+        assert model.of(ticker).card["description"] == own.description()
+        alone = learn(ForecastTask.of(own), params, "lstm", 1, max_epochs=2)
+        assert torch.equal(torch.cat([tensor.flatten() for tensor in model.of(ticker).network.parameters()]), alone.best_weights)
 
 
 def test_a_finished_run_done_again_gives_the_same_bytes(root, uninterrupted):
