@@ -320,7 +320,12 @@ class Item(Section):
     @property
     def name(self) -> str:
         """What the item is called."""
-        return f"{self.dataset}-{self.variant}" + ("" if self.per is None else f"-per-{self.per}")
+        return f"{self.dataset}-{self.label}"
+
+    @property
+    def label(self) -> str:
+        """What it is called among those of its data set."""
+        return self.variant if self.per is None else f"{self.variant}-per-{self.per}"
 
 
 class Optimisation(Section):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import sys
 from collections.abc import Iterator
@@ -246,7 +245,7 @@ def _summary(place: Path, runs: list[Run], ended: list[Progress], dataset: str, 
             model = storage.read_json(place / f"seed-{seed}" / artefact.CARD)
             entry |= {"identity": model["origin"]["identity"], "model_sha256": storage.verify(place / f"seed-{seed}")}
             entry["history"] = mean_history([progress for _, progress in kept])
-            entry["best_epoch"] = min(entry["history"], key=lambda epoch: (epoch["validation_loss"], epoch["epoch"]))["epoch"]
+            entry["best_epoch"] = max(epoch["epoch"] for epoch in entry["history"] if epoch["best"])
         else:
             entry |= {"identity": own[0][0].identity, "dropped": own[0][1].dropped}
         if own[0][0].ticker is not None:
@@ -260,23 +259,30 @@ def _summary(place: Path, runs: list[Run], ended: list[Progress], dataset: str, 
 
 
 def mean_history(members: list[Progress]) -> list[dict[str, Any]]:
-    """The epochs of a seed's members together: the mean of their losses, each with its best so far once it has ended."""
+    """The epochs of a seed's members together: their mean training loss, and the mean validation loss of the weights that each would keep.
+
+    A member that has ended counts with its last training loss.
+    """
     if len(members) == 1:
         return members[0].history
     longest = max(len(progress.history) for progress in members)
-    best_so_far = math.inf
-    epochs = []
-    for number in range(1, longest + 1):
-        at = [progress.history[number - 1] if number <= len(progress.history) else _best(progress) for progress in members]
-        validation = float(np.mean([entry["validation_loss"] for entry in at]))
-        train_loss = float(np.mean([entry["train_loss"] for entry in at]))
-        epochs.append({"epoch": number, "train_loss": train_loss, "validation_loss": validation, "best": validation < best_so_far})
-        best_so_far = min(best_so_far, validation)
-    return epochs
-
-
-def _best(progress: Progress) -> dict[str, Any]:
-    return progress.history[progress.best_epoch - 1]
+    trained, kept = np.empty((2, len(members), longest))
+    for row, progress in enumerate(members):
+        losses = np.array([[entry["train_loss"], entry["validation_loss"]] for entry in progress.history]).T
+        missing = longest - losses.shape[1]
+        trained[row] = np.pad(losses[0], (0, missing), mode="edge")
+        kept[row] = np.pad(np.minimum.accumulate(losses[1]), (0, missing), mode="edge")
+    train_loss, validation_loss = trained.mean(axis=0), kept.mean(axis=0)
+    better = np.concatenate([[True], validation_loss[1:] < validation_loss[:-1]])
+    return [
+        {
+            "epoch": number + 1,
+            "train_loss": float(train_loss[number]),
+            "validation_loss": float(validation_loss[number]),
+            "best": bool(better[number]),
+        }
+        for number in range(longest)
+    ]
 
 
 def _forget_others(runs: list[Run]) -> None:
