@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -272,16 +273,11 @@ def mean_history(members: list[Progress]) -> list[dict[str, Any]]:
         missing = longest - losses.shape[1]
         trained[row] = np.pad(losses[0], (0, missing), mode="edge")
         kept[row] = np.pad(np.minimum.accumulate(losses[1]), (0, missing), mode="edge")
-    train_loss, validation_loss = trained.mean(axis=0), kept.mean(axis=0)
-    better = np.concatenate([[True], validation_loss[1:] < validation_loss[:-1]])
+    means = [trained.mean(axis=0).tolist(), kept.mean(axis=0).tolist()]
+    best = [True, *(after < before for before, after in itertools.pairwise(means[1]))]
     return [
-        {
-            "epoch": number + 1,
-            "train_loss": float(train_loss[number]),
-            "validation_loss": float(validation_loss[number]),
-            "best": bool(better[number]),
-        }
-        for number in range(longest)
+        {"epoch": number, "train_loss": train_loss, "validation_loss": validation_loss, "best": better}
+        for number, (train_loss, validation_loss, better) in enumerate(zip(*means, best, strict=True), start=1)
     ]
 
 
