@@ -408,7 +408,10 @@ def _apply(root: Path, file: Path | None, settings: list[str]) -> None:
         print(config.replace(path, file), end="", file=sys.stderr)
     if settings:
         print(config.assign(path, settings), end="", file=sys.stderr)
-    config.read(path)
+    from longshort.models import choice
+
+    if measured := choice.settle(config.read(path)):
+        print(config.assign(path, measured), end="", file=sys.stderr)
 
 
 def _flow(root: Path) -> Any:

@@ -302,6 +302,7 @@ class Models(Section):
 
 
 EngineName = Literal["torch", "reference"]
+KERNELS = ("rnn", "rnn_relu", "lstm", "lstm_np", "lstmp", "alstm", "gru")  # the cells that torch has kernels of its own for
 
 
 class Item(Section):
@@ -576,6 +577,9 @@ def assign(path: Path, settings: list[str]) -> str:
             section = section[key]
         if not isinstance(section, dict):
             raise ConfigError(f"--set {setting}: `{'.'.join(parents)}` is a value, not a section.")
+        if address == "models.variants" and isinstance(value, list):
+            _choose_variants(content, value)
+            continue
         section[last] = value
         if isinstance(value, dict):
             value.lc.data = None  # type: ignore[attr-defined]  # its lines are counted in the setting, not in the file
@@ -583,6 +587,37 @@ def assign(path: Path, settings: list[str]) -> str:
     after = StringIO()
     yaml.dump(content, after)
     return _write(path, after.getvalue(), "set")
+
+
+def _choose_variants(content: Any, names: list[Any]) -> None:
+    """Train these variants on every data set that can be trained: those that the file has, and cells by their names.
+
+    raises  UnknownVariant
+    """
+    variants, training = content["models"]["variants"], content["training"]
+    cells = get_args(Cell)
+    for name in names:
+        if name not in variants:
+            if name not in cells:
+                raise UnknownVariant(
+                    f"--set models.variants: '{name}' is no variant of the file, and no cell{_nearest(name, [*variants, *cells])}"
+                )
+            # as large as the tutorial's; a projection must be smaller than what it projects
+            variants[name] = {"cell": name, "hidden_size": 50, "num_layers": 1, "bidirectional": False, "dropout": 0.0}
+            if name == "lstmp":
+                variants[name]["projection_size"] = 25
+    items = {}
+    for dataset, entry in content["ingestion"]["datasets"].items():
+        for name in names:
+            forward_only = entry["task"] == "language-model"
+            if forward_only and (variants[name]["bidirectional"] or variants[name]["cell"] == "alstm"):
+                continue
+            items[f"{dataset}-{name}"] = {"dataset": dataset, "task": entry["task"], "variant": name}
+            if training["engine"] == "torch" and variants[name]["cell"] not in KERNELS:
+                items[f"{dataset}-{name}"]["engine"] = "reference"
+    known = dict(training["items"])
+    training["items"].clear()
+    training["items"].update({name: known.get(name, item) for name, item in items.items()})
 
 
 def replace(path: Path, file: Path) -> str:

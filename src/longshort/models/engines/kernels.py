@@ -12,27 +12,17 @@ import torch
 from torch import Tensor
 
 from longshort.config import Variant
-from longshort.models.cells import CELLS, Cell
+from longshort.models.cells import Cell
+from longshort.models.cells.kernels import GATES, without_kernel
 from longshort.models.engines.engine import Inside, member_by_member, start
-
-GATES = {"lstm": "ifgo", "lstm_np": "ifgo", "lstmp": "ifgo", "alstm": "ifgo", "gru": "rzn", "rnn": "h", "rnn_relu": "h"}  # torch's order
-IN_LOOP = ("variational_dropout", "recurrent_dropout", "zoneout")
 
 
 class Kernels:
     """Runs the cells that torch has."""
 
     def runs(self, variant: Variant) -> str | None:
-        """The cells of `GATES`, with their own activations and nothing dropped inside the loop."""
-        if variant.cell not in GATES:
-            return f"torch has no kernel for cell '{variant.cell}', only for {', '.join(GATES)}"
-        for option in IN_LOOP:
-            if getattr(variant, option):
-                return f"`{option}` acts inside the loop over time, which torch's kernels keep to themselves"
-        activation = variant.activation or CELLS[variant.cell].activation
-        if activation not in (("tanh", "relu") if CELLS[variant.cell].gates == "h" else ("tanh",)):
-            return f"torch's kernel for cell '{variant.cell}' has no activation '{activation}'"
-        return None
+        """See `cells.kernels`."""
+        return without_kernel(variant)
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """See `Engine`."""
