@@ -19,7 +19,7 @@ from longshort import storage
 from longshort.config import Task as TaskName
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
-from longshort.models.encoder import fastest
+from longshort.models.encoder import first_that_runs
 from longshort.models.network import Network, Shape
 from longshort.tasks.forecast import ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
@@ -79,7 +79,7 @@ def load(folder: Path) -> Model:
     sha256 = storage.verify(folder)
     card = storage.read_json(folder / CARD)
     variant = Variant(**card["variant"])
-    network = Network(SHAPES[card["task"]](**card["shape"]), variant, fastest(variant))
+    network = Network(SHAPES[card["task"]](**card["shape"]), variant, first_that_runs(variant))
     try:
         network.load_state_dict(parse_tensors((folder / WEIGHTS).read_bytes()))
     except RuntimeError as error:

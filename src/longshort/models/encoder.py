@@ -163,8 +163,8 @@ def opened(name: str, variant: Variant) -> Engine:
     return ENGINES[name]
 
 
-def fastest(variant: Variant) -> str:
-    """The name of the first engine that runs a variant."""
+def first_that_runs(variant: Variant) -> str:
+    """The name of the first of `ENGINES` that runs a variant."""
     return next(name for name, engine in ENGINES.items() if engine.runs(variant) is None)
 
 

@@ -17,7 +17,7 @@ from longshort import journal, storage
 from longshort.config import Optimisation, Params, Variant
 from longshort.errors import ConfigError, TrainingDiverged
 from longshort.models import artefact
-from longshort.models.encoder import fastest
+from longshort.models.encoder import first_that_runs
 from longshort.models.network import Network
 from longshort.tasks.task import Task, open_task
 from longshort.training import checkpoints
@@ -139,7 +139,7 @@ def _train_seed(
         show(each, epoch)
 
     try:
-        progress = train(Network(task, variant, fastest(variant)), task, settings, each.seed, device, resumed, after_epoch)
+        progress = train(Network(task, variant, first_that_runs(variant)), task, settings, each.seed, device, resumed, after_epoch)
     except TrainingDiverged as error:
         journal.append(each.journal, {"kind": "dropped", "reason": str(error)})
         raise
