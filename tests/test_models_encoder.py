@@ -210,9 +210,10 @@ def test_weight_dropout_drops_weights_of_the_recurrent_matrices_once_a_batch():
         assert (w[name].grad[factors(masks.WEIGHT, 0.4, (1, *w[name].shape[1:]), part=part) == 0] == 0).all()
 
 
-def test_residual_adds_what_a_layer_reads_from_the_second_on():
-    plain, residual = (encoder("gru", num_layers=2, residual=residual).eval() for residual in (False, True))
-    read, first = rows(), encoder("gru", num_layers=1).eval()
+@pytest.mark.parametrize("inputs", [2, HIDDEN])  # also where what the first layer reads could be added
+def test_residual_adds_what_a_layer_reads_from_the_second_on(inputs):
+    plain, residual = (encoder("gru", num_layers=2, residual=residual, inputs=inputs).eval() for residual in (False, True))
+    read, first = torch.randn(1, 3, 6, inputs), encoder("gru", num_layers=1, inputs=inputs).eval()
     first.load_state_dict({name: weight for name, weight in plain.state_dict().items() if name.startswith("layers.0")})
     torch.testing.assert_close(residual(read)[0], plain(read)[0] + first(read)[0])
     torch.testing.assert_close(residual(read)[1], residual(read)[0][:, :, -1])
