@@ -355,7 +355,8 @@ def test_the_scan_is_the_loop_in_value_and_gradient(name, steps):
     cell, read = CELLS[name], sequence(steps=steps, members=2)
     given = weights(name, members=2) | {"start_h": torch.randn(2, HIDDEN, dtype=torch.float64)}
     given = {key: weight.requires_grad_() for key, weight in given.items()}
-    answers = [run(cell, cell.activation, given, read, Inside()) for run in (step_by_step, by_scan)]
+    inside = Inside(update_mask=torch.rand(2, steps, 2, HIDDEN, dtype=torch.float64))
+    answers = [run(cell, cell.activation, given, read, inside) for run in (step_by_step, by_scan)]
     torch.testing.assert_close(*answers)
     gradients = [torch.autograd.grad(answer.pow(3).sum(), list(given.values())) for answer in answers]
     for one, other in zip(*gradients, strict=True):

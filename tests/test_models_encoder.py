@@ -314,6 +314,17 @@ def test_settings_that_contradict_one_another_are_refused(settings, sentence):
         Variant(cell="lstm", hidden_size=50, num_layers=1, bidirectional=False, dropout=0.0, **settings)
 
 
+def test_a_fleet_asks_for_a_seed_a_member():
+    with pytest.raises(ValueError, match=r"has 2 members and the draw 1 seeds\. Hand in one seed a member"):
+        encoder("gru", 1, 2, dropout=0.1)(rows(members=2), Draw((1,), 1, 0))
+
+
+@pytest.mark.parametrize("lengths", [[6, 0, 4], [6, 7, 4]])
+def test_a_row_without_steps_or_with_more_than_there_are_is_refused(lengths):
+    with pytest.raises(ValueError, match=r"lengths go from \d to \d, and a row has 1 to 6 steps"):
+        encoder("gru").eval()(rows(), lengths=torch.tensor(lengths))
+
+
 def test_an_option_that_a_cell_has_not_is_refused_when_the_layers_are_built():
     with pytest.raises(ConfigError, match=r"`zoneout` is not defined for cell 'slstm': c, n and m belong together"):
         encoder("slstm", zoneout=0.1)
