@@ -1,39 +1,60 @@
-"""Models: what holds for every variant of params.yaml and every task that it may learn."""
+"""Models: what holds for every variant of params.yaml, every cell and every option, and every task that they may learn."""
 
 import pickle
-import warnings
 
 import pytest
 import torch
 from projects import ROOT, flip
-from torch import nn
+from test_models_cells import variant
 
 from longshort import config, storage
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
-from longshort.models import artefact
-from longshort.models.encoder import Encoder
+from longshort.models import artefact, masks
+from longshort.models.cells import CELLS
+from longshort.models.encoder import first_that_runs
+from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
 
-VARIANTS = config.read(ROOT / "params.yaml").models.variants
+OPTIONS = {  # one of each kind, on cells that have them
+    "dropped": {"cell": "lstm", "dropout": 0.3, "weight_dropout": 0.3, "residual": True},
+    "zoned": {"cell": "gru", "zoneout": 0.3, "recurrent_dropout": 0.3, "variational_dropout": 0.3},
+    "learned": {"cell": "lstm_fgr", "initial_state": "learned", "initialisation": "keras"},
+    "both_ways": {"cell": "lstmp", "projection_size": 3, "bidirectional": True, "zoneout": 0.3, "residual": True},
+    "long": {"cell": "janet", "chrono_steps": 30, "activation": "softsign"},
+}
+VARIANTS = {
+    **config.read(ROOT / "params.yaml").models.variants,
+    **{f"cell {name}": variant(name, hidden_size=5, num_layers=2) for name in CELLS},
+    **{
+        name: Variant(**{"hidden_size": 5, "num_layers": 2, "bidirectional": False, "dropout": 0.0} | said)
+        for name, said in OPTIONS.items()
+    },
+}
 SHAPES = {
     "forecast": ForecastShape(inputs=2, horizon=3),
     "language-model": LanguageModelShape(inputs=8, vocabulary_size=11, dropout=0.2),
 }
 BATCH, STEPS = 5, 12
+DRAW = Draw((0,), epoch=1, place=0)
 
-# a network that reads the next word cannot be asked for it: config refuses that pair
+# a network that reads the next word cannot be asked for it, nor can one that answers at the end: config refuses those pairs
 pairs = pytest.mark.parametrize(
     ("task", "variant"),
-    [(task, name) for task in SHAPES for name in VARIANTS if not (task == "language-model" and VARIANTS[name].bidirectional)],
+    [
+        (task, name)
+        for task in SHAPES
+        for name in VARIANTS
+        if not (task == "language-model" and (VARIANTS[name].bidirectional or VARIANTS[name].cell == "alstm"))
+    ],
 )
 
 
 def network(task, variant):
     torch.manual_seed(0)
-    return Network(SHAPES[task], VARIANTS[variant])
+    return Network(SHAPES[task], VARIANTS[variant], first_that_runs(VARIANTS[variant]))
 
 
 def examples(task):
@@ -65,22 +86,31 @@ def test_a_past_of_one_step_is_answered(task, variant):
     assert network(task, variant).eval()(examples(task)[0][:, :1]).isfinite().all()
 
 
+def answered(model, steps):
+    """The answer to what the recurrent layers read, (batch, steps, inputs)."""
+    states, final = model.encoder(steps[None])
+    return model.head(states[0], final[0])
+
+
 @pairs
 def test_every_step_reaches_the_answer_of_its_own_row_and_of_no_other(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
+    if CELLS[VARIANTS[variant].cell].activation == "relu":  # a unit that rests passes nothing on
+        for name, weight in model.encoder.named_parameters():
+            weight.data += 2.0 * name.endswith(".b")
     steps = model.front(read).detach().requires_grad_()
-    answer = model.head(*model.encoder(steps))
+    answer = answered(model, steps)
     answer[2].reshape(-1, answer.shape[-1])[-1].square().sum().backward()  # the last word's answer, or the forecast
     assert (steps.grad[2].abs().sum(dim=-1) > 0).all()
     assert (steps.grad[[0, 1, 3, 4]] == 0).all()
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if not VARIANTS[name].bidirectional])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if not VARIANTS[name].bidirectional and VARIANTS[name].cell != "alstm"])
 def test_no_later_word_reaches_an_earlier_answer(variant):
     model, (read, _) = network("language-model", variant).eval(), examples("language-model")
-    for step in range(STEPS - 1):
+    for step in (0, 5, STEPS - 2):
         vectors = model.front(read).detach().requires_grad_()
-        model.head(*model.encoder(vectors))[:, step].square().sum().backward()
+        answered(model, vectors)[:, step].square().sum().backward()
         assert (vectors.grad[:, step + 1 :] == 0).all() and (vectors.grad[:, step] != 0).any()
 
 
@@ -89,7 +119,7 @@ def test_every_parameter_receives_a_gradient_and_is_changed_by_a_step(task, vari
     model, (read, weights) = network(task, variant).train(), examples(task)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    (model(read) * weights).sum().backward()
+    (model(read, DRAW) * weights).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     optimizer.step()
@@ -101,48 +131,27 @@ def test_every_parameter_receives_a_gradient_and_is_changed_by_a_step(task, vari
 def test_training_and_evaluation_alternate_without_a_trace(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
     first = model(read)
-    model.train()(read)
+    model.train()(read, DRAW)
     assert torch.equal(model.eval()(read), first)
     assert torch.equal(model(read), first)
 
 
-def test_dropout_stands_after_every_layer_in_training_only():
-    encoder = Encoder(2, Variant(cell="gru", hidden_size=40, num_layers=3, bidirectional=False, dropout=0.5)).train()
-    dropped = []
-    encoder.dropout.register_forward_hook(lambda module, given, states: dropped.append((states == 0).float().mean().item()))
-    steps = examples("forecast")[0]
-    encoder(steps)
-    assert len(dropped) == 3 and all(0.4 < share < 0.6 for share in dropped)
-    encoder.eval()(steps)
-    assert dropped[3:] == [0, 0, 0]
+def test_a_network_in_training_with_dropout_asks_where_its_batch_stands():
+    model, (read, _) = network("forecast", "stacked").train(), examples("forecast")
+    with pytest.raises(ValueError, match=r"no `draw` says where its batch stands\. Hand one in, or call eval\(\)"):
+        model(read)
+    assert torch.equal(model.eval()(read, DRAW), model(read))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_encoder_is_torchs_own_stack(cell, bidirectional):
-    encoder = Encoder(2, Variant(cell=cell, hidden_size=4, num_layers=3, bidirectional=bidirectional, dropout=0.0)).eval()
-    torchs = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](2, 4, 3, batch_first=True, bidirectional=bidirectional)
-    for number, layer in enumerate(encoder.layers):
-        for name, weights in layer.named_parameters():
-            getattr(torchs, name.replace("_l0", f"_l{number}")).data = weights.data
-    steps = examples("forecast")[0]
-    states, final = encoder(steps)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have the weights in one piece
-        expected, last = torchs(steps)
-    last = last[0] if cell == "lstm" else last
-    torch.testing.assert_close(states, expected)
-    # torch's h_n: the forward direction after the last step, the backward one after the first
-    torch.testing.assert_close(final, torch.cat([last[-2], last[-1]], dim=-1) if bidirectional else last[-1])
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_is_built_as_its_settings_say(name):
-    variant, model = VARIANTS[name], network("forecast", name)
-    assert len(model.encoder.layers) == variant.num_layers
-    assert {layer.hidden_size for layer in model.encoder.layers} == {variant.hidden_size}
-    assert model.encoder.dropout.p == variant.dropout
-    assert {type(layer).__name__.lower() for layer in model.encoder.layers} == {variant.cell}
+def test_a_language_models_dropout_stands_on_the_embeddings_and_before_the_head():
+    model, (read, _) = network("language-model", "rnn").train(), examples("language-model")
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    states, _ = model.encode(read, DRAW)
+    for dropped, whole, kind in ((seen[0][0], model.front(read), masks.FRONT), (states, model.encoder(seen[0])[0][0], masks.HEAD)):
+        factors = torch.from_numpy(DRAW.factors(kind, 0, 0.2, tuple(whole.shape))[0])
+        assert 0.1 < (factors == 0).float().mean() < 0.3
+        torch.testing.assert_close(dropped, whole * factors, rtol=0, atol=0)
 
 
 # --- on disk ----------------------------------------------------------------------------------

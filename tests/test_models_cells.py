@@ -11,7 +11,7 @@ from longshort.config import Variant
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal, shapes
 from longshort.models.cells.cell import ACTIVATIONS, count, output_size, recurrent, undefined
-from longshort.models.encoder import Encoder, fastest
+from longshort.models.encoder import Encoder, first_that_runs
 from longshort.models.engines import ENGINES, Inside
 from longshort.models.engines.reference import by_scan, step_by_step
 from longshort.models.masks import Draw
@@ -355,7 +355,8 @@ def test_the_scan_is_the_loop_in_value_and_gradient(name, steps):
     cell, read = CELLS[name], sequence(steps=steps, members=2)
     given = weights(name, members=2) | {"start_h": torch.randn(2, HIDDEN, dtype=torch.float64)}
     given = {key: weight.requires_grad_() for key, weight in given.items()}
-    answers = [run(cell, cell.activation, given, read, Inside()) for run in (step_by_step, by_scan)]
+    inside = Inside(update_mask=torch.rand(2, steps, 2, HIDDEN, dtype=torch.float64))
+    answers = [run(cell, cell.activation, given, read, inside) for run in (step_by_step, by_scan)]
     torch.testing.assert_close(*answers)
     gradients = [torch.autograd.grad(answer.pow(3).sum(), list(given.values())) for answer in answers]
     for one, other in zip(*gradients, strict=True):
@@ -388,7 +389,7 @@ def test_an_entry_names_its_gates_in_its_equations_and_its_paper(name):
 
 @each_cell
 def test_parameters_are_counted_as_they_are_made(name):
-    encoder = Encoder(4, variant(name), fastest(variant(name)))
+    encoder = Encoder(4, variant(name), first_that_runs(variant(name)))
     assert sum(parameter.numel() for parameter in encoder.parameters()) == count(CELLS[name], 4, HIDDEN, projection(name))
 
 

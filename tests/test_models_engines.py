@@ -10,7 +10,7 @@ from torch import nn
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS
 from longshort.models.cells.cell import starts
-from longshort.models.encoder import Encoder, fastest
+from longshort.models.encoder import Encoder, first_that_runs
 from longshort.models.engines import ENGINES, Inside
 from longshort.models.engines.kernels import GATES, torch_weights, weights_from_torch
 from longshort.models.masks import Draw
@@ -127,7 +127,7 @@ def test_a_stack_of_layers_is_torchs_own(cell, bidirectional, engine):
 def test_the_reference_runs_every_cell_and_torch_its_own(name):
     assert ENGINES["reference"].runs(variant(name)) is None
     assert (ENGINES["torch"].runs(variant(name)) is None) == (name in OWN)
-    assert fastest(variant(name)) == ("torch" if name in OWN else "reference")
+    assert first_that_runs(variant(name)) == ("torch" if name in OWN else "reference")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_what_torch_cannot_run_is_refused_with_the_reason_and_a_way_out(settings
     settings = variant(settings.pop("cell", "lstm"), **settings)
     with pytest.raises(ConfigError, match=rf"engine 'torch' cannot run this variant: .*{reason}.*\. Take engine 'reference'\."):
         Encoder(2, settings, "torch")
-    assert fastest(settings) == "reference"
+    assert first_that_runs(settings) == "reference"
 
 
 def test_an_engine_that_there_is_not_is_refused():

@@ -605,6 +605,16 @@ def test_a_language_model_is_trained_by_the_same_stage(root):
     assert runs["seeds"][0]["history"][1]["train_loss"] < math.log(33)
 
 
+def test_a_variant_that_only_the_reference_engine_runs_goes_through_the_same_stage(tmp_path):
+    variant = "{cell: lstm_fgr, hidden_size: 3, num_layers: 2, bidirectional: false, dropout: 0.1, zoneout: 0.2, recurrent_dropout: 0.2}"
+    root = made(tmp_path, f"models.variants.stacked={variant}", "training.seeds=[3]", "training.forecast.max_epochs=2")
+    finish(root)
+    model = artefact.load(root / "data/training" / ITEM / "seed-3")
+    assert model.network.encoder.cell.title.endswith("(FGR)") and model.card["variant"]["zoneout"] == 0.2
+    (entry,) = storage.read_json(root / "data/training" / ITEM / "runs.json")["seeds"]
+    assert entry["history"][1]["train_loss"] < entry["history"][0]["train_loss"]
+
+
 def test_other_settings_do_not_go_on_from_old_checkpoints(tmp_path, uninterrupted):
     root = made(tmp_path)
     assert killed(root, lambda root: epochs_told(root, 0) >= 2)

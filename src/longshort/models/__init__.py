@@ -6,6 +6,7 @@
     weights    the parameters of a fleet, and what they begin with
     encoder    the recurrent layers: cell, layers, direction, options, all from settings
     network    a task's front, an encoder and the task's head
+    catalogue  the cells as a person reads them
     artefact   a trained network on disk: safetensors and JSON, no pickle
 
 A fleet of networks of one shape has one axis more, in front. A network knows nothing of optimisers, files or MLflow.

@@ -59,13 +59,18 @@ class Encoder(nn.Module):
         """Read a batch of sequences.
 
         steps    (K, batch, steps, inputs)
-        draw     where the batch stands, in training; in evaluation nothing is dropped, whatever it says
+        draw     where the batch stands, a seed a member, in training; in evaluation nothing is dropped, whatever it says
         lengths  (batch,) how many steps of each row are its own, at least 1; the rest is padding, which reaches
                  nothing. None: all
         returns  states (K, batch, steps, width), 0 where padding is; and final (K, batch, final_width): what was
                  known when each direction had read everything, which for the backward one is at the first step
+        raises   ValueError when lengths or seeds do not fit, or something is to be dropped and there is no draw
         """
         draw = drawn(self, draw, self._drops())
+        if draw is not None and len(draw.seeds) != len(steps):
+            raise ValueError(f"the fleet has {len(steps)} members and the draw {len(draw.seeds)} seeds. Hand in one seed a member.")
+        if lengths is not None and not 1 <= int(lengths.min()) <= int(lengths.max()) <= steps.shape[2]:
+            raise ValueError(f"lengths go from {lengths.min()} to {lengths.max()}, and a row has 1 to {steps.shape[2]} steps.")
         read = steps.transpose(1, 2)
         padding = None if lengths is None else torch.arange(read.shape[1], device=read.device)[:, None] >= lengths.to(read.device)
         if padding is not None:
@@ -163,8 +168,8 @@ def opened(name: str, variant: Variant) -> Engine:
     return ENGINES[name]
 
 
-def fastest(variant: Variant) -> str:
-    """The name of the first engine that runs a variant."""
+def first_that_runs(variant: Variant) -> str:
+    """The name of the first of `ENGINES` that runs a variant."""
     return next(name for name, engine in ENGINES.items() if engine.runs(variant) is None)
 
 

@@ -109,9 +109,9 @@ def _fully_recurrent(s: Step, h: Tensor, c: Tensor, *before: Tensor) -> tuple[Te
     return o * s.act(c), c, i, f, o
 
 
-def _greff(letters: str, title: str, equations: str, rule: Rule, gates: str, **more: Any) -> Cell:
+def _greff(title: str, equations: str, rule: Rule, gates: str, **more: Any) -> Cell:
     return Cell(
-        title=f"LSTM, {title} ({letters})",
+        title=title,
         source=GREFF,
         equations=equations,
         rule=rule,
@@ -165,8 +165,7 @@ h = o ⊙ (2 σ(c) - 1)""",
         activation="",
     ),
     "lstm_peephole": _greff(
-        "V",
-        "with peepholes",
+        "LSTM with peepholes (V)",
         f"{BLOCK}\n{INPUT}\n{FORGET}\nc = f ⊙ c₋₁ + i ⊙ z\n{OUTPUT}\nh = o ⊙ tanh(c)",
         _without("ifoz"),
         "ifoz",
@@ -174,23 +173,20 @@ h = o ⊙ (2 σ(c) - 1)""",
         writes="i",
     ),
     "lstm_nig": _greff(
-        "NIG",
-        "no input gate",
+        "LSTM, no input gate (NIG)",
         f"{BLOCK}\n{FORGET}\nc = f ⊙ c₋₁ + z\n{OUTPUT}\nh = o ⊙ tanh(c)",
         _without("foz"),
         "foz",
         forget=("f", 1),
     ),
     "lstm_nfg": _greff(
-        "NFG",
-        "no forget gate",
+        "LSTM, no forget gate (NFG)",
         f"{BLOCK}\n{INPUT}\nc = c₋₁ + i ⊙ z\n{OUTPUT}\nh = o ⊙ tanh(c)",
         _without("ioz"),
         "ioz",
     ),
     "lstm_nog": _greff(
-        "NOG",
-        "no output gate",
+        "LSTM, no output gate (NOG)",
         f"{BLOCK}\n{INPUT}\n{FORGET}\nc = f ⊙ c₋₁ + i ⊙ z\nh = tanh(c)",
         _without("ifz"),
         "ifz",
@@ -198,8 +194,7 @@ h = o ⊙ (2 σ(c) - 1)""",
         writes="i",
     ),
     "lstm_niaf": _greff(
-        "NIAF",
-        "no input activation function",
+        "LSTM, no input activation (NIAF)",
         f"z = W_z x + R_z h₋₁ + b_z\n{INPUT}\n{FORGET}\nc = f ⊙ c₋₁ + i ⊙ z\n{OUTPUT}\nh = o ⊙ tanh(c)",
         _without("ifoz", squashes_input=False),
         "ifoz",
@@ -207,8 +202,7 @@ h = o ⊙ (2 σ(c) - 1)""",
         writes="i",
     ),
     "lstm_noaf": _greff(
-        "NOAF",
-        "no output activation function",
+        "LSTM, no output activation (NOAF)",
         f"{BLOCK}\n{INPUT}\n{FORGET}\nc = f ⊙ c₋₁ + i ⊙ z\n{OUTPUT}\nh = o ⊙ c",
         _without("ifoz", squashes_output=False),
         "ifoz",
@@ -216,8 +210,7 @@ h = o ⊙ (2 σ(c) - 1)""",
         writes="i",
     ),
     "lstm_cifg": _greff(
-        "CIFG",
-        "coupled input and forget gate",
+        "LSTM, coupled i and f (CIFG)",
         f"{BLOCK}\n{INPUT}\nc = (1 - i) ⊙ c₋₁ + i ⊙ z\n{OUTPUT}\nh = o ⊙ tanh(c)",
         _without("ioz", coupled=True),
         "ioz",
@@ -254,10 +247,11 @@ h = o ⊙ tanh(c)""",
     "lstm_layer_norm": Cell(
         title="LSTM with layer normalisation",
         source="Ba, Kiros, Hinton (2016), Layer normalization, arXiv:1607.06450",
-        equations="""[i f o g] = γ_x ⊙ N(W x) + γ_h ⊙ N(R h₋₁) + b;  i, f, o = σ(i), σ(f), σ(o);  g = tanh(g)
+        equations="""[ĩ f̃ õ g̃] = γ_x ⊙ N(W x) + γ_h ⊙ N(R h₋₁) + b
+i = σ(ĩ);  f = σ(f̃);  o = σ(õ);  g = tanh(g̃)
 c = f ⊙ c₋₁ + i ⊙ g
 h = o ⊙ tanh(γ_c ⊙ N(c) + β_c)
-N(a) = (a - mean(a)) / √(var(a) + 10⁻⁵), over the units of all gates together""",
+N(a) = (a - mean(a)) / √(var(a) + 10⁻⁵), over all gates' units together""",
         note="The paper's shifts of the first two N add to b and are left out; gains begin at 1.",
         rule=_layer_norm,
         gates="ifog",
@@ -271,7 +265,7 @@ N(a) = (a - mean(a)) / √(var(a) + 10⁻⁵), over the units of all gates toget
     "slstm": Cell(
         title="sLSTM",
         source="Beck et al. (2024), xLSTM: extended long short-term memory, NeurIPS, arXiv:2405.04517",
-        equations="""ĩ, f̃, õ = W x + R h₋₁ + b, each with its own;  z = tanh(W_z x + R_z h₋₁ + b_z)
+        equations="""[ĩ f̃ õ z̃] = W x + R h₋₁ + b;  z = tanh(z̃)
 m = max(ln σ(f̃) + m₋₁, ĩ)
 i = exp(ĩ - m);  f = exp(ln σ(f̃) + m₋₁ - m)
 c = f ⊙ c₋₁ + i ⊙ z
@@ -293,7 +287,7 @@ h = σ(õ) ⊙ c / n""",
 x³ = 2 σ(Q₃ h²) ⊙ x¹;  h⁴ = 2 σ(M₄ x³) ⊙ h²
 x⁵ = 2 σ(Q₅ h⁴) ⊙ x³; then x⁵ for x and h⁴ for h₋₁:
 {LSTM_EQUATIONS}""",
-        note="Five rounds, of whole matrices (the paper has factors of low rank too) without biases; the paper's R of even rounds is M here.",
+        note="Five rounds of whole matrices (the paper also has low-rank ones), no biases; the paper's R of even rounds is M here.",
         rule=_mogrified,
         hoisted=False,
         matrices={
