@@ -6,6 +6,7 @@ that wait for nobody run side by side. Everything right of evaluation is an effe
 
 # no `from __future__ import annotations`: in the process of a scheduled run Prefect cannot resolve parameters' types from text
 
+import datetime as dt
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,17 @@ from prefect.states import Completed
 from longshort import config, console, graph, registry, serving, storage, tracking
 from longshort.config import Params
 from longshort.errors import PartlyDone
-from longshort.ingestion import intake
+from longshort.ingestion import intake, staleness
+from longshort.ingestion.staleness import Stale
 
 
 @task(name="sources", cache_policy=NO_CACHE)
-def refresh_sources(root: Path, params: Params) -> list[str]:
-    """Read the sources of `ingestion.sources` again; returns the data sets whose content changed."""
-    return [taken.dataset for taken in intake.refresh(root, params) if taken.changed]
+def refresh_sources(root: Path, params: Params) -> tuple[list[str], list[Stale]]:
+    """Read the sources of `ingestion.sources` again; returns the data sets whose content changed, and those that lack sessions."""
+    found = intake.refresh(root, params)
+    now = dt.datetime.now(dt.UTC)
+    stale = [staleness.judge(taken.dataset, taken.account, now, params.ingestion.stale_after) for taken in found]
+    return [taken.dataset for taken in found if taken.changed], [one for one in stale if one is not None]
 
 
 @task(name="stage", task_run_name="{address}", cache_policy=NO_CACHE)
@@ -93,14 +98,26 @@ def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list
     return [bool(future.result()) for future in futures.values()]  # raises what a stage raised
 
 
+def _skipped(root: Path, stale: list[Stale]) -> str:
+    said = staleness.skipped(root, stale)
+    (get_run_logger().error if said.startswith("ALARM") else get_run_logger().warning)(said)
+    console.say(f"skipped: {said}")
+    return said
+
+
 @flow(name="retraining")
 def retraining(root: Path) -> State[Any]:
-    """Retrain what changed, and let only a better model serve."""
+    """Retrain what changed, and let only a better model serve. Where sources have stopped, a scheduled run is skipped."""
     context = FlowRunContext.get()
     flow_run_id = str(context.flow_run.id) if context and context.flow_run else "none"
     with graph.lock(root, console.say):
         params = config.read(root / "params.yaml")
-        fresh = refresh_sources(root, params)
+        fresh, stale = refresh_sources(root, params)
+        for one in stale:
+            console.say(str(one))
+        if stale and not fresh and context and context.flow_run and context.flow_run.auto_scheduled:
+            return Completed(name="Skipped", message=_skipped(root, stale))
+        staleness.resumed(root)
         with tracking.Follower(root, params), console.Ticker(root):
             ran = walk(root, graph.read(root), graph.slots(params))
             graph.put_lock_in_order(root)

@@ -77,7 +77,8 @@ def texts(count: int = 60, seed: int = 0) -> pa.Table:
     """Documents of short paragraphs over thirty words."""
     draw = np.random.Generator(np.random.Philox(seed))
     lines = [" ".join(f"w{n}" for n in draw.integers(0, 30, 9)) for _ in range(count)]
-    return pa.table({"text": ["\n\n".join(lines[start : start + 6]) for start in range(0, count, 6)]})
+    found = ["\n\n".join(lines[start : start + 6]) for start in range(0, count, 6)]
+    return pa.table({"document": [f"{number}.txt" for number in range(len(found))], "text": found})
 
 
 def take_in(root: Path, item: str, table: pa.Table, fit: bool = True) -> Path:

@@ -12,12 +12,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import projects
 import pytest
 
-from longshort import config, storage
+from longshort import config, sessions, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, UsageError
-from longshort.ingestion import embedded, intake, prices, source, stage, text
+from longshort.ingestion import embedded, intake, prices, recognition, source, stage, text, versions
 from longshort.ingestion.dataset import Terms, assemble
 from longshort.ingestion.reading import Counts
 
@@ -415,14 +416,14 @@ def test_a_name_that_gives_none_for_a_data_set_is_refused(stem):
 
 
 def test_the_task_is_told_by_the_suffix():
-    assert intake.guess_task([Path("a.csv"), Path("b.CSV")]) == "forecast"
-    assert intake.guess_task([Path("a.txt"), Path("b.md")]) == "language-model"
+    assert recognition.guess_task([Path("a.csv"), Path("b.CSV")]) == "forecast"
+    assert recognition.guess_task([Path("a.txt"), Path("b.md")]) == "language-model"
 
 
 @pytest.mark.parametrize("names", [["a.csv", "b.txt"], ["a.json"], ["a"], ["a.csv", "b.json"]])
 def test_a_mixture_or_an_unknown_suffix_asks_for_as(names):
     with pytest.raises(UsageError, match="--as stocks"):
-        intake.guess_task([Path(name) for name in names])
+        recognition.guess_task([Path(name) for name in names])
 
 
 # --- taking in --------------------------------------------------------------------------------
@@ -687,6 +688,27 @@ def test_a_history_that_is_rewritten_needs_leave_and_the_old_one_stands(held, tm
     assert take(held, tmp_path / "AAPL.csv", accept=True).changed
 
 
+@pytest.mark.parametrize("harm", [None, lambda table: table.unlink(), lambda table: table.write_bytes(table.read_bytes()[:-100])],
+                         ids=["kept", "lost", "damaged"])  # fmt: skip
+def test_the_last_version_is_compared_from_its_kept_table_or_read_again(held, tmp_path, monkeypatch, harm):
+    [table] = (held / ".state/versions").iterdir()
+    if harm:
+        harm(table)
+    read, whole = [], intake.assemble
+    monkeypatch.setattr(intake, "assemble", lambda *given: read.append(given) or whole(*given))
+    (tmp_path / "AAPL.csv").write_bytes(csv_of(*days(210)))
+    assert take(held, tmp_path / "AAPL.csv", accept=False).difference == {"held": 200, "new": 10, "gone": 0, "changed": 0}
+    assert len(read) == (harm is not None)
+    [new] = (held / ".state/versions").iterdir()
+    assert new != table
+
+
+def test_a_table_that_was_read_on_other_terms_is_not_compared_with(tmp_path):
+    place = tmp_path
+    assert versions.kept(place, "aapl", "1.dir", Terms()) != versions.kept(place, "aapl", "1.dir", Terms(calendar="XNYS"))
+    assert versions.kept(place, "aapl", "1.dir", Terms()) != versions.kept(place, "aapl", "2.dir", Terms())
+
+
 def test_a_session_that_was_not_over_is_held_back_until_the_file_comes_again(project, tmp_path, time_machine):
     ten = projects.days(10, dt.date(2024, 3, 4))
     body = csv_of(*(f"{day},10,12,9,{11 + place % 3 / 10},500" for place, day in enumerate(ten)))
@@ -732,3 +754,23 @@ def test_a_real_yahoo_export_goes_in_whole(tmp_path):
     shutil.copy(export, tmp_path / "GOOG.csv")
     account = intake.inspect([tmp_path / "GOOG.csv"], params_of("goog"), "goog")
     assert [account[key] for key in ("rows_in", "kept", "quarantined", "merged")] == [1258, 1258, 0, 0]
+
+
+def shanghai(**cells: str) -> bytes:
+    """400 sessions of Shanghai, whose calendar begins in 1990; a row's date is what is given by its number."""
+    days = sessions.sessions("XSHG", dt.date(2015, 1, 5), dt.date(2018, 1, 5))[:400]
+    rows = [f"{cells.get(f'row{n}', day.date())},{10 + n % 7},{20 + n % 7},{5 + n % 7},{11 + n % 5}" for n, day in enumerate(days)]
+    return "\n".join(["Date,Open,High,Low,Close", *rows, ""]).encode()
+
+
+@pytest.mark.parametrize("misprint", ["1965-01-05", "2015-13-40", "x"])
+def test_a_misprinted_day_that_the_exchanges_calendar_does_not_reach_is_set_aside_like_any_other(misprint):
+    found = assemble({"A.csv": shanghai(row7=misprint)}, "forecast")
+    assert found.account["calendar"]["name"] == "XSHG"
+    assert (found.account["kept"], found.account["quarantined"]) == (399, 1)
+
+
+def test_an_exchange_whose_calendar_does_not_reach_a_series_is_not_guessed():
+    early = sessions.sessions("XNYS", dt.date(1975, 1, 1), dt.date(1977, 1, 1)).to_numpy("datetime64[D]")
+    late = sessions.sessions("XSHG", dt.date(1999, 1, 1), dt.date(2003, 1, 1)).to_numpy("datetime64[D]")
+    assert sessions.best(late)[0] == "XSHG" and sessions.best(np.concatenate([early, late]))[0] != "XSHG"

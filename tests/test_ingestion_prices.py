@@ -21,7 +21,7 @@ import projects
 import pytest
 
 from longshort.errors import DataRefused
-from longshort.ingestion import prices
+from longshort.ingestion import prices, rules
 from longshort.ingestion.prices import AS_IT_IS, Asked
 from longshort.ingestion.reading import Reading
 from longshort.ingestion.rules import EVERY_ROW, Calendar, Limits
@@ -392,3 +392,69 @@ def test_the_quick_way_and_the_careful_way_agree_to_the_byte(data, outcome):
         return reading.table.to_pydict(), reading.as_json(), reading.quarantined
 
     assert told(True) == told(False)
+
+
+def test_files_that_are_read_together_are_each_what_they_are_alone():
+    plain = [csv(rows(walk(seed=seed))) for seed in range(2, 12)]
+    usual = [
+        data
+        for _, data, outcome in INPUTS
+        if isinstance(outcome, Taken) and (outcome.asked, outcome.limits, outcome.calendar) == (AS_IT_IS, A_HUNDRED, NEW_YORK)
+    ]
+    contents = [*plain[:5], *(data() if callable(data) else data for data in usual), *plain[5:]]
+    files = {f"T{place:03}.csv": data for place, data in enumerate(contents) if data[:2] != b"\x1f\x8b"}
+    found = prices.together(files, AS_IT_IS, {}, A_HUNDRED, lambda days: NEW_YORK)
+    assert {f"T{place:03}.csv" for place in [*range(5), *range(len(contents) - 5, len(contents))]} <= set(found), "clean ones are"
+    assert 10 < len(found) < len(files), "some are odd and read together, some are left to be read alone"
+    for name, reading in found.items():
+        alone = read(files[name], AS_IT_IS, A_HUNDRED, NEW_YORK, quick=False, name=name)
+        assert reading.table.to_pydict() == alone.table.to_pydict(), name
+        assert (reading.as_json(), reading.quarantined) == (alone.as_json(), alone.quarantined), name
+
+
+ODDITIES = {
+    "price": ("close", 1e9 + 1), "negative": ("open", -1.0), "no price": ("low", np.nan), "high below low": ("high", 1.0), "outside": ("close", 103.5),
+    "idle": ("volume", 0.0), "jump": (("open", "high", "low", "close"), 190.0), "pence": (("open", "high", "low", "close"), 10_000.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", [0, 1, 150, 298, 299])
+@pytest.mark.parametrize("kind", list(ODDITIES))
+def test_a_ticker_with_anything_odd_is_not_calm_and_its_neighbours_are(kind, place):
+    columns = np.array(PRICES).T
+    values = {meaning: np.tile(column, 3) for meaning, column in zip(("open", "high", "low", "close", "volume"), columns, strict=True)}
+    values["adj_close"] = np.full(900, np.nan)
+    day = np.tile(np.array([(each - dt.date(1970, 1, 1)).days for each in DAYS], np.int32), 3)
+    places = {meaning: number for number, meaning in enumerate(("open", "high", "low", "close", "volume"), start=1)}
+    starts = np.array([0, 300, 600, 900])
+    assert rules.calm(day, values, starts, places, A_HUNDRED, NEW_YORK).tolist() == [True, True, True]
+    which, value = ODDITIES[kind]
+    for meaning in [which] if isinstance(which, str) else which:
+        values[meaning][300 + place] = value
+    assert rules.calm(day, values, starts, places, A_HUNDRED, NEW_YORK).tolist() == [True, False, True]
+
+
+def test_a_ticker_whose_days_are_odd_is_not_calm():
+    values = {meaning: np.array(PRICES).T[place] for place, meaning in enumerate(("open", "high", "low", "close", "volume"))}
+    values["adj_close"] = np.full(300, np.nan)
+    day = np.array([(each - dt.date(1970, 1, 1)).days for each in DAYS], np.int32)
+    places, starts = {"close": 4}, np.array([0, 300])
+
+    def calm(days: Any, own: dict[str, Any] = values, limits: Limits = A_HUNDRED, calendar: Calendar = NEW_YORK) -> bool:
+        return bool(rules.calm(days, own, starts, places, limits, calendar)[0])
+
+    assert calm(day)
+    assert not calm(day[::-1]) and not calm(np.concatenate([day[:1], day[:-1]]))
+    assert not calm(np.concatenate([day[:-1], [day[-1] + 1000]])), "a gap"
+    assert not calm(np.where(day == day[7], day[7] + 1, day) if day[8] - day[7] > 1 else np.where(day == day[4], day[4] + 1, day)), (
+        "no session"
+    )
+    assert not calm(day, calendar=Calendar("XNYS", NEW_YORK.sessions, int(day[-2]))), "a session that was not over"
+    assert not calm(day, limits=Limits(needed=301))
+    assert not calm(day[:1] + 30 * np.arange(300), calendar=Calendar("auto", day[:1] + 30 * np.arange(300))), "monthly"
+    still = values["close"].copy()
+    still[100:109] = 100.0
+    assert calm(day, {**values, "close": still}), "nine days at one price are nothing"
+    still[109] = 100.0
+    assert not calm(day, {**values, "close": still}), "ten are told"
+    assert not calm(day, {**values, "close": np.repeat(values["close"][::5], 5)}), "stale in most rows"

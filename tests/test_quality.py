@@ -94,7 +94,34 @@ def shown(table: pa.Table, account: dict | None = None, quarantine: list | None 
     return quality.page("own", task, table, NOTHING if account is None else account, calendar(table), quarantine or [])
 
 
+PARTS = ["train", "validation", "test"]
+
+
+def labelled(task: str, *contents: str, labels: list[str] | None = None, part: list[str] | None = None) -> pa.Table:
+    """A table of labelled texts, of tagged words whose tags are their words, or of pairs of a text and itself."""
+    own = list(contents)
+    columns = {
+        "classify": {"text": own, "label": labels or own},
+        "tag": {"text": own, "tags": own, "label": labels or own},
+        "translate": {"source": own, "target": own},
+    }[task]
+    return pa.table(
+        {**columns, **({"part": part} if part else {})}, pa.schema([(name, "str") for name in (*columns, *(["part"] if part else []))])
+    )
+
+
+def shown_as(task: str, table: pa.Table) -> str:
+    return quality.page("own", task, table, ACCOUNT, None, QUARANTINE)
+
+
+THREE = [f"{name} {n} of it" for n in range(20) for name in ("one", "two", "three")]
 PAGES = {
+    "labels": lambda: shown_as("classify", labelled("classify", *THREE, labels=["x", "y" * 90, "y"] * 20, part=PARTS * 20)),
+    "tags": lambda: shown_as("tag", labelled("tag", *THREE, labels=["x", "y", "y"] * 20)),
+    "pairs": lambda: shown_as("translate", labelled("translate", *THREE)),
+    "evil labels": lambda: shown_as("classify", labelled("classify", *EVIL, *EVIL, labels=[*EVIL, *reversed(EVIL)], part=PARTS * 6)),
+    "evil tags": lambda: shown_as("tag", labelled("tag", *EVIL)),
+    "evil pairs": lambda: shown_as("translate", labelled("translate", *EVIL, *EVIL)),
     "prices": lambda: shown(prices("AA"), ACCOUNT, QUARANTINE),
     "few tickers": lambda: shown(prices(*"ABCDE"), ACCOUNT),
     "many tickers": lambda: shown(prices(*(f"T{n}" for n in range(40))), ACCOUNT, QUARANTINE),
@@ -434,6 +461,17 @@ def test_words_are_counted_in_lower_case():
     assert [found.unknown(n) for n in (1, 2, 3, 4)] == [(0, 4), (pytest.approx(2 / 7), 2), (pytest.approx(4 / 7), 1), (1, 0)]
 
 
+def test_rows_of_one_long_document_are_counted_as_one(monkeypatch):
+    monkeypatch.setattr(profiles, "GOES_ON", 12)
+    whole = ["one two three four five\nsix seven", "eight"]
+    cut = [whole[0][:14], whole[0][14:], whole[1]]
+    one = profiles.of_texts(texts(*whole))
+    other = profiles.of_texts(pa.table({"document": ["a", "a", "b"], "text": cut}))
+    assert other.names == ["a", "b"]
+    assert other.per_document.tolist() == one.per_document.tolist() == [7, 1] and other.per_line.tolist() == one.per_line.tolist()
+    assert (other.words, other.lines, other.characters) == (one.words, one.lines, one.characters)
+
+
 def test_repeated_lines_are_listed_most_frequent_first():
     read = Reader(shown(texts("a b\nc\n\na b", "c\na b\n\n")))
     assert [cell for cell in read.cells if cell in ("a b", "c")][-2:] == [
@@ -461,6 +499,57 @@ def test_a_line_is_broken_where_more_than_a_month_is_missing():
 def test_a_scale_has_two_to_seven_ticks_within_it(low, high, log):
     ticks = drawing.Scale(low, high, log).ticks()
     assert 2 <= len(ticks) <= 7 and all(low <= tick <= high for tick in ticks)
+
+
+# --- labelled text ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("task", ["classify", "tag", "translate"])
+@pytest.mark.parametrize("contents", [(), ("",), ("one",), ("", "")])
+def test_few_labelled_rows_can_be_shown(task, contents):
+    page = shown_as(task, labelled(task, *contents))
+    assert Reader(page).open == [] and "nan" not in page
+
+
+@pytest.mark.parametrize(("task", "column"), [("classify", "text"), ("classify", "label"), ("tag", "tags"), ("translate", "target")])
+def test_a_labelled_table_that_lacks_a_column_shows_its_account(task, column):
+    page = shown_as(task, labelled(task, "one").drop_columns(column))
+    assert "The columns are not those of this task" in page and "10,007" in page
+
+
+@pytest.mark.parametrize("name", ["evil labels", "evil tags", "evil pairs"])
+def test_a_label_a_tag_or_a_text_that_a_spreadsheet_would_run_has_an_apostrophe_before_it(name):
+    cells = [cell for cell in Reader(PAGES[name]()).cells if "cmd()" in cell or "SUM(A1)" in cell or "-2+3" in cell]
+    assert cells and not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
+    assert {"'=cmd()", "'-2+3", "'@SUM(A1)"} <= set(cells)
+
+
+def test_labels_tags_and_parts_are_counted():
+    found = profiles.of_labelled(
+        labelled("tag", "a b", "a", "a", "c", labels=["x", "y", "x", "x"], part=["train", "train", "test", "test"]), "tag"
+    )
+    assert found.labels == {"x": {"train": 1, "test": 2}, "y": {"train": 1, "test": 0}}
+    assert found.tags == {"a": 3, "b": 1, "c": 1} and found.parts == {"train": 2, "test": 2}
+    assert found.repeated == {"a": 2} and found.contradicted == {"a": {"y": 1, "x": 1}} and found.across == [("train", "test", 1)]
+    assert found.sides["text"].per_document.tolist() == [2, 1, 1, 1]
+
+
+def test_what_a_person_should_read_first_is_said():
+    table = labelled("classify", "a b", "a b", "a b", "c", labels=["x", "y", "x", "z"], part=["train", "train", "test", "test"])
+    words = Reader(shown_as("classify", table)).words
+    for said in (
+        "50.0\u00a0% of the rows are x",
+        "2 rows (50.0\u00a0%) repeat the text of an earlier one",
+        "1 text with more than one label",
+        "1 row of test with a text of train: it is dropped from train, not from test",
+        "1 label never in train",
+    ):
+        assert said in words, said
+
+
+def test_rows_whose_files_say_no_part_are_said_to_be_shuffled():
+    assert "cut by a shuffle" in shown_as("classify", labelled("classify", "one", "two"))
+    assert "cut by a shuffle" not in shown_as("classify", labelled("classify", "one", "two", part=["train", "test"]))
 
 
 # --- size, and the stage ----------------------------------------------------------------------

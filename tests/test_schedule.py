@@ -1,9 +1,13 @@
-"""A served schedule, against a real Prefect server: it fires, retrains when data came, and else ends as "Nothing new"."""
+"""A served schedule, against a real Prefect server: it fires, retrains when data came, and else ends as "Nothing new".
+
+When its sources have stopped it ends as "Skipped".
+"""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -13,6 +17,7 @@ from types import SimpleNamespace
 import clones
 import exports
 import neighbours
+import projects
 import pytest
 
 from longshort import config, journal
@@ -24,7 +29,8 @@ def project(own_prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("schedule")
     root, export = clones.copy(own_prices, base / "project"), base / "AAPL.csv"
     exports.write_prices(export, 400)
-    config.assign(root / "params.yaml", [f"ingestion.sources={{aapl: [{export}]}}"])
+    # the sessions are of 2011: a run would be skipped before it could find nothing new
+    config.assign(root / "params.yaml", [f"ingestion.sources={{aapl: [{export}]}}", "ingestion.stale_after=null"])
     clones.commit(root, "a source")
     return root
 
@@ -57,7 +63,7 @@ def due_when_nobody_serves(api: str, deployment: str) -> dt.datetime:
 
 @pytest.fixture(scope="module")
 def story(project: Path) -> Iterator[SimpleNamespace]:
-    """The schedule is served, ten sessions come, a run retrains, another finds nothing new; then SIGTERM."""
+    """The schedule is served, ten sessions come, a run retrains, another finds nothing new, three find years missing; then SIGTERM."""
     told = SimpleNamespace(root=project, family=[])
     process, api = serve(project, "--every", "5", in_background=True)
     try:
@@ -73,6 +79,13 @@ def story(project: Path) -> Iterator[SimpleNamespace]:
             return done if len(done) >= 2 and done[-1]["state_name"] == "Nothing new" else None
 
         told.runs = neighbours.wait_for(settled, 240, process)
+        config.assign(project / "params.yaml", ["ingestion.stale_after=5"])
+
+        def skipped() -> list[dict] | None:
+            done = [run for run in ended() if run["state_name"] == "Skipped"]
+            return done if len(done) >= 3 else None
+
+        told.skipped = neighbours.wait_for(skipped, 120, process)
         told.family = neighbours.family(process)
         told.missed = due_when_nobody_serves(api, told.runs[-1]["deployment_id"])
         told.code = neighbours.stop_gently(process, signal.SIGTERM)
@@ -110,6 +123,15 @@ def test_the_ledger_shows_old_and_new(story):
 def test_a_scheduled_run_without_news_ends_quickly_as_nothing_new(story):
     last = story.runs[-1]
     assert last["state_name"] == "Nothing new" and last["total_run_time"] < 60
+
+
+def test_scheduled_runs_whose_sources_have_stopped_end_well_as_skipped_and_the_third_in_a_row_is_an_alarm(story):
+    assert {run["state_type"] for run in story.skipped} == {"COMPLETED"}
+    said = [run["state"]["message"] for run in story.skipped[:3]]
+    newest = projects.days(410)[-1]
+    assert re.fullmatch(rf"no new rows since {newest} in aapl \([\d,]+ sessions of XNYS missed\)", said[0]) and said[1] == said[0]
+    assert said[2] == f"ALARM, skipped 3 times in a row: {said[0]}. Mend what writes the sources of `ingestion.sources`."
+    assert f"skipped: {said[2]}" in (story.root.parent / "schedule.log").read_text()
 
 
 def test_terminated_it_leaves_nothing_running(story):

@@ -13,8 +13,9 @@ import pytest
 import time_machine
 
 from longshort import config, storage
-from longshort.config import PriceValidation, TextValidation
+from longshort.config import ClassifyValidation, PriceValidation, TagValidation, TextValidation, TranslateValidation
 from longshort.errors import ConfigError, CorruptArtefact, SuiteFailed, UsageError
+from longshort.ingestion.text import ROW
 from longshort.validation import datadocs, frames, judgement, stage, suites
 
 PARAMS = config.read(projects.PARAMS)
@@ -200,6 +201,20 @@ def test_a_frame_keeps_the_table_that_it_was_made_from():
 # --- the stage -----------------------------------------------------------------------------------
 
 
+def test_rows_of_one_long_document_are_judged_as_one(monkeypatch):
+    assert frames.GOES_ON == ROW // 2
+    monkeypatch.setattr(frames, "GOES_ON", 60)
+    whole = pa.table({"document": ["a", "b"], "text": [f"{LONG_LINE}\n\ufffd short line", LONG_LINE.upper()]})
+    cut = whole["text"][0].as_py()
+    place = cut.index(" ", 60) + 1
+    pieces = pa.table({"document": ["a", "a", "b"], "text": [cut[:place], cut[place:], LONG_LINE.upper()]})
+    one, other = (frames.texts(frames.from_table(table)).drop(columns="text").reset_index(drop=True) for table in (whole, pieces))
+    assert one["document"].tolist() == other["document"].tolist() == ["a", "b"]
+    assert one.drop(columns="corpus_repeated_lines").equals(other.drop(columns="corpus_repeated_lines"))
+    twice = pa.table({"document": ["a", "a"], "text": ["short", f"{LONG_LINE} and ten more words that stand here"]})
+    assert failures(judge_texts(twice)) == ["No two documents have the same name."]
+
+
 def ingested(root, table, item="goog"):
     with storage.new_artefact(root / "data/ingestion" / item) as folder:
         storage.write_table(folder / "table.parquet", table)
@@ -353,3 +368,173 @@ def test_a_series_of_closes_is_asked_for_closes_only():
     table = table.set_column(table.column_names.index("low"), "low", pa.nulls(len(table), pa.float64()))
     assert stage.examine(table, "goog", PARAMS, "XNYS", ["close"])["success"]
     assert not stage.examine(table, "goog", PARAMS, "XNYS", suites.PRICES)["success"]
+
+
+# --- labelled text, tagged words and pairs ------------------------------------------------------
+
+CLASSIFY_SPEC = ClassifyValidation(min_rows=4, min_labels=2, min_label_rows=2)
+TAG_SPEC = TagValidation(min_rows=4, min_labels=2, min_label_rows=2, min_tags=3)
+TRANSLATE_SPEC = TranslateValidation(min_rows=4, min_targets=2)
+SUITES = {
+    "classify": (suites.classify_suite(CLASSIFY_SPEC, True), frames.labelled),
+    "tag": (suites.tag_suite(TAG_SPEC, True), frames.tagged),
+    "translate": (suites.translate_suite(TRANSLATE_SPEC, True), frames.pairs),
+}
+PART = {"part": ["train", "train", "validation", "test"]}
+TIDY_ROWS = {
+    "classify": {"text": ["good", "bad", ":-)", "so\tso"], "label": ["x", "y", "x", "y"], **PART},
+    "tag": {"text": ["to new york", "go", "st. louis", "go"], "tags": ["O B-city I-city", "O", "B-city I-city", "O"],
+            "label": ["x", "y", "x", "y"], **PART},
+    "translate": {"source": ["Go.", "Hi.", "16+75", "Run!"], "target": ["Va !", "Salut.", "91", "Cours !"], **PART},
+}  # fmt: skip
+
+
+def tidy_rows(task, **changes):
+    """The tidy rows of a task; a change is a whole column, or {row: value}."""
+    columns = {}
+    for name, cells in TIDY_ROWS[task].items():
+        change = changes.get(name, {})
+        columns[name] = change if isinstance(change, list) else [change.get(i, cell) for i, cell in enumerate(cells)]
+    return pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+
+
+def judge_rows(task, table):
+    suite, derive = SUITES[task]
+    return judgement.judge(suite, frames.from_table(table), derive)
+
+
+def bad_rows(task, texts, columns):
+    """The tables that the rules of all three tasks refuse, by sentence."""
+    return {
+        f"The columns are {', '.join(columns)}, part, and no others.": tidy_rows(task).append_column("more", pa.array(["x"] * 4)),
+        **{f"{c} is of type StringDtype.": retyped(tidy_rows(task), c, [1, 2, 3, 4]) for c in (*columns, "part")},
+        "The table has 4 rows or more.": tidy_rows(task).slice(0, 3),
+        **{f"{c} is never missing.": tidy_rows(task, **{c: {1: None}}) for c in (*columns, "part")},
+        **{f"No {c} is empty.": tidy_rows(task, **{c: {1: " \n"}}) for c in texts},
+        **{f"No character of a {c} was lost to a wrong encoding (U+FFFD).": tidy_rows(task, **{c: {1: "\ufffd"}}) for c in texts},
+        **{f"No {c} holds control characters but tabs, line and page breaks.": tidy_rows(task, **{c: {1: "a\x92"}}) for c in texts},
+        "Every part is one of train, validation, test.": tidy_rows(task, part={1: "dev"}),
+        "Some rows are for training.": tidy_rows(task, part=["test"] * 4),
+    }
+
+
+LABELS = {"There are 2 different labels or more.": ["x"] * 4, "Every label has 2 rows or more.": ["x", "x", "x", "y"]}
+BAD_ROWS = {
+    "classify": {
+        **bad_rows("classify", ("text",), ("text", "label")),
+        **{sentence: tidy_rows("classify", label=labels) for sentence, labels in LABELS.items()},
+    },
+    "tag": {
+        **bad_rows("tag", ("text",), ("text", "tags", "label")),
+        **{sentence: tidy_rows("tag", label=labels) for sentence, labels in LABELS.items()},
+        "There are as many tags as words.": tidy_rows("tag", tags={1: "O O"}),
+        "There are 3 different tags or more.": tidy_rows("tag", tags=["O O O", "O", "O B-city", "O"]),
+        "Every tag I-x stands behind B-x or I-x (Ramshaw and Marcus, 1995).": tidy_rows("tag", tags={2: "B-city I-state"}),
+    },
+    "translate": {
+        **bad_rows("translate", ("source", "target"), ("source", "target")),
+        "There are 2 different targets or more.": tidy_rows("translate", target=["91"] * 4),
+    },
+}
+EACH_BAD = [(task, sentence) for task, bad in BAD_ROWS.items() for sentence in bad]
+WARNINGS = {
+    "No character of a text was lost to a wrong encoding (U+FFFD).",
+    "No text holds control characters but tabs, line and page breaks.",
+    "No character of a source was lost to a wrong encoding (U+FFFD).",
+    "No source holds control characters but tabs, line and page breaks.",
+    "No character of a target was lost to a wrong encoding (U+FFFD).",
+    "No target holds control characters but tabs, line and page breaks.",
+    "Every tag I-x stands behind B-x or I-x (Ramshaw and Marcus, 1995).",
+}
+
+
+@pytest.mark.parametrize("task", SUITES)
+def test_the_rows_that_are_mutated_pass_as_they_are_and_every_rule_has_a_mutation(task):
+    judged = judge_rows(task, tidy_rows(task))
+    assert judged.success and failures(judged) == []
+    suite, _ = SUITES[task]
+    assert sorted(rule.description for rule in suite.shape + suite.content) == sorted(BAD_ROWS[task])
+
+
+@pytest.mark.parametrize(("task", "sentence"), EACH_BAD)
+def test_a_table_of_rows_is_refused_by_the_expectation_that_it_breaks(task, sentence):
+    judged = judge_rows(task, BAD_ROWS[task][sentence])
+    assert sentence in failures(judged)
+    assert judged.success == (sentence in WARNINGS)
+
+
+@pytest.mark.parametrize(("task", "sentence"), [
+    *(("classify", sentence) for sentence in ("No text is empty.", "Every label has 2 rows or more.", "Some rows are for training.")),
+    ("tag", "There are as many tags as words."),
+    ("tag", "Every tag I-x stands behind B-x or I-x (Ramshaw and Marcus, 1995)."),
+    ("translate", "There are 2 different targets or more."),
+])  # fmt: skip
+def test_rules_of_rows_break_alone(task, sentence):
+    assert failures(judge_rows(task, BAD_ROWS[task][sentence])) == [sentence]
+
+
+@pytest.mark.parametrize("task", SUITES)
+def test_an_empty_table_of_rows_is_refused(task):
+    assert "The table has 4 rows or more." in failures(judge_rows(task, tidy_rows(task).slice(0, 0)))
+
+
+def test_rows_without_a_part_are_judged_without_it():
+    table = tidy_rows("classify").drop_columns("part")
+    judged = judgement.judge(suites.classify_suite(CLASSIFY_SPEC, False), frames.from_table(table), frames.labelled)
+    assert judged.success and not [finding for finding in judged.findings if "part" in finding.columns]
+    assert failures(judge_rows("classify", table)) == ["The columns are text, label, part, and no others."]
+
+
+@pytest.mark.parametrize(("tags", "strays"), [
+    ("O O", 0), ("B-x I-x I-x", 0), ("I-x", 1), ("O I-x I-x", 1), ("B-x I-y", 1), ("B-x O I-x", 1), ("NN VB", 0), ("", 0),
+])  # fmt: skip
+def test_a_tag_that_goes_on_with_nothing_is_counted(tags, strays):
+    table = tidy_rows("tag", tags={0: tags})
+    assert frames.tagged(frames.from_table(table))["stray_tags"].iloc[0] == strays
+
+
+def of_task(task, **changes):
+    """The tests' settings with one data set of a task, whose rules are changed."""
+    rules = PARAMS.of_task(PARAMS.validation, task).model_copy(update={"min_rows": 4, **changes})
+    datasets = {"mine": config.Dataset(task=task, source="raw")}
+    return PARAMS.model_copy(
+        update={
+            "ingestion": config.Ingestion(datasets=datasets, sources={}),
+            "validation": PARAMS.validation.model_copy(update={task: rules}),
+        }
+    )
+
+
+@pytest.mark.parametrize("task", SUITES)
+@pytest.mark.parametrize(("most", "fit"), [(4, True), (3, False)])
+def test_a_suite_of_rows_is_extended_in_params(task, most, fit):
+    added = {"type": "expect_table_row_count_to_be_between", "max_value": most, "description": "Few rows."}
+    result = stage.examine(tidy_rows(task), "mine", of_task(task, expectations=[added]), "XNYS", suites.PRICES)
+    (found,) = [finding for finding in result["expectations"] if finding["rule"] == f"validation.{task}.expectations"]
+    assert (result["success"], found["success"]) == (fit, fit)
+
+
+def test_a_warning_is_told_by_stage_and_page_and_refuses_nothing(tmp_path, capsys):
+    table = BAD_ROWS["tag"]["Every tag I-x stands behind B-x or I-x (Ramshaw and Marcus, 1995)."]
+    stage.run(ingested(tmp_path, table, "mine"), "mine", of_task("tag"))
+    assert "validation of mine: warning: Every tag I-x stands behind B-x or I-x" in capsys.readouterr().out
+    place = tmp_path / "data/validation/mine"
+    assert storage.read_json(place / "result.json")["success"]
+    text = (place / "index.html").read_text()
+    assert "expectations are met, but 1 that only warns" in text and "a warning: it refuses nothing" in text
+
+
+def test_a_refusal_of_rows_counts_no_warning(tmp_path):
+    table = tidy_rows("tag", tags={2: "B-city I-state"}, label=["x"] * 4)
+    with pytest.raises(SuiteFailed, match=r": 1 of \d+ expectations are not met") as caught:
+        stage.run(ingested(tmp_path, table, "mine"), "mine", of_task("tag"))
+    assert "I-x" not in str(caught.value) and "`validation.tag.min_labels` is 2" in str(caught.value)
+
+
+def test_quarantined_rows_of_files_in_folders_reach_the_page(tmp_path):
+    with storage.new_artefact(tmp_path / "data/ingestion/mine") as folder:
+        storage.write_table(folder / "table.parquet", tidy_rows("classify"))
+        row = b'{"file": "train/a.csv", "line": 7, "column": 1, "rule": "empty", "what": "no text", "raw": ",y"}\n'
+        storage.write_bytes(folder / "quarantine/train/a.csv.12345678.jsonl", row)
+    stage.run(tmp_path, "mine", of_task("classify"))
+    assert "train/a.csv:7:1" in (tmp_path / "data/validation/mine/quality.html").read_text()

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from projects import PARAMS, contents, days, described, flip, prices, project, r
 from longshort import config, storage
 from longshort.config import PriceWindows, TextWindows
 from longshort.errors import CorruptArtefact, DataRefused, SeriesTooShort
-from longshort.windows import files
+from longshort.windows import contamination, files
 from longshort.windows import stage as shell
 from longshort.windows.order import shuffled
 from longshort.windows.prices import (
@@ -31,6 +32,7 @@ from longshort.windows.prices import (
 from longshort.windows.text import (
     Paragraph,
     Stretch,
+    judge_unknown,
     make_stretches,
     make_vocabulary,
     paragraphs,
@@ -349,7 +351,7 @@ def test_a_paragraph_that_recurs_in_a_later_part_is_dropped_from_the_earlier_one
     long, short = Paragraph(tuple("abcdefghijklm"), 26), Paragraph(tuple("xyz"), 6)
     others = [Paragraph(tuple(f"{n}{letter}" for letter in "abcdefghijklmn"), 30) for n in range(30)]
     blocks = [long, long, short, *others[:19], long, *others[19:25], long, long, short, *others[25:]]
-    parts, dropped = split(blocks, TEXT)
+    parts, dropped, _ = split(blocks, TEXT)
     assert [sum(block == long for block in parts[part]) for part in PARTS] == [0, 0, 2]
     assert sum(block == short for part in PARTS for block in parts[part]) == 2
     assert dropped == {"train": 26, "validation": 13, "test": 0}
@@ -358,9 +360,9 @@ def test_a_paragraph_that_recurs_in_a_later_part_is_dropped_from_the_earlier_one
 def test_the_vocabulary_and_the_training_ids_know_nothing_of_later_parts(tmp_path):
     params = config.read(project(tmp_path) / "params.yaml")
     rows = texts().to_pylist()
-    before = shell.text_data(pa.Table.from_pylist(rows), params)
-    rows[-2:] = [{"text": document["text"].replace("w", "v")} for document in rows[-2:]]
-    after = shell.text_data(pa.Table.from_pylist(rows), params)
+    before = shell.text_data(pa.Table.from_pylist(rows), "topics", params)
+    rows[-2:] = [{**document, "text": document["text"].replace("w1", "w2")} for document in rows[-2:]]
+    after = shell.text_data(pa.Table.from_pylist(rows), "topics", params)
     stop = before.stretches["train"].stop
     assert after.vocabulary == before.vocabulary and after.stretches["train"] == before.stretches["train"]
     assert after.ids[:stop].tobytes() == before.ids[:stop].tobytes()
@@ -395,6 +397,89 @@ def test_training_windows_are_neighbours_and_another_offset_each_epoch(tokens):
         assert len(starts) and starts[0] >= 3 and starts[-1] + 4 < stretch.stop
         assert (np.diff(starts) == 4).all() and stretch.stop - (starts[-1] + 5) < 4
     assert len({starts[0] for starts in epochs}) == min(tokens - 4, 5)
+
+
+def test_a_paragraph_that_shares_thirteen_words_with_a_later_part_is_dropped_from_the_earlier_one_only():
+    fresh = iter(range(10**6))
+    blocks = [Paragraph(tuple(str(next(fresh)) for _ in range(20)), 20) for _ in range(100)]
+    blocks[10] = Paragraph(("a", *blocks[90].words[3:16], "b"), 20)  # a run of 13
+    blocks[11] = Paragraph(("a", *blocks[90].words[3:15], "b"), 20)  # of 12
+    blocks[70] = Paragraph((*blocks[95].words[:15], "c"), 20)
+    blocks[12] = Paragraph((*blocks[72].words[2:15], "d"), 20)  # of validation alone
+    parts, dropped, stood = split(blocks, TEXT)
+    assert [block in parts["train"] for block in blocks[9:14]] == [True, False, True, False, True]
+    assert blocks[70] not in parts["validation"] and parts["test"] == blocks[80:]
+    assert dropped == {"train": 15 + 14, "validation": 16, "test": 0}
+    assert [(one.part, one.earlier, one.found) for one in stood] == [
+        ("validation", "train", 1),
+        ("test", "train", 1),
+        ("test", "validation", 3),
+    ]
+
+
+def test_what_dropping_brings_together_is_no_leak_either():
+    fresh = iter(range(10**6))
+    blocks = [Paragraph(tuple(str(next(fresh)) for _ in range(20)), 20) for _ in range(100)]
+    first, last = blocks[90].words[:6], blocks[90].words[6:13]
+    blocks[10:13] = [Paragraph(first, 6), blocks[95], Paragraph(last, 7)]
+    parts, dropped, _ = split(blocks, TEXT)
+    assert dropped["train"] == 26 and blocks[12] in parts["train"]
+    assert {one.found for one in contamination.overlaps({part: [w for b in own for w in b.words] for part, own in parts.items()})} == {0}
+
+
+@pytest.mark.parametrize(("block", "lengths"), [
+    ("w " * 2000, [2000]),
+    ("w " * 2001, [2000, 1]),
+    ("a b\n" * 1000, [2000]),
+    ("a b\n" * 1001, [2] * 1001),
+    ("a b\n" + "w " * 4001 + "\nc", [2, 2000, 2000, 1, 1]),
+])  # fmt: skip
+def test_a_paragraph_without_end_is_cut_at_its_lines_and_a_line_without_end_between_words(block, lengths):
+    found = paragraphs([block, "x"])
+    assert [len(one.words) for one in found] == [*lengths, 1]
+    assert [word for one in found for word in one.words] == words(block + " x")
+    assert sum(one.characters for one in found) == len(" ".join((block + " x").split())) + 1
+
+
+# --- contamination ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hashes", [2**64, 1024])
+def test_runs_of_thirteen_words_are_found_again_as_a_set_of_them_finds_them(hashes, monkeypatch):
+    true = contamination._hashes
+    monkeypatch.setattr(contamination, "_hashes", lambda ids: true(ids) % np.uint64(hashes - 1))  # many runs of one hash
+    rng = np.random.Generator(np.random.Philox(3))
+    words = [str(word) for word in rng.integers(0, 3, 6000)]
+    parts = {"train": words[:4000] + words[5500:5530], "validation": words[4000:5000], "test": words[5000:]}
+    runs = {part: [tuple(found[n : n + 13]) for n in range(len(found) - 12)] for part, found in parts.items()}
+    for overlap in contamination.overlaps(parts):
+        expected = sum(run in set(runs[overlap.earlier]) for run in runs[overlap.part])
+        assert (overlap.found, overlap.runs) == (expected, len(runs[overlap.part]))
+    assert contamination.overlaps(parts)[1].found >= 18
+
+
+def test_twelve_words_in_common_are_no_contamination_and_a_part_may_be_short_or_empty():
+    words = [str(n) for n in range(40)]
+    assert contamination.overlaps({"train": words[:20], "test": words[8:20] + ["x"] * 9})[0].found == 0
+    assert [o.runs for o in contamination.overlaps({"train": words, "validation": [], "test": words[:12]})] == [0, 0, 0]
+    assert contamination.overlaps({"train": [], "test": []})[0].share == 0.0
+
+
+def test_a_run_that_crosses_from_part_to_part_belongs_to_neither():
+    words = [str(n) for n in range(20)]
+    assert [(o.runs, o.found) for o in contamination.overlaps({"a": words[:10], "b": words[10:], "c": words})] == [(0, 0), (8, 0), (8, 0)]
+
+
+def test_words_of_the_validation_part_that_are_unknown_are_reported_and_too_many_refused():
+    train = ["to", "be", "or"] * 3 + ["not"] * 2
+    assert "2 of 10 words" in judge_unknown(train, ["to"] * 8 + ["not", "new"], "hamlet", 3, 13)
+    assert "0 of 10 words" in judge_unknown(train, ["to"] * 9 + ["not"], "hamlet", 2, 13)
+    with pytest.raises(
+        DataRefused, match=r"3 of 10 words .*30.0 %.*`windows.language-model.max_vocabulary` \(now 13\).*`min_count` \(now 3\)"
+    ):
+        judge_unknown(train, ["to"] * 7 + ["not"] * 3, "hamlet", 3, 13)
+    with pytest.raises(DataRefused, match="with a vocabulary of 5"):
+        judge_unknown(train, ["to"] * 10, "hamlet", 3, 5)
 
 
 # --- the stage --------------------------------------------------------------------------------
@@ -432,10 +517,10 @@ def test_prices_come_back_from_the_disk_as_they_were(cut):
 
 
 def test_a_text_comes_back_from_the_disk_as_it_was(cut):
-    made = shell.text_data(storage.read_table(cut / "data/ingestion/topics/table.parquet"), config.read(cut / "params.yaml"))
+    made = shell.text_data(storage.read_table(cut / "data/ingestion/topics/table.parquet"), "topics", config.read(cut / "params.yaml"))
     read = files.read_text(cut / "data/windows/topics")
     assert (read.ids == made.ids).all() and read.ids.dtype == made.ids.dtype
-    assert (read.spec, read.stretches, read.vocabulary, read.dropped) == (made.spec, made.stretches, made.vocabulary, made.dropped)
+    assert replace(read, ids=made.ids) == made
 
 
 def test_the_dates_told_of_a_part_are_those_of_all_its_tickers(cut):
@@ -444,6 +529,32 @@ def test_the_dates_told_of_a_part_are_those_of_all_its_tickers(cut):
         targets = read.series.dates[windows.origins(np.arange(len(windows))) + 1]
         assert (told[part]["first_target"], told[part]["last_target"]) == (str(targets.min()), str(targets.max()))
         assert told[part]["windows"] == len(windows)
+
+
+def test_a_text_whose_parts_share_runs_of_words_says_so_and_keeps_it(cut, capsys):
+    rows = texts().to_pylist()
+    rows[0]["text"] += "\n\n" + rows[-1]["text"][:400]
+    made = shell.text_data(pa.Table.from_pylist(rows), "topics", config.read(cut / "params.yaml"))
+    said = capsys.readouterr().out
+    (test,) = [one for one in made.stood if (one.earlier, one.part) == ("train", "test")]
+    assert f"windows of topics: {test}" in said and test.found > 20
+    assert f"windows of topics: {made.dropped['train']:,} words dropped from train" in said and "words of the validation part" in said
+    assert [entry["found"] for entry in described(cut / "data/windows/topics")["contamination"]] == [0, 0, 0]
+
+
+def test_rows_of_one_document_are_one_text():
+    whole = texts()
+    cut = [(row["document"], piece) for row in whole.to_pylist() for piece in (row["text"][:20], row["text"][20:99], row["text"][99:])]
+    pieces = pa.table([[name for name, _ in cut], [piece for _, piece in cut]], schema=whole.schema)
+    assert list(shell.documents(pieces)) == list(shell.documents(whole)) == whole["text"].to_pylist()
+
+
+def test_a_text_whose_validation_part_is_of_other_words_is_refused(tmp_path):
+    root = taken_in(tmp_path)
+    other = " ".join(f"x{number}" for number in range(20_000))
+    take_in(root, "topics", pa.concat_tables([texts(), pa.table({"document": ["z.txt"], "text": [other]})]))
+    with pytest.raises(DataRefused, match=r"table.parquet: topics: .* words of the validation part .* are \[UNK\]"):
+        run_stage(root, "windows", "topics")
 
 
 @pytest.mark.parametrize("item", ITEMS)

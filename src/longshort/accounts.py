@@ -13,6 +13,8 @@ def lines(account: dict[str, Any]) -> list[str]:
     if len(account["files"]) > SHOWN:
         told.append(f"and {len(account['files']) - SHOWN:,} more files")
     told += [f"note         {note}" for note in account.get("notes", [])]
+    if parts := account.get("parts"):
+        told.append(f"parts        {', '.join(f'{count:,} {part}' for part, count in parts.items())}, as files and folders say")
     if calendar := account.get("calendar"):
         told.append(f"calendar     {_calendar(calendar)}")
     told.append(f"rows         {balance(account)}")
@@ -32,8 +34,18 @@ def file_lines(entry: dict[str, Any]) -> list[str]:
     if "first" in read:
         tickers = f"{read['tickers']:,} tickers" if read["tickers"] != 1 else f"{read['ticker']}"
         told.append(f"  holds      {tickers}, {read['first']} to {read['last']}")
+    if "columns" in read:
+        told.append(f"  columns    {read['columns']}")
     if "characters" in read:
         told.append(f"  holds      {read['characters']:,} characters")
+    if labels := entry.get("labels", {}):
+        told.append(f"  holds      {_labels(labels)}")
+    if "tags" in read:
+        told.append(f"  tags       {read['tags']}")
+    told += [
+        f"  {column:<10} {each['median']:,} {each['unit']} in the median, {each['most']:,} at most"
+        for column, each in entry.get("lengths", {}).items()
+    ]
     told.append(f"  {'lines' if 'characters' in read else 'rows':<10} {balance(entry)}")
     for title, found in (("mended", entry.get("repairs", [])), ("look at", entry.get("warnings", []))):
         told += [f"  {title:<10} {each['what']}: {each['count']:,}, first on line {each['line']:,}" for each in found[:SHOWN]]
@@ -47,6 +59,13 @@ def file_lines(entry: dict[str, Any]) -> list[str]:
         told.append(f"  {'':<10} and {len(entry['refused']) - SHOWN:,} tickers more")
     told += [f"  note       {note}" for note in entry.get("notes", [])]
     return told
+
+
+def _labels(counts: dict[str, int]) -> str:
+    """The labels of a file with their rows, the most frequent first."""
+    shown = ", ".join(f"{label} {count:,}" for label, count in list(counts.items())[:SHOWN])
+    more = f" and {len(counts) - SHOWN:,} more" if len(counts) > SHOWN else ""
+    return f"{len(counts):,} labels: {shown}{more}" if len(counts) > 1 else f"1 label: {shown}"
 
 
 def difference_line(told: dict[str, Any]) -> str:

@@ -108,7 +108,7 @@ OnDuplicate = Annotated[str | None, typer.Option("--on-dup", help="last: of rows
 Prefer = Annotated[str | None, typer.Option("--prefer", help="newer: of files that contradict one another the one that reaches further.")]
 Errors = Annotated[str | None, typer.Option("--errors", help="replace: put U+FFFD for bytes that are no character.")]
 Strict = Annotated[bool | None, typer.Option("--strict", help="A warning about a text is a refusal.")]
-Kind = Annotated[str | None, typer.Option("--as", help="stocks or text, where the names do not tell.")]
+Kind = Annotated[str | None, typer.Option("--as", help="stocks, text, labels, tags or pairs, where names and first lines do not tell.")]
 
 
 @app.command()
@@ -159,7 +159,7 @@ def ingest(
     if written:
         print(written, end="")
     if not dry_run:
-        print(f"Next: longshort run; then git add data/raw/{name}.dvc params.yaml dvc.lock && git commit")
+        print(_next(name, task))
 
 
 @app.command()
@@ -187,17 +187,19 @@ def check(
     params = _params(_root())
     read = _said(context)
     found: list[dict[str, Any]] = []
-    for file in intake.collect(paths):
+    files = intake.collect(paths)
+    for together in intake.together(files, _kind(kind)):
+        file = {"file": str(together[0]), **({"beside": [str(other) for other in together[1:]]} if together[1:] else {})}
         try:
-            task = _task(kind, [file])
-            account = intake.inspect([file], intake.with_dataset(params, intake.CHECKED, task, read), intake.CHECKED)
-            found.append({"file": str(file), "task": task, "account": account})
+            task = _task(kind, together)
+            account = intake.inspect(together, intake.with_dataset(params, intake.CHECKED, task, read), intake.CHECKED, files)
+            found.append({**file, "task": task, "account": account})
             if not as_json:
                 print("\n".join(accounts.lines(account)))
         except (DataRefused, UsageError) as error:
-            found.append({"file": str(file), "refused": str(error)})
+            found.append({**file, "refused": str(error)})
             if not as_json:
-                print(f"{file.name}\n  refused    {error}")
+                print(f"{together[0].name}\n  refused    {error}")
     if as_json:
         _print_json(found)
     refused = sum("refused" in entry for entry in found)
@@ -205,18 +207,27 @@ def check(
         raise DataRefused(f"{refused} of {len(found)} files would be refused; nothing was taken in. Mend them as it says above.")
 
 
+def _next(name: str, task: str) -> str:
+    """What a person does with a data set that was taken in."""
+    from longshort.config import LABELLED
+
+    untrained = f" (for {task} data sets it judges and windows; nothing is trained on them yet)" if task in LABELLED else ""
+    return f"Next: longshort run{untrained}; then git add data/raw/{name}.dvc params.yaml dvc.lock && git commit"
+
+
 def _kind(kind: str | None) -> Any:
     """The task of what a person calls a kind of files; None where they said nothing."""
-    tasks = {"stocks": "forecast", "text": "language-model"}
-    if kind is not None and kind not in tasks:
-        raise UsageError(f"--as {kind}: expected stocks or text.")
-    return tasks[kind] if kind else None
+    from longshort.ingestion.recognition import KINDS
+
+    if kind is not None and kind not in KINDS:
+        raise UsageError(f"--as {kind}: expected {', '.join(KINDS)}.")
+    return KINDS[kind] if kind else None
 
 
 def _task(kind: str | None, files: list[Path]) -> Any:
-    from longshort.ingestion import intake
+    from longshort.ingestion import recognition
 
-    return _kind(kind) or intake.guess_task(files)
+    return _kind(kind) or recognition.guess_task(files)
 
 
 def _said(context: typer.Context) -> dict[str, Any]:

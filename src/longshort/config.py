@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -27,7 +27,8 @@ from pydantic import (
 from longshort import storage
 from longshort.errors import ConfigError, UnknownVariant, UsageError
 
-Task = Literal["forecast", "language-model"]
+Task = Literal["forecast", "language-model", "classify", "tag", "translate"]
+LABELLED = ("classify", "tag", "translate")  # taken in, judged and windowed; no variant is trained on them yet
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
 
@@ -111,8 +112,11 @@ class Dataset(Section):
 
 
 class Ingestion(Section):
+    """Data sets and where they come from; ``stale_after`` sessions without a new row a scheduled run is skipped, None: never."""
+
     datasets: dict[Name, Dataset]
     sources: dict[Name, list[str]]
+    stale_after: PositiveInt | None = None
     columns: dict[Literal["date", "time", "open", "high", "low", "close", "adj_close", "volume", "ticker"], list[str]] = {}
 
 
@@ -130,9 +134,33 @@ class TextValidation(Section):
     expectations: list[dict[str, Any]] = []
 
 
+class ClassifyValidation(Section):
+    min_rows: PositiveInt
+    min_labels: PositiveInt
+    min_label_rows: PositiveInt
+    expectations: list[dict[str, Any]] = []
+
+
+class TagValidation(Section):
+    min_rows: PositiveInt
+    min_labels: PositiveInt
+    min_label_rows: PositiveInt
+    min_tags: PositiveInt
+    expectations: list[dict[str, Any]] = []
+
+
+class TranslateValidation(Section):
+    min_rows: PositiveInt
+    min_targets: PositiveInt
+    expectations: list[dict[str, Any]] = []
+
+
 class Validation(Section):
     forecast: PriceValidation
     language_model: TextValidation = Field(alias="language-model")
+    classify: ClassifyValidation
+    tag: TagValidation
+    translate: TranslateValidation
 
 
 Target = Literal["log_return", "open", "high", "low", "close"]
@@ -193,9 +221,47 @@ class TextWindows(Section):
         return self
 
 
+class _RowWindows(Section):
+    """Which words are known, and how rows are shared out where the files do not say it themselves."""
+
+    min_count: PositiveInt
+    max_vocabulary: PositiveInt
+    validation: Share
+    test: Share
+    seed: NonNegativeInt
+
+    @model_validator(mode="after")
+    def _something_is_left_to_train_on(self) -> Self:
+        _refuse_no_training(self.validation, self.test)
+        return self
+
+
+class ClassifyWindows(_RowWindows):
+    """A text is read up to ``max_length`` words."""
+
+    max_length: PositiveInt
+
+
+class TagWindows(_RowWindows):
+    """Texts are read whole: each word has a tag that a model owes."""
+
+
+class TranslateWindows(_RowWindows):
+    """A pair with more than ``max_length`` tokens on a side is not trained on.
+
+    tokens  words, characters, or auto: characters where no source of the data set holds white space, as in sums
+    """
+
+    tokens: Literal["auto", "words", "characters"]
+    max_length: PositiveInt
+
+
 class Windows(Section):
     forecast: PriceWindows
     language_model: TextWindows = Field(alias="language-model")
+    classify: ClassifyWindows
+    tag: TagWindows
+    translate: TranslateWindows
 
 
 class ForecastTask(Section):
@@ -453,6 +519,11 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
         task = params.ingestion.datasets[item.dataset].task
         if item.task != task:
             raise ConfigError(f"{where}: task is '{item.task}' but data set '{item.dataset}' is for '{task}'. Write `task: {task}`.")
+        if task in LABELLED:
+            raise ConfigError(
+                f"{where}: data set '{item.dataset}' is for '{task}'; data sets for {', '.join(LABELLED)} are taken in, judged and "
+                "windowed, but not trained yet. Drop the item."
+            )
         if name != item.name:
             raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.name}:`.")
         if item.per == "ticker" and item.task != "forecast":
@@ -608,7 +679,7 @@ def _choose_variants(content: Any, names: list[Any]) -> None:
                 variants[name]["projection_size"] = 25
     items = {}
     for dataset, entry in content["ingestion"]["datasets"].items():
-        for name in names:
+        for name in names if entry["task"] not in LABELLED else ():
             forward_only = entry["task"] == "language-model"
             if forward_only and (variants[name]["bidirectional"] or variants[name]["cell"] == "alstm"):
                 continue

@@ -82,8 +82,8 @@ def best(days: NDArray[Any]) -> tuple[str, float]:
     present = np.isin(span, newest)
     found: list[tuple[float, str]] = []
     for name in _by_likelihood(catalogue._calendar_factories, newest):
-        closed = _closed_days(name, span[0].item().year, span[-1].item().year)
-        if closed is None:
+        closed = _closed_days(name, days[0].item().year, days[-1].item().year)  # of all years: `trading_days` asks for them next
+        if closed is None or not len(within_reach(name, days)):
             continue
         weekdays, holidays, _ = closed
         expected = weekdays[(span.astype(int) + 3) % 7] & ~np.isin(span, holidays)
@@ -160,6 +160,16 @@ def of_dataset(folder: Path, stated: str) -> str:
     account = folder / "account.json"
     found = storage.read_json(account).get("calendar") if account.exists() else None
     return str(found["name"]) if found else stated
+
+
+def within_reach(calendar: str, days: NDArray[Any]) -> NDArray[Any]:
+    """The days that a calendar knows, where that is nearly all of them; none where it does not reach back or on to the others.
+
+    days  as datetime64[D]; one among a hundred may be a misprint
+    """
+    earliest, latest = (np.datetime64(end, "D") for end in _reach(calendar))
+    inside = days[(days >= earliest) & (days <= latest)]
+    return inside if len(inside) >= 0.99 * len(days) else days[:0]
 
 
 def last_closed(calendar: str, moment: datetime) -> date:

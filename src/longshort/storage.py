@@ -63,14 +63,13 @@ def _sync_file(path: Path) -> None:
 
 
 def sync_batch(folder: Path) -> None:
-    """Bring every file of a folder to the disk at once: one flush for all where there are many, one a file where there are few."""
-    files = [path for path in folder.iterdir() if path.is_file()]
-    if len(files) > 16:
+    """Bring every file below a folder to the disk at once: one flush for all where there are many, one a file where there are few."""
+    found = sorted(folder.rglob("*"), reverse=True)  # what lies in a folder before the folder
+    if sum(path.is_file() for path in found) > 16:
         os.sync()
         return
-    for path in files:
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
+    for path in found:
+        sync_folder(path) if path.is_dir() else _sync_file(path)
     sync_folder(folder)
 
 
@@ -203,33 +202,53 @@ def write_table(path: Path, table: pa.Table) -> None:
     import pyarrow.parquet as pq
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd", write_page_checksum=True, row_group_size=ROW_GROUP)
+    pq.write_table(table, path, row_group_size=ROW_GROUP, **_format(table.schema))
+
+
+def _format(schema: pa.Schema) -> dict[str, Any]:
+    """How a table is packed. Numbers have no dictionary, since few repeat: 0.26 s for a million rows of prices, with one 0.42."""
+    import pyarrow as pa
+
+    texts = [field.name for field in schema if pa.types.is_string(field.type)]
+    whole = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_date(field.type)]
+    encoding = dict.fromkeys(whole, "DELTA_BINARY_PACKED")
+    return {"compression": "zstd", "write_page_checksum": True, "use_dictionary": texts, "column_encoding": encoding}
 
 
 @contextlib.contextmanager
-def growing_table(path: Path, schema: pa.Schema) -> Iterator[Callable[[pa.Table], None]]:
-    """Write Parquet piece by piece; the bytes are those that `write_table` gives of the whole."""
+def growing_table(path: Path, schema: pa.Schema, most: int | None = None) -> Iterator[Callable[[pa.Table], None]]:
+    """Write Parquet piece by piece; the bytes are those that `write_table` gives of the whole.
+
+    most  bytes that are held, for tables whose rows may be large; beyond them a row group ends early, and the bytes are others
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     held: list[pa.Table] = []
+    rows = size = 0
 
-    with pq.ParquetWriter(path, schema, compression="zstd", write_page_checksum=True) as writer:
+    with pq.ParquetWriter(path, schema, **_format(schema)) as writer:
 
-        def flush(rest: bool) -> None:
+        def flush(whole_groups: bool) -> None:
+            nonlocal rows, size
             whole = pa.concat_tables(held).combine_chunks() if held else schema.empty_table()
-            cut = whole.num_rows if rest else whole.num_rows - whole.num_rows % ROW_GROUP
+            cut = whole.num_rows - whole.num_rows % ROW_GROUP if whole_groups else whole.num_rows
             if cut:
                 writer.write_table(whole.slice(0, cut), row_group_size=ROW_GROUP)
             held[:] = [whole.slice(cut)]
+            rows, size = held[0].num_rows, held[0].nbytes
 
         def add(piece: pa.Table) -> None:
+            nonlocal rows, size
             held.append(piece)
-            if sum(table.num_rows for table in held) >= ROW_GROUP:
-                flush(rest=False)
+            rows, size = rows + piece.num_rows, size + piece.nbytes
+            if most is not None and size >= most:
+                flush(whole_groups=False)
+            elif rows >= ROW_GROUP:
+                flush(whole_groups=True)
 
         yield add
-        flush(rest=True)
+        flush(whole_groups=False)
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

@@ -21,7 +21,7 @@ from longshort.evaluation import forecasts, metrics, texts
 from longshort.evaluation.stage import fit_baselines
 from longshort.models.artefact import Model
 from longshort.windows import files, prices, text
-from longshort.windows.stage import session_numbers, tidy_columns
+from longshort.windows.stage import documents, session_numbers, tidy_columns
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ def contest_of_prices(table: pa.Table, data: files.PriceData, models: list[Model
 
 def contest_of_texts(table: pa.Table, data: files.TextData, models: list[Model]) -> Contest:
     """Bits a character of the test part, unknown words spelled out, so that vocabularies can differ."""
-    parts, _ = text.split(text.paragraphs(table["text"].to_pylist()), data.spec)
+    parts, _, _ = text.split(text.paragraphs(documents(table)), data.spec)
     words = {part: [word for block in blocks for word in block.words] for part, blocks in parts.items()}
     before, test = words["train"] + words["validation"], words["test"]
     characters = data.stretches["test"].characters

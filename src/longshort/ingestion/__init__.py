@@ -7,11 +7,13 @@
     prices     CSV bytes to prices, one ticker a file
     text       text bytes to a document
     labelled   text with labels, with tags, or in pairs
+    parts      which part of a data set a file says that it is
+    recognition  which task files are for, and which are read together
     suspicion  what a person should look at: a wrong encoding, secrets, lines that repeat
     vocabulary whether there are words enough to learn from
-    contamination  how much of a later part stands in an earlier one
     embedded   the data sets that come with the dependencies
     dataset    several files become one table and one account
+    staleness  whether the sources of a schedule have stopped bringing rows
     stage      the shell that dvc.yaml calls: `data/raw` in, `data/ingestion` out
     intake     the shell behind `longshort ingest`: files in, a version under `data/raw` out
 

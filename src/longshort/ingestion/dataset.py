@@ -10,16 +10,16 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from longshort import sessions
-from longshort.config import Params, Task
+from longshort import sessions, storage
+from longshort.config import LABELLED, Params, Task
 from longshort.errors import DataRefused
-from longshort.ingestion import prices, rules, source, text, vocabulary
+from longshort.ingestion import labelled, parts, prices, recognition, rules, source, text, vocabulary
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.encoding import Errors
 from longshort.ingestion.prices import Asked, Observed
@@ -32,8 +32,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LATEST = (dt.date(2200, 1, 1) - dt.date(1970, 1, 1)).days
-WORKERS = 2  # files read side by side
-AHEAD = 64  # files that may have been read and wait to be written
+WORKERS = 2  # batches of files read side by side
+TOGETHER = 64  # files that are read in one go where they are alike
+AHEAD = 2  # such batches that may have been read and wait to be written
 SAMPLED = 20  # files that tell the exchange of a data set
 
 Files = Mapping[str, Path | bytes]
@@ -67,7 +68,8 @@ class Dataset:
 
     account     what became of every row, as JSON: rows_in == kept + quarantined + merged, in all and per file
     quarantine  the rows set aside, as JSON lines by file name; empty when there are none
-    table       tidy: prices by ticker and date, or documents by name; None where it went elsewhere piece by piece
+    table       tidy: prices by ticker and date, documents by name, or rows of `labelled.COLUMNS` file by file, with the part of each
+                where the files say it; None where it went elsewhere piece by piece
     """
 
     account: dict[str, Any]
@@ -107,7 +109,15 @@ def assemble(files: Files, task: Task, stated: Terms = Terms()) -> Dataset:
     raises  DataRefused when a file is refused, or files contradict one another
     """
     _check_names(files)
-    return _prices(files, stated) if task == "forecast" else _texts(files, stated)
+    if task in LABELLED:
+        return _labelled(files, task, stated)
+    if task == "forecast":
+        return _prices(files, stated)
+    import pyarrow as pa
+
+    rows: list[pa.Table] = []
+    found = pour_texts(files, stated, rows.append)
+    return dataclasses.replace(found, table=pa.concat_tables(rows).combine_chunks())
 
 
 def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Dataset | None:
@@ -132,11 +142,45 @@ def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Datas
     return _told(dict(sorted(readings.items())), hashes, calendar, (), None)
 
 
+def pour_texts(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Dataset:
+    """Read texts by name, and hand their rows on at once: no more than a few MiB are held, however large a text is.
+
+    into     takes a row of the tidy table, or several
+    returns  the data set without its table
+    raises   as `assemble`: what was handed on before is of no data set then
+    """
+    _check_names(files)
+    hashes: dict[str, str] = {}
+    readings: dict[str, Reading] = {}
+    count = vocabulary.Count()
+    for name in sorted(files):
+        content = files[name]
+
+        def keep(row: str, name: str = name) -> None:
+            count.feed(row)
+            into(text.make_table([(name, row)]))
+
+        if isinstance(content, Path):
+            source.check_regular(content)
+            hashes[name], chunks = storage.sha256(content), source.chunks(content)
+        else:
+            whole = source.unpack(content, name)
+            hashes[name] = hashlib.sha256(content).hexdigest()
+            chunks = (whole[start : start + source.CHUNK] for start in range(0, len(whole), source.CHUNK))
+        readings[name] = text.pour(chunks, name, keep, stated.asked.encoding, stated.errors, stated.strict)
+    warnings = vocabulary.judge(count.census(), next(iter(readings)), stated.window)
+    if warnings and stated.strict:
+        raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
+    return _told(readings, hashes, None, warnings, None)
+
+
 def account_of(files: Files, task: Task, stated: Terms) -> dict[str, Any]:
     """The account that files would have; their rows are not held.
 
     raises  as `assemble`
     """
+    if task == "language-model":
+        return pour_texts(files, stated, lambda _: None).account
     poured = pour(files, stated, lambda _: None) if task == "forecast" and len(files) > 1 else None
     return (poured or assemble(files, task, stated)).account
 
@@ -153,20 +197,49 @@ def _prices(files: Files, stated: Terms) -> Dataset:
     return _told(readings, hashes, calendar, (), _joined([reading.table for reading in readings.values()]))
 
 
-def _texts(files: Files, stated: Terms) -> Dataset:
+def _labelled(files: Files, task: Task, stated: Terms) -> Dataset:
     import pyarrow as pa
 
+    part = parts.parts_of(sorted(files))
     hashes: dict[str, str] = {}
-    readings = {}
-    for name in sorted(files):
-        data = _bytes(files[name])
-        hashes[name] = hashlib.sha256(data).hexdigest()
-        readings[name] = text.parse(data, name, stated.asked.encoding, stated.errors, stated.strict)
-    documents = [document for reading in readings.values() for document in reading.table["text"].to_pylist()]
-    warnings = vocabulary.judge(vocabulary.census(documents), next(iter(readings)), stated.window)
+    readings: dict[str, Reading] = {}
+    for bundle in recognition.bundles(task, files):
+        contents = {name: _bytes(files[name]) for name in bundle}
+        hashes |= {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+        readings |= _rows(contents, task, stated)
+    whole = pa.concat_tables(reading.table for reading in readings.values()).combine_chunks()
+    if part:
+        owners = [part[name] for name, reading in readings.items() for _ in range(reading.counts.kept)]
+        whole = whole.append_column("part", pa.array(owners, pa.string()))
+    notes: list[str] = []
+    if sum(reading.counts.kept > 0 for reading in readings.values()) > 1:
+        columns = labelled.COLUMNS[task]
+        told = labelled.repeats(list(zip(*(whole[name].to_pylist() for name in columns), strict=True)), columns, "all files together")
+        notes = [note.replace("kept", "all files together: kept") for note in told]
+    warnings = [
+        note for note in (*(note for reading in readings.values() for note in reading.notes), *notes) if note.startswith("warning: ")
+    ]
     if warnings and stated.strict:
-        raise DataRefused(f"{warnings[0]} A warning is a refusal here because of `--strict`.")
-    return _told(readings, hashes, None, warnings, pa.concat_tables([reading.table for reading in readings.values()]).combine_chunks())
+        raise DataRefused(f"{warnings[0].removeprefix('warning: ')} A warning is a refusal here because of `--strict`.")
+    made = _told(readings, hashes, None, tuple(notes), whole)
+    if part:
+        made.account["parts"] = {name: owners.count(name) for name in ("train", "validation", "test") if name in owners}
+    return made
+
+
+def _rows(contents: dict[str, bytes], task: Task, stated: Terms) -> dict[str, Reading]:
+    """What files that are read together became, by name."""
+    names, named, errors = tuple(contents), stated.asked.encoding, stated.errors
+    if task == "translate":
+        return {names[0]: labelled.read_pairs(contents[names[0]], names[0], named, errors)}
+    if task == "tag":
+        words, tags, labels = contents.values()
+        reading = labelled.read_tagged(words, tags, labels, (names[0], names[1], names[2]), named, errors)
+        beside = Reading(reading.table.slice(0, 0), Counts(0, 0, 0, 0), (), (f"its lines are accounted for in {names[0]}",))
+        return {names[0]: reading, **dict.fromkeys(names[1:], beside)}
+    if recognition.is_table(names[0]):
+        return {names[0]: labelled.read_table(contents[names[0]], names[0], named, errors)}
+    return labelled.read_files(contents, named, errors)
 
 
 def _told(
@@ -194,41 +267,49 @@ def _bytes(content: Path | bytes) -> bytes:
 def _readings(files: Files, names: list[str], stated: Terms) -> tuple[dict[str, Any], dict[str, str], Iterator[tuple[str, Reading]]]:
     """The exchange of the files, their digests (complete when they have been read), and what each became, in the order of ``names``.
 
-    Two files are read at a time: pyarrow and the digests leave Python's lock to the other.
+    Some files are read together, and two such batches at a time: pyarrow, NumPy and the digests leave Python's lock to the other.
     """
     hashes: dict[str, str] = {}
 
-    def observe(name: str) -> Observed:
+    def bytes_of(name: str) -> bytes:
         data = _bytes(files[name])
         hashes[name] = hashlib.sha256(data).hexdigest()
+        return data
+
+    def observe(name: str, data: bytes) -> Observed:
         return prices.observe(data, name, stated.asked, stated.columns or {})
 
-    sample = {name: observe(name) for name in names[:: max(1, len(names) // SAMPLED)][:SAMPLED]}
+    sample = {name: observe(name, bytes_of(name)) for name in names[:: max(1, len(names) // SAMPLED)][:SAMPLED]}
     calendar, told = _calendar([observed.seen for observed in sample.values()], stated)
 
-    def read(name: str) -> Reading:
-        observed = sample.pop(name, None) or observe(name)
-        return prices.settle(observed, stated.asked, stated.limits, _covering(calendar, observed))
+    def covering(days: NDArray[np.int32]) -> Calendar:
+        return _covering(calendar, days)
+
+    def read(some: list[str]) -> list[tuple[str, Reading]]:
+        data = {name: bytes_of(name) for name in some if name not in sample}
+        done = prices.together(data, stated.asked, stated.columns or {}, stated.limits, covering) if len(data) > 1 else {}
+        for name in some:
+            if name not in done:
+                observed = sample.pop(name, None) or observe(name, data[name])
+                done[name] = prices.settle(observed, stated.asked, stated.limits, covering(_known_days(observed.seen)))
+        return [(name, done[name]) for name in some]
 
     def found() -> Iterator[tuple[str, Reading]]:
         with ThreadPoolExecutor(WORKERS) as pool:
-            waiting: deque[tuple[str, Future[Reading]]] = deque()
-            for name in names:
-                waiting.append((name, pool.submit(read, name)))
+            waiting: deque[Future[list[tuple[str, Reading]]]] = deque()
+            for first in range(0, len(names), TOGETHER):
+                waiting.append(pool.submit(read, names[first : first + TOGETHER]))
                 if len(waiting) > AHEAD:
-                    first, reading = waiting.popleft()
-                    yield first, reading.result()
+                    yield from waiting.popleft().result()
             while waiting:
-                first, reading = waiting.popleft()
-                yield first, reading.result()
+                yield from waiting.popleft().result()
 
     return told, hashes, found()
 
 
 def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[str, Any]]:
     """The calendar of the data set, and how the account tells of it."""
-    whole = np.unique(np.concatenate([np.delete(one.day, list(one.faults)) if one.faults else one.day for one in seen]))
-    days = whole[(whole >= EARLIEST) & (whole <= LATEST)].astype("datetime64[D]")  # a row of the year 9999 is set aside later
+    days = np.unique(np.concatenate([_known_days(one) for one in seen])).astype("datetime64[D]")
     if stated.calendar == sessions.EVERY_ROW or not len(days):
         return rules.EVERY_ROW, {"name": sessions.EVERY_ROW}
     if len(days) > 2 and np.median(np.diff(days).astype(int)) >= rules.SPARSE:
@@ -238,29 +319,33 @@ def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[s
         name, score = sessions.best(days)
         told = {"name": name, "score": score}
     complete = None if stated.taken is None else prices.last_complete(told["name"], stated.taken)
-    return Calendar(told["name"], _sessions(told["name"], days[0].item(), days[-1].item()), complete), told
+    return Calendar(told["name"], _sessions(told["name"], days), complete), told
 
 
-def _covering(calendar: Calendar, observed: Observed) -> Calendar:
-    """The calendar, as far as a file's own days reach; it was made for a sample of the files."""
-    days = observed.seen.day
-    days = days[(days >= EARLIEST) & (days <= LATEST)]
+def _covering(calendar: Calendar, days: NDArray[np.int32]) -> Calendar:
+    """The calendar, as far as known days reach; it was made for a sample of the files."""
     if calendar.sessions is None or calendar.name == "auto" or not len(days) or not len(calendar.sessions):
         return calendar
-    first, last = int(days.min()), int(days.max())
-    if calendar.sessions[0] <= first and last <= calendar.sessions[-1]:
+    if calendar.sessions[0] <= days.min() and days.max() <= calendar.sessions[-1]:
         return calendar
-    return dataclasses.replace(
-        calendar,
-        sessions=_sessions(
-            calendar.name,
-            *(np.datetime64(day, "D").item() for day in (min(first, int(calendar.sessions[0])), max(last, int(calendar.sessions[-1])))),
-        ),
-    )
+    return dataclasses.replace(calendar, sessions=_sessions(calendar.name, np.append(days, calendar.sessions[[0, -1]])))
 
 
-def _sessions(name: str, first: dt.date, last: dt.date) -> NDArray[np.int32]:
-    return sessions.trading_days(name, first, last).astype(np.int32)
+def _known_days(seen: Observations) -> NDArray[np.int32]:
+    """The days of rows that have one; a row of the year 9999 is set aside later."""
+    days = np.delete(seen.day, list(seen.faults)) if seen.faults else seen.day
+    return days[(days >= EARLIEST) & (days <= LATEST)]
+
+
+def _sessions(name: str, days: NDArray[Any]) -> NDArray[np.int32]:
+    """The sessions of an exchange over all days, but for single ones that its calendar does not reach.
+
+    raises  ConfigError where that are many
+    """
+    asked = days.astype("datetime64[D]")
+    known = sessions.within_reach(name, asked)
+    asked = known if len(known) else asked
+    return sessions.trading_days(name, asked.min().item(), asked.max().item()).astype(np.int32)
 
 
 def _one_history_a_ticker(readings: dict[str, Reading], prefer: str | None) -> dict[str, Reading]:
@@ -338,4 +423,4 @@ def _joined(tables: list[pa.Table]) -> pa.Table:
 
 
 def _json_lines(rows: tuple[Quarantined, ...]) -> bytes:
-    return b"".join(json.dumps(asdict(row), sort_keys=True, ensure_ascii=False).encode() + b"\n" for row in rows)
+    return b"".join(json.dumps(vars(row), sort_keys=True, ensure_ascii=False).encode() + b"\n" for row in rows)

@@ -107,6 +107,11 @@ class Decoder:
         codecs.register_error("longshort.replace", _replace)
 
     @property
+    def encoding(self) -> str:
+        """The name of the encoding, for people; known after `finish`."""
+        return _spoken(self._encoding)
+
+    @property
     def notes(self) -> tuple[str, ...]:
         """What was decided, a sentence each; complete after `finish`."""
         notes = []

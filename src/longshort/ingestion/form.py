@@ -131,6 +131,27 @@ def find(lines: Lines, name: str, skip: int, price: str | None, more: Mapping[st
     return _form(names, found, delimiter, number, where, price, rows)
 
 
+def of_header(line: str, name: str, more: Mapping[str, list[str]]) -> Form | None:
+    """The form of files of one ticker that this first line tells by itself, whatever rows follow, if their dates are dates.
+
+    returns  None where rows have a say in it
+    """
+    present = [sign for sign in _DELIMITERS if sign in line]
+    if len(present) != 1 or line.count(present[0]) > MOST_COLUMNS:
+        return None
+    names = split(line, present[0], f"{name}:1")
+    found = [columns.meaning(cell, more) for cell in names]
+    own = [meaning[0] for meaning in found if meaning and not meaning[1]]
+    if any(meaning and meaning[1] for meaning in found) or len(set(own)) != len(own):
+        return None
+    if not {"date", "close"} <= set(own) or {"ticker", "time", "change"} & set(own):
+        return None
+    try:
+        return find([(1, line)], name, 0, None, more)
+    except DataRefused:
+        return None  # it is refused when the file is read by itself, in its own words
+
+
 def _delimiter(lines: Lines, more: Mapping[str, list[str]]) -> str:
     """The sign that cuts the header into the most names that are known, and then into the most."""
     present = [sign for sign in _DELIMITERS if sign in lines[0][1]]

@@ -21,22 +21,18 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from longshort import config, storage
-from longshort.config import Params, Task
+from longshort.config import LABELLED, Params, Task
 from longshort.errors import ConfigError, DataRefused, LongshortError, StorageFull, UsageError
-from longshort.ingestion import source, stage, versions
-from longshort.ingestion.dataset import account_of, assemble, terms
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from longshort.ingestion import recognition, source, stage, versions
+from longshort.ingestion.dataset import Terms, account_of, assemble, terms
 
 MOST_FILES = 10_000  # a folder with more was probably named by mistake
 CHECKED = "checked"  # the data set that files belong to while they are only looked at
 MOST_RESTATED = 0.05  # of the sessions held
 MARKER = "embedded.json"  # lies in the raw folder of an embedded data set, which belongs to Git
-_TASKS: dict[str, Task] = {".csv": "forecast", ".tsv": "forecast", ".txt": "language-model", ".md": "language-model"}
 
 
 @dataclass(frozen=True)
@@ -122,20 +118,20 @@ def dataset_name(files: list[Path]) -> str:
     return name
 
 
-def guess_task(files: list[Path]) -> Task:
-    """The task that the files' suffixes speak for: .csv are prices, .txt and .md are text.
+def together(files: list[Path], kind: Task | None) -> list[list[Path]]:
+    """The files as they are read: each by itself, or those together that only say together what they are.
 
-    raises  UsageError when they do not agree, or say nothing
+    kind  the task, where a person said it
     """
-    suffixes = sorted({Path(file.stem if file.suffix.lower() == ".gz" else file).suffix.lower() for file in files})
-    tasks = {_TASKS.get(suffix) for suffix in suffixes}
-    task = tasks.pop()
-    if tasks or task is None:
-        raise UsageError(
-            f"the files end in {', '.join(suffix or 'no suffix' for suffix in suffixes)}, which does not say whether they are prices "
-            "(.csv) or text (.txt, .md). Say it with `--as stocks` or `--as text`, or name fewer files, such as 'folder/*.csv'."
-        )
-    return task
+    if kind in LABELLED:
+        names = _by_name(files, kind)
+        return [[names[name] for name in bundle] for bundle in recognition.bundles(kind, names)]
+    folders: dict[Path, list[Path]] = {}
+    for file in files:
+        folders.setdefault(file.parent, []).append(file)
+    tagged = {file for own in folders.values() for file in own if kind is None and recognition.is_tagged(file, own)}
+    threes = [[file for file in own if file in tagged] for own in folders.values()]
+    return sorted([three for three in threes if three] + [[file] for file in files if file not in tagged])
 
 
 # --- reading, and taking in -------------------------------------------------------------------
@@ -157,12 +153,14 @@ def with_dataset(params: Params, dataset: str, task: Task, read: Mapping[str, An
     return params.model_copy(update={"ingestion": params.ingestion.model_copy(update={"datasets": datasets})})
 
 
-def inspect(files: list[Path], params: Params, dataset: str) -> dict[str, Any]:
+def inspect(files: list[Path], params: Params, dataset: str, among: list[Path] | None = None) -> dict[str, Any]:
     """The account that these files would have; nothing is written.
 
+    among   more files beside which they are looked at, so that a name with its folders tells one from the other
     raises  DataRefused, as `take_in` does
     """
-    return account_of(_by_name(files), params.ingestion.datasets[dataset].task, terms(params, dataset))
+    task = params.ingestion.datasets[dataset].task
+    return account_of(_by_name(files, task, among), task, terms(params, dataset))
 
 
 def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_restatement: bool = False) -> Intake:
@@ -180,9 +178,10 @@ def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_
             f"data set '{dataset}' comes embedded, and data/raw/{dataset} is Git's. "
             "Rename the file or folder, so that it is taken in under another name."
         )
-    task, held = params.ingestion.datasets[dataset].task, _held(root, dataset)
+    task = params.ingestion.datasets[dataset].task
+    held = _held(root, dataset, task)
     _sweep(place)
-    with _copied(place, _by_name(files)) as (copies, contents):
+    with _copied(place, _by_name(files, task)) as (new, copies, contents):
         if held is not None and contents == {name: md5 for name, md5 in held.items() if name != stage.TAKEN}:
             stated = terms(params, dataset, stage.taken_at(place))
             if _recorded(place) == folder_md5(held):
@@ -192,23 +191,37 @@ def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_
             now = dt.datetime.now(dt.UTC).replace(microsecond=0)
             taken = storage.canonical_json({"taken": now.isoformat()})
             stated = terms(params, dataset, now)
-        difference = None
-        if held and task == "forecast":
-            made = assemble(copies, task, stated)
-            account, difference = made.account, _difference(root, dataset, made.table, params, accept_restatement)
-        else:
-            account = account_of(copies, task, stated)
-        if taken:
-            storage.write_bytes(next(iter(copies.values())).parent / stage.TAKEN, taken)
-        with _replaced(place, next(iter(copies.values())).parent):
-            _dvc_add(root, dataset)
+        note = {stage.TAKEN: hashlib.md5(taken, usedforsecurity=False).hexdigest()} if taken else {}
+        table = versions.kept(root / ".state/versions", dataset, folder_md5({**contents, **note}), stated)
+        with _tidied(copies, task, stated, table) as (account, tidy):
+            difference = _difference(root, dataset, held, tidy, params, accept_restatement) if held and tidy else None
+            if taken:
+                storage.write_bytes(new / stage.TAKEN, taken)
+            with _replaced(place, new):
+                _dvc_add(root, dataset)
     return Intake(dataset, _recorded(place) or "", True, account, difference)
 
 
-def _held(root: Path, dataset: str) -> dict[str, str] | None:
+@contextlib.contextmanager
+def _tidied(copies: dict[str, Path], task: Task, stated: Terms, path: Path) -> Iterator[tuple[dict[str, Any], Path | None]]:
+    """The account of files, and of prices their tidy table, written beside ``path`` and kept there when the block ends well."""
+    if task != "forecast":
+        yield account_of(copies, task, stated), None
+        return
+    new = path.with_name(f".{path.name}.tmp.{os.getpid()}")
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield stage.write(copies, task, stated, new).account, new
+        new.rename(path)
+        versions.forget_others(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _held(root: Path, dataset: str, task: Task) -> dict[str, str] | None:
     """The files that stand, by name with their md5, our note among them; None where there are none."""
     try:
-        found = stage.read_raw(root, dataset)
+        found = stage.read_raw(root, dataset, task)
     except DataRefused:
         return None
     note = root / "data/raw" / dataset / stage.TAKEN
@@ -216,28 +229,33 @@ def _held(root: Path, dataset: str) -> dict[str, str] | None:
 
 
 @contextlib.contextmanager
-def _copied(place: Path, files: dict[str, Path]) -> Iterator[tuple[dict[str, Path], dict[str, str]]]:
-    """Whole copies of files beside the data set's folder, and their md5; what is not renamed away is removed at the end."""
+def _copied(place: Path, files: dict[str, Path]) -> Iterator[tuple[Path, dict[str, Path], dict[str, str]]]:
+    """A folder of whole copies beside the data set's, the copies, and their md5; what is not renamed away is removed at the end."""
     new = place.with_name(f".{place.name}.tmp.{os.getpid()}")
     try:
         new.mkdir(parents=True)
+        for folder in {(new / name).parent for name in files}:
+            folder.mkdir(parents=True, exist_ok=True)
         copies = {name: source.copy(path, new / name) for name, path in files.items()}
         storage.sync_batch(new)
-        yield copies, {name: _md5(path) for name, path in copies.items()}
+        yield new, copies, {name: _md5(path) for name, path in copies.items()}
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
 
-def _difference(root: Path, dataset: str, table: pa.Table | None, params: Params, accepted: bool) -> dict[str, Any] | None:
-    """What a new version changes in the sessions that the version held has.
+def _difference(root: Path, dataset: str, held: dict[str, str], new: Path, params: Params, accepted: bool) -> dict[str, Any] | None:
+    """What a new version, whose tidy table is at ``new``, changes in the sessions that the version held has.
 
     raises  DataRefused when more than 5 % of them are other or gone, and nobody said that this is right
     """
-    place = root / "data/raw" / dataset
-    try:
-        before = assemble(stage.read_raw(root, dataset), "forecast", terms(params, dataset, stage.taken_at(place))).table
-    except DataRefused:  # what stands is refused by itself: there is nothing to compare with
-        return None
+    stated = terms(params, dataset, stage.taken_at(root / "data/raw" / dataset))
+    before = versions.recall(versions.kept(new.parent, dataset, folder_md5(held), stated))
+    if before is None:
+        try:
+            before = assemble(stage.read_raw(root, dataset, "forecast"), "forecast", stated).table
+        except DataRefused:  # what stands is refused by itself: there is nothing to compare with
+            return None
+    table = storage.read_table(new)
     told = versions.compare(before, table)
     if told["changed"] + told["gone"] > MOST_RESTATED * told["held"] and not accepted:
         raise DataRefused(
@@ -260,7 +278,7 @@ def refresh(root: Path, params: Params) -> list[Intake]:
         if name not in params.ingestion.datasets or params.ingestion.datasets[name].source != "raw":
             raise ConfigError(
                 f"params.yaml: ingestion.sources.{name}: `ingestion.datasets` has no '{name}' with `source: raw`. "
-                f"Write `{name}: {{task: forecast, source: raw}}` there (or task: language-model), and its items in `training.items`."
+                f"Write `{name}: {{task: forecast, source: raw}}` there (or another task), and its items in `training.items`."
             )
     collected = {name: collect([str(root / Path(path).expanduser()) for path in paths]) for name, paths in sources.items()}
     return [take_in(root, name, files, params) for name, files in collected.items()]
@@ -284,19 +302,32 @@ def register(root: Path, dataset: str, task: Task, read: Mapping[str, Any]) -> s
         settings += [f"ingestion.datasets.{dataset}.read.{name}={json.dumps(value)}" for name, value in read.items()]
     for variant, network in params.models.variants.items():
         item = f"{dataset}-{variant}"
-        learnable = task == "forecast" or not network.bidirectional
+        learnable = task == "forecast" or (task not in LABELLED and not network.bidirectional)
         if learnable and item not in params.training.items:
             settings.append(f"training.items.{item}={{dataset: {dataset}, task: {task}, variant: {variant}}}")
     return config.assign(path, settings) if settings else ""
 
 
-def _by_name(files: list[Path]) -> dict[str, Path]:
-    """The files by name, which a data set holds side by side."""
+def _by_name(files: list[Path], task: Task, among: list[Path] | None = None) -> dict[str, Path]:
+    """The files by the names that a data set holds them under.
+
+    Prices and running texts lie side by side, by their own names. Labelled text keeps the folders below the one that holds
+    all files, since they may be a label or a part (train/pos/1.txt).
+
+    raises  DataRefused when two have one name, or a name is none for a data set's file
+    """
+    base = Path(os.path.commonpath([file.parent for file in among or files]))
     found: dict[str, Path] = {}
     for file in files:
-        if file.name in found:
-            raise DataRefused(f"{file}: a second file called {file.name}; expected each name once in a data set; rename one.")
-        found[file.name] = file
+        name = file.relative_to(base).as_posix() if task in LABELLED else file.name
+        if name in found:
+            raise DataRefused(f"{file}: a second file called {name}; expected each name once in a data set; rename one.")
+        if name == stage.TAKEN:
+            raise DataRefused(f"{file}: longshort keeps a note of its own under this name; expected another; rename the file.")
+        if name.startswith(".") or "/." in name:
+            raise DataRefused(f"{file}: a hidden folder; expected one that stages read (they skip hidden ones); rename it without the dot.")
+        source.check_name(name)
+        found[name] = file
     return found
 
 

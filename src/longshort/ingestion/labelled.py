@@ -6,22 +6,25 @@
     read_pairs   two columns without header, or sums such as `16+75  _91`                      source, target
 
 Cells are made uniform as texts are (see `text`) and keep their line breaks. A row without text or without label is
-quarantined; exact repeats are kept, for they may be what people say often, and counted. Pure: bytes in, table out.
+quarantined; exact repeats are kept, for they may be what people say often, and counted. Which file is which, and which part
+of a data set, is asked in `recognition`. Pure: bytes in, table out.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePath
+from pathlib import PurePosixPath
 from typing import Any
 
 from longshort.errors import DataRefused
 from longshort.ingestion import encoding
 from longshort.ingestion.encoding import Errors, Place
+from longshort.ingestion.parts import part_named, without_part
 from longshort.ingestion.reading import Counts, Quarantined, Reading
 from longshort.ingestion.source import unpack
 from longshort.ingestion.suspicion import Suspicions
@@ -37,6 +40,14 @@ _LABEL = (
     *("target", "rating", "stars", "score", "tag", "output"),
 )
 
+COLUMNS = {  # of the tidy table of each task; a column `part` follows where the files say it. Between two tags stands a space
+    "classify": ("text", "label"),
+    "tag": ("text", "tags", "label"),
+    "translate": ("source", "target"),
+}
+TAGGED = ("seq.in", "seq.out", "label")  # words, a tag a word, and a label a line
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
+
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _ADDITION = re.compile(r"\s*(\d+[+-]\d+)\s*_(-?\d+)\s*")
 _JSON_SPACE = re.compile(r"[ \t\r\n]*")
@@ -51,15 +62,25 @@ class _Cell:
     column: int
 
 
+@dataclass(frozen=True)
+class _Content:
+    """The characters of a file, the encoding that they were in, and what is to be said of them."""
+
+    text: str
+    encoding: str
+    notes: tuple[str, ...]
+
+
 @dataclass
 class _Gathering:
     """Rows of one file on their way to a table, and the account of them."""
 
     name: str
-    columns: tuple[str, ...]  # which must hold something
-    rows: list[tuple[Any, ...]] = field(default_factory=list)
+    columns: tuple[str, ...]  # of the table
+    rows: list[tuple[str, ...]] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    read_as: dict[str, str | int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.normaliser = Normaliser(self.name)
@@ -67,10 +88,10 @@ class _Gathering:
     def normal(self, text: str) -> str:
         return (self.normaliser.feed(text) + self.normaliser.finish()).strip()
 
-    def take(self, cells: tuple[_Cell, ...], raw: str) -> tuple[str, ...] | None:
+    def take(self, cells: Mapping[str, _Cell], raw: str) -> tuple[str, ...] | None:
         """The cells' texts, made uniform and ready for a row; none when one is empty, and the row is set aside."""
-        texts = tuple(self.normal(cell.text) for cell in cells)
-        for column, cell, text in zip(self.columns, cells, texts, strict=True):
+        texts = tuple(self.normal(cell.text) for cell in cells.values())
+        for (column, cell), text in zip(cells.items(), texts, strict=True):
             if not text:
                 self.set_aside(cell, "empty", f"no {column}", raw)
                 return None
@@ -79,39 +100,55 @@ class _Gathering:
     def set_aside(self, cell: _Cell, rule: str, what: str, raw: str) -> None:
         self.quarantined.append(Quarantined(self.name, cell.line, cell.column, rule, what, raw))
 
-    def reading(self, kinds: Mapping[str, str], notes: tuple[str, ...] = ()) -> Reading:
-        """The table of what was kept, with the names and kinds of its columns.
-
-        raises  DataRefused when nothing was kept
-        """
+    def reading(self, notes: tuple[str, ...] = ()) -> Reading:
+        """The table of what was kept."""
         import pyarrow as pa
 
-        if not self.rows:
-            first = f": {self.quarantined[0].what}" if self.quarantined else ""
-            place = f"{self.quarantined[0].line}:{self.quarantined[0].column}" if self.quarantined else "1:1"
-            raise DataRefused(
-                f"{self.name}:{place}: none of {len(self.quarantined)} rows can be used{first}; expected {' and '.join(kinds)} in each; "
-                "export the file again."
-            )
-        schema = pa.schema([(column, pa.list_(pa.string()) if kind == "list" else pa.string()) for column, kind in kinds.items()])
-        table = pa.table([list(column) for column in zip(*self.rows, strict=True)], schema=schema)
+        schema = pa.schema([(column, pa.string()) for column in self.columns])
+        columns = [list(column) for column in zip(*self.rows, strict=True)] or [[] for _ in self.columns]
         kept, aside = len(self.rows), len(self.quarantined)
-        counts = Counts(rows_in=kept + aside, kept=kept, quarantined=aside, merged=0)
-        return Reading(table, counts, tuple(self.quarantined), (*notes, *self.notes, *self.normaliser.notes, *self._repeats()))
+        return Reading(
+            pa.table(columns, schema=schema),
+            Counts(rows_in=kept + aside, kept=kept, quarantined=aside, merged=0),
+            tuple(self.quarantined),
+            (*notes, *self.notes, *self.normaliser.notes, *repeats(self.rows, self.columns, self.name)),
+            self.read_as,
+            labels=dict(Counter(row[-1] for row in self.rows).most_common()) if "label" in self.columns else {},
+            lengths={column: _lengths(own) for column, own in zip(self.columns, columns, strict=True) if own and column not in _UNMEASURED},
+        )
 
-    def _repeats(self) -> list[str]:
-        keys = [tuple(tuple(value) if isinstance(value, list) else value for value in row) for row in self.rows]
-        again = len(keys) - len(set(keys))
-        notes = [f"kept {again:,} rows that repeat an earlier one exactly"] * bool(again)
-        if self.columns == ("text", "label"):
-            labels = Counter(text for text, _ in {(key[0], key[-1]) for key in keys})
-            several = sum(count > 1 for count in labels.values())
-            notes += [f"warning: {self.name}: {several:,} texts come with more than one label; is one a mistake?"] * bool(several)
-        return notes
+
+_UNMEASURED = ("label", "tags")
+
+
+def _lengths(texts: Sequence[str]) -> dict[str, int | str]:
+    """How long texts are: in words, or in characters where none holds a space."""
+    words = any(" " in text for text in texts)
+    counts = [len(text.split()) if words else len(text) for text in texts]
+    return {"unit": "words" if words else "characters", "median": int(statistics.median(counts)), "most": max(counts)}
+
+
+def repeats(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], name: str) -> list[str]:
+    """What is to be said of rows that are the same, or contradict one another: a note each.
+
+    name  of the file, or of the files together
+    """
+    again = len(rows) - len(set(rows))
+    notes = [f"kept {again:,} rows that repeat an earlier one exactly"] * bool(again)
+    if columns == COLUMNS["classify"]:
+        several = contradicted(rows)
+        notes += [f"warning: {name}: {several:,} texts come with more than one label; is one a mistake?"] * bool(several)
+    return notes
+
+
+def contradicted(rows: Sequence[tuple[str, ...]]) -> int:
+    """How many texts come with more than one label."""
+    labels = Counter(text for text, _ in {(row[0], row[-1]) for row in rows})
+    return sum(count > 1 for count in labels.values())
 
 
 def read_table(data: bytes, name: str, named: str | None = None, errors: Errors = "strict") -> Reading:
-    """Read text and label from CSV, TSV (.tsv, .tab), JSON lines (.jsonl, .ndjson) or a JSON array of objects (.json).
+    """Read text and label from CSV, TSV, JSON lines (.jsonl, .ndjson) or a JSON array of objects (.json).
 
     named   the file's encoding, where a person named it
     raises  DataRefused with ``name:line:column``
@@ -119,56 +156,70 @@ def read_table(data: bytes, name: str, named: str | None = None, errors: Errors 
     >>> read_table(b"Category,Message\\nham,Ok lar...\\n", "spam.csv").table.to_pylist()
     [{'text': 'Ok lar...', 'label': 'ham'}]
     """
-    content, notes = _decode(data, name, named, errors)
-    suffix = PurePath(name.removesuffix(".gz")).suffix.lower()
-    gathering = _Gathering(name, ("text", "label"))
-    if suffix in (".json", ".jsonl", ".ndjson") or content.lstrip()[:1] in ("{", "["):
-        _gather_objects(content, gathering)
+    content = _decode(data, name, named, errors)
+    suffix = PurePosixPath(name.removesuffix(".gz")).suffix.lower()
+    gathering = _Gathering(name, COLUMNS["classify"])
+    if suffix in (".json", ".jsonl", ".ndjson") or content.text.lstrip()[:1] in ("{", "["):
+        gathering.read_as = {"layout": "text and label, a JSON object each", "encoding": content.encoding}
+        _gather_objects(content.text, gathering)
     else:
-        _gather_rows(content, "\t" if suffix in (".tsv", ".tab") else ",", gathering)
-    return gathering.reading({"text": "string", "label": "string"}, notes)
+        separator = _separator(content.text, "\t" if suffix in (".tsv", ".tab") else ",")
+        gathering.read_as = {"layout": "text and label", "delimiter": DELIMITERS[separator], "encoding": content.encoding}
+        _gather_rows(content.text, separator, gathering)
+    return _used(gathering.reading(content.notes), name)
 
 
-def read_files(contents: Mapping[str, bytes], named: str | None = None, errors: Errors = "strict") -> Reading:
+def _used(reading: Reading, name: str) -> Reading:
+    """A reading of a file, refused when none of its rows can be used."""
+    if reading.counts.kept:
+        return reading
+    aside = reading.quarantined
+    place = f"{name}:{aside[0].line}:{aside[0].column}" if aside else f"{name}:1:1"
+    raise DataRefused(
+        f"{place}: none of {len(aside)} rows can be used{f': {aside[0].what}' if aside else ''}; expected "
+        f"{' and '.join(reading.table.column_names)} in each; export the file again."
+    )
+
+
+def read_files(contents: Mapping[str, bytes], named: str | None = None, errors: Errors = "strict") -> dict[str, Reading]:
     """Read files of one label each: rt-polarity.pos and .neg, pos.txt and neg.txt, or pos/1.txt and neg/1.txt.
 
-    The label is the first of these in which the files differ: folder, suffix, stem. In folders a file is one text, otherwise
-    each line is. Blank lines are no rows.
+    The label is the first of these in which the files differ: folder, suffix, stem; a folder that says the part of the data
+    set, such as train, is none. Where the folder is the label, a file is one text, otherwise each line is. Blank lines are no
+    rows.
 
     contents  bytes by path, at least two labels among them
+    returns   what each became, by path in order
     raises    DataRefused
     """
-    labels = _labels(list(contents))
-    gatherings, notes = [], []
+    labels, whole = _labels(list(contents))
+    readings = {}
     for path in sorted(contents):
-        content, said = _decode(contents[path], path, named, errors)
-        notes += [f"{path}: {note}" for note in said]
-        gathering = _Gathering(path, ("text", "label"))
-        lines = [_Cell(content, 1, 1)] if "/" in path else [_Cell(line, n, 1) for n, line in enumerate(_LINE_END.split(content), start=1)]
-        for cell in lines:
-            if cell.text.strip() and (texts := gathering.take((cell, _Cell(labels[path], 1, 1)), cell.text)):
+        content = _decode(contents[path], path, named, errors)
+        how = "a text of the label that its folder bears" if whole else "a text a line, of the label that its name bears"
+        gathering = _Gathering(path, COLUMNS["classify"], read_as={"layout": how, "encoding": content.encoding})
+        split = enumerate(_LINE_END.split(content.text), start=1)
+        cells = [_Cell(content.text, 1, 1)] if whole else [_Cell(line, number, 1) for number, line in split]
+        for cell in cells:
+            if cell.text.strip() and (texts := gathering.take({"text": cell, "label": _Cell(labels[path], 1, 1)}, cell.text)):
                 gathering.rows.append(texts)
-        gatherings.append(gathering)
-    whole = _Gathering(", ".join(sorted(contents)) if len(contents) < 4 else f"{len(contents):,} files", ("text", "label"))
-    for gathering in gatherings:
-        whole.rows += gathering.rows
-        whole.quarantined += gathering.quarantined
-        whole.notes += [f"{gathering.name}: {note}" for note in gathering.normaliser.notes]
-    return whole.reading({"text": "string", "label": "string"}, tuple(notes))
+        readings[path] = _used(gathering.reading(content.notes), path)
+    return readings
 
 
-def read_tagged(words: bytes, tags: bytes, labels: bytes, folder: str = "", named: str | None = None) -> Reading:
+def read_tagged(
+    words: bytes, tags: bytes, labels: bytes, names: tuple[str, ...] = TAGGED, named: str | None = None, errors: Errors = "strict"
+) -> Reading:
     """Read the three files of ATIS and SNIPS: seq.in (words), seq.out (a tag a word), label (an intent a line).
 
-    folder  where they stand, for messages
+    names   of the three, for messages
     raises  DataRefused where the files have different numbers of lines, or a line as many tags as words no longer
 
     >>> read_tagged(b"to boston\\n", b"O B-city\\n", b"flight\\n").table.to_pylist()
-    [{'text': 'to boston', 'tags': ['O', 'B-city'], 'label': 'flight'}]
+    [{'text': 'to boston', 'tags': 'O B-city', 'label': 'flight'}]
     """
-    names = [f"{folder}{'/' if folder else ''}{name}" for name in ("seq.in", "seq.out", "label")]
-    decoded = [_decode(data, name, named, "strict") for data, name in zip((words, tags, labels), names, strict=True)]
-    lines = [_LINE_END.split(content.rstrip("\r\n")) for content, _ in decoded]
+    decoded = [_decode(data, name, named, errors) for data, name in zip((words, tags, labels), names, strict=True)]
+    lines = [_LINE_END.split(content.text.rstrip("\r\n")) for content in decoded]
     shortest = min(map(len, lines))
     for name, found in zip(names[1:], lines[1:], strict=True):
         if len(found) != len(lines[0]):
@@ -176,18 +227,22 @@ def read_tagged(words: bytes, tags: bytes, labels: bytes, folder: str = "", name
                 f"{name}:{shortest + 1}:1: {len(found):,} lines, but {names[0]} has {len(lines[0]):,}; expected line n of each to belong "
                 "together; export the files again."
             )
-    gathering = _Gathering(names[0], ("text", "label"))
+    read_as: dict[str, str | int] = {"layout": "words, a tag a word, and a label a line", "encoding": decoded[0].encoding}
+    gathering = _Gathering(names[0], COLUMNS["tag"], read_as=read_as)
+    kinds = set()
     for number, (text, tagged, label) in enumerate(zip(*lines, strict=True), start=1):
-        tokens, marks = gathering.normal(text).split(), tagged.split()
+        tokens, marks = gathering.normal(text).split(), gathering.normal(tagged).split()
         if len(tokens) != len(marks):
             raise DataRefused(
                 f"{names[1]}:{number}:1: {len(marks)} tags for the {len(tokens)} words of {names[0]}:{number}; expected a tag a word; "
                 "mend the line in both files, or export them again."
             )
-        if texts := gathering.take((_Cell(text, number, 1), _Cell(label, number, 1)), f"{text}\t{tagged}\t{label}"):
-            gathering.rows.append((" ".join(tokens), marks, texts[1]))
-    said = tuple(f"{name}: {note}" for name, (_, notes) in zip(names, decoded, strict=True) for note in notes)
-    return gathering.reading({"text": "string", "tags": "list", "label": "string"}, said)
+        if texts := gathering.take({"text": _Cell(text, number, 1), "label": _Cell(label, number, 1)}, f"{text}\t{tagged}\t{label}"):
+            gathering.rows.append((" ".join(tokens), " ".join(marks), texts[1]))
+            kinds.update(marks)
+    read_as["tags"] = f"{len(kinds):,} different ones"
+    said = tuple(f"{name}: {note}" for name, content in zip(names, decoded, strict=True) for note in content.notes)
+    return _used(gathering.reading(said), names[0])
 
 
 def read_pairs(data: bytes, name: str, named: str | None = None, errors: Errors = "strict") -> Reading:
@@ -198,10 +253,12 @@ def read_pairs(data: bytes, name: str, named: str | None = None, errors: Errors 
     >>> read_pairs(b"16+75  _91  \\n", "addition.txt").table.to_pylist()
     [{'source': '16+75', 'target': '91'}]
     """
-    content, notes = _decode(data, name, named, errors)
-    gathering = _Gathering(name, ("source", "target"))
-    lines = [(number, line) for number, line in enumerate(_LINE_END.split(content), start=1) if line.strip()]
-    addition = _ADDITION.fullmatch(lines[0][1]) is not None
+    content = _decode(data, name, named, errors)
+    gathering = _Gathering(name, COLUMNS["translate"])
+    lines = [(number, line) for number, line in enumerate(_LINE_END.split(content.text), start=1) if line.strip()]
+    addition = bool(lines) and is_sum(lines[0][1])
+    gathering.read_as = {"layout": "a sum and its answer a line"} if addition else {"layout": "source and target", "delimiter": "tab"}
+    gathering.read_as["encoding"] = content.encoding
     extra = 0
     for number, line in lines:
         cells = _sum(line, number) if addition else _tabbed(line, number)
@@ -210,32 +267,43 @@ def read_pairs(data: bytes, name: str, named: str | None = None, errors: Errors 
             gathering.set_aside(_Cell(line, number, 1), "form", what, line)
             continue
         extra = max(extra, len(cells) - 2)
-        if texts := gathering.take((cells[0], cells[1]), line):
+        if texts := gathering.take({"source": cells[0], "target": cells[1]}, line):
             gathering.rows.append(texts)
     if extra:
         gathering.notes.append(f"ignored {extra} further columns behind source and target")
-    return gathering.reading({"source": "string", "target": "string"}, notes)
+    return _used(gathering.reading(content.notes), name)
 
 
-def _decode(data: bytes, name: str, named: str | None, errors: Errors) -> tuple[str, tuple[str, ...]]:
-    content, notes = encoding.decode(unpack(data, name), name, named, errors)
+def is_sum(line: str) -> bool:
+    """Whether a line is a question and its answer, such as `16+75  _91`."""
+    return _ADDITION.fullmatch(line) is not None
+
+
+def _decode(data: bytes, name: str, named: str | None, errors: Errors) -> _Content:
+    decoder = encoding.Decoder(name, named, errors)
+    content = decoder.feed(unpack(data, name)) + decoder.finish()
     suspicions = Suspicions(name, lines=False, lost=errors == "strict")
     suspicions.feed(content)
     suspicions.finish()
-    return content, (*notes, *(f"warning: {warning}" for warning in suspicions.warnings))
+    return _Content(content, decoder.encoding, (*decoder.notes, *(f"warning: {warning}" for warning in suspicions.warnings)))
 
 
-def _labels(paths: list[str]) -> dict[str, str]:
-    """The label of each file: its folder, suffix or stem, the first in which the files differ."""
-    ways: list[Callable[[PurePath], str]] = [lambda p: p.parent.name, lambda p: p.suffix.removeprefix("."), lambda p: p.stem]
+def _labels(paths: list[str]) -> tuple[dict[str, str], bool]:
+    """The label of each file, the first in which the files differ, and whether that is its folder."""
+    ways: list[Callable[[PurePosixPath], str]] = [_folder, lambda p: p.suffix.removeprefix("."), lambda p: without_part(p.stem)]
     for way in ways:
-        labels = {path: way(PurePath(path.removesuffix(".gz"))) for path in paths}
+        labels = {path: way(PurePosixPath(path.removesuffix(".gz"))) for path in paths}
         if len(set(labels.values())) > 1 and all(labels.values()):
-            return labels
+            return labels, way is _folder
     raise DataRefused(
         f"{', '.join(sorted(paths)[:3])}: one label for all of {len(paths)} files; expected two or more, each a folder, a suffix or a name "
         "of its own (reviews.pos, reviews.neg); add the files of the other label."
     )
+
+
+def _folder(path: PurePosixPath) -> str:
+    """The nearest folder that does not say which part of a data set its files are."""
+    return next((name for name in reversed(path.parent.parts) if part_named(name) is None), "")
 
 
 def _sum(line: str, number: int) -> list[_Cell]:
@@ -263,16 +331,41 @@ def _gather_rows(content: str, separator: str, gathering: _Gathering) -> None:
     others = [cell.text for place, cell in enumerate(header) if place not in places]
     if others:
         gathering.notes.append("ignored columns: " + ", ".join(repr(other) for other in others))
+    gathering.read_as["columns"] = f"'{names[places[0]]}' is the text, '{names[places[1]]}' the label"
     for cells, raw in rows:
         if len(cells) != len(header):
             gathering.set_aside(cells[0], "cells", f"{len(cells)} cells where the header has {len(header)}", raw)
-        elif texts := gathering.take((cells[places[0]], cells[places[1]]), raw):
+        elif texts := gathering.take({"text": cells[places[0]], "label": cells[places[1]]}, raw):
             gathering.rows.append(texts)
+
+
+def _separator(content: str, usual: str) -> str:
+    """The sign that cuts the header into a name for the text and one for the label; the usual one where none does."""
+    header = next((line for line in _LINE_END.split(content[:10_000]) if line.strip()), "")
+
+    def names_both(sign: str) -> bool:
+        return has_columns([cell.strip().strip('"') for cell in header.split(sign)])
+
+    return next((sign for sign in (usual, *DELIMITERS) if names_both(sign)), usual)
+
+
+def has_columns(names: Sequence[str]) -> bool:
+    """Whether one of these names of columns is for the text, and another for the label.
+
+    >>> has_columns(["Category", "Message"]), has_columns(["Date", "Close"])
+    (True, False)
+    """
+    plain = [_plain(name) for name in names]
+    return all(any(name in (word, f"{word}s") for name in plain for word in wanted) for wanted in (_TEXT, _LABEL))
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _column_of(header: list[str], wanted: tuple[str, ...], what: str, name: str, line: int) -> int:
     """Where the column of that meaning stands; of several, the one whose name says it best."""
-    plain = [re.sub(r"[^a-z]", "", cell.lower()) for cell in header]
+    plain = [_plain(cell) for cell in header]
     for word in wanted:
         places = [place for place, cell in enumerate(plain) if cell in (word, f"{word}s")]
         if len(places) > 1:
@@ -290,18 +383,19 @@ def _rows(content: str, separator: str, name: str) -> Iterator[tuple[list[_Cell]
 
     In TSV, quotes are characters of the text unless they enclose a whole cell: most programs write it without quoting.
     """
-    ends = "\r\n" if separator == "," else f"\r\n{separator}"
-    quoted = re.compile(f'"(?:[^"]|"")*"(?=[{separator}\r\n]|\\Z)' if separator == "," else f'"(?:[^"{ends}]|"")*"(?=[{ends}]|\\Z)')
+    ends = f"\r\n{separator}"
+    quoting = separator != "\t"
+    quoted = re.compile(f'"(?:[^"]|"")*"(?=[{ends}]|\\Z)' if quoting else f'"(?:[^"{ends}]|"")*"(?=[{ends}]|\\Z)')
     plain = re.compile(f"[^{separator}\r\n]*")
     place, offset = Place(), 0
     cells: list[_Cell] = []
     start = 0
     while offset < len(content) or cells:
         match = quoted.match(content, offset)
-        if match is None and separator == "," and content.startswith('"', offset):
+        if match is None and quoting and content.startswith('"', offset):
             raise DataRefused(
-                f"{name}:{place}: a quote opens here and does not close before a comma or the line's end; expected a cell in quotes, "
-                "with quotes inside it doubled; mend the line, or export the file again."
+                f"{name}:{place}: a quote opens here and does not close before a {DELIMITERS[separator]} or the line's end; expected a "
+                "cell in quotes, with quotes inside it doubled; mend the line, or export the file again."
             )
         text = match[0][1:-1].replace('""', '"') if match else plain.match(content, offset)[0]  # type: ignore[index]
         cells.append(_Cell(text, place.line, place.column))
@@ -334,6 +428,7 @@ def _gather_objects(content: str, gathering: _Gathering) -> None:
                 keys[_column_of(keys, _TEXT, "text", name, cell.line)],
                 keys[_column_of(keys, _LABEL, "label", name, cell.line)],
             ]
+            gathering.read_as["columns"] = f"'{columns[0]}' is the text, '{columns[1]}' the label"
         ignored.update(set(value) - set(columns))
         found = [_scalar(value.get(column)) for column in columns]
         for text in found:
@@ -343,7 +438,9 @@ def _gather_objects(content: str, gathering: _Gathering) -> None:
         if None in found:
             what = columns[found.index(None)]
             gathering.set_aside(cell, "kind", f"{what} is {_kind(value[what])}, no text", cell.text)
-        elif texts := gathering.take(tuple(_Cell(text or "", cell.line, cell.column) for text in found), cell.text):
+        elif texts := gathering.take(
+            {what: _Cell(text or "", cell.line, cell.column) for what, text in zip(gathering.columns, found, strict=True)}, cell.text
+        ):
             gathering.rows.append(texts)
     if ignored:
         gathering.notes.append("ignored columns: " + ", ".join(repr(key) for key in sorted(ignored)))

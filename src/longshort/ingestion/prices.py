@@ -8,7 +8,7 @@ unquoted 1,008.64 as shifted columns). Pure: bytes in, table out.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from longshort.errors import DataRefused
-from longshort.ingestion import disguise, encoding, rows, rules, source
+from longshort.ingestion import disguise, encoding, quick, rows, rules, source
 from longshort.ingestion import form as forms
 from longshort.ingestion.cells import Decimal_
 from longshort.ingestion.columns import PRICES
@@ -74,20 +74,21 @@ def parse(
     more: Mapping[str, list[str]] | None = None,
     limits: Limits = NO_LIMITS,
     calendar: Calendar = EVERY_ROW,
-    quick: bool = True,
+    quickly: bool = True,
 ) -> Reading:
     """Read a file and judge it: `observe`, then `settle`.
 
-    raises  DataRefused, beginning with ``name:line:column``
+    quickly  whether what is clean may go the quick way, which gives the same
+    raises   DataRefused, beginning with ``name:line:column``
     """
-    return settle(observe(data, name, asked, more or {}, quick), asked, limits, calendar)
+    return settle(observe(data, name, asked, more or {}, quickly), asked, limits, calendar, quickly)
 
 
-def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]], quick: bool = True) -> Observed:
+def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]], quickly: bool = True) -> Observed:
     """Read the cells of a file.
 
-    more    a person's own column names by meaning
-    quick   whether a clean file may be read the quick way, which gives the same
+    more     a person's own column names by meaning
+    quickly  whether a clean file may be read the quick way
     raises  DataRefused, beginning with ``name:line:column``, when the file is no table of prices by day
     """
     data = source.unpack(data, name)
@@ -109,37 +110,114 @@ def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]],
     if asked.ticker and form.series[0].ticker and len(form.series) == 1:
         ticker = asked.ticker
         form = Form(**{**vars(form), "series": (forms.Series(form.series[0].places),)})
-    seen = rows.quickly(data, form, style, name, ticker) if quick and plain else None
+    seen = quick.alone(data, form, style, name, ticker) if quickly and plain else None
     if seen is None:
         seen = rows.carefully(data.decode() if text is None else text, form, style, name, ticker)
     if not len(seen.line):
         raise DataRefused(
             f"{name}:{form.header}:1: there is a header but no row of data (0 rows); expected a row a day; export the file again."
         )
-    notes = told + form.notes + ((f"ignored columns: {', '.join(form.ignored)}",) if form.ignored else ())
-    return Observed(name, form, seen, notes)
+    return Observed(name, form, seen, told + _notes(form))
 
 
-def settle(observed: Observed, asked: Asked, limits: Limits, calendar: Calendar) -> Reading:
+def _notes(form: Form) -> tuple[str, ...]:
+    return form.notes + ((f"ignored columns: {', '.join(form.ignored)}",) if form.ignored else ())
+
+
+def settle(observed: Observed, asked: Asked, limits: Limits, calendar: Calendar, quickly: bool = True) -> Reading:
     """Judge what was observed.
 
-    raises  DataRefused when the file's ticker is refused, or all of its tickers are
+    quickly  whether tickers of which nothing can be said are kept without asking every rule
+    raises   DataRefused when the file's ticker is refused, or all of its tickers are
     """
     form, seen = observed.form, observed.seen
     _name_tickers(seen, form, asked)
     order = np.argsort(seen.owner, kind="stable") if len(seen.tickers) > 1 else np.arange(len(seen.owner))
     ends = np.cumsum(np.bincount(seen.owner, minlength=len(seen.tickers)))
     places_of = [dict(series.places) for series in form.series]
+    calm = _calm(seen, order, ends, places_of[0], limits, calendar) if quickly and len(places_of) == 1 else np.zeros(len(ends), bool)
     settled: list[Settled] = []
     for owner in range(len(seen.tickers)):
         own = order[(ends[owner - 1] if owner else 0) : ends[owner]]
-        places = places_of[min(owner, len(places_of) - 1)] if len(places_of) > 1 else places_of[0]
+        if calm[owner]:
+            settled.append(rules.as_it_is(seen, owner, own))
+            continue
+        places = places_of[min(owner, len(places_of) - 1)]
         settled.append(rules.settle(seen, owner, own, places, form.date, limits, calendar))
     _refuse_broken_file(observed, limits)
     refused = [state for state in settled if state.refused]
     if len(refused) == len(settled):
         raise DataRefused(_refusal(observed, refused))
     return _reading(observed, settled, order, ends)
+
+
+def _calm(
+    seen: Observations, order: NDArray[np.int64], ends: NDArray[np.int64], places: dict[str, int], limits: Limits, calendar: Calendar
+) -> NDArray[np.bool_]:
+    """Of which tickers no rule has anything to say; those with rows that are set aside or merged already are not among them."""
+    if not len(order) or not np.diff(ends, prepend=0).all():
+        return np.zeros(len(ends), bool)
+    ordered = len(seen.tickers) == 1 or bool((np.diff(seen.owner) >= 0).all())
+    day = seen.day if ordered else seen.day[order]
+    values = seen.values if ordered else {meaning: column[order] for meaning, column in seen.values.items()}
+    calm = rules.calm(day, values, np.concatenate([[0], ends]), places, limits, calendar)
+    calm[seen.owner[[*seen.faults, *seen.merged]]] = False
+    return calm
+
+
+def together(
+    files: Mapping[str, bytes],
+    asked: Asked,
+    more: Mapping[str, list[str]],
+    limits: Limits,
+    covering: Callable[[NDArray[np.int32]], Calendar],
+) -> dict[str, Reading]:
+    """Read and judge clean files of a ticker each, those with the same header in one go.
+
+    covering  the calendar, as far as days reach
+    returns   the readings of those that are clean, as `observe` and `settle` would give them; the others are left to these
+    """
+    style = Style(asked.date_format, asked.decimal, asked.zone)
+    alike: dict[bytes, dict[str, str]] = {}
+    for name, data in files.items():
+        if quick.is_plain(data) and (ticker := ticker_of(name, asked.ticker, default="")):
+            alike.setdefault(data[: data.find(b"\n") + 1], {})[name] = ticker
+    readings: dict[str, Reading] = {}
+    for header, tickers in alike.items():
+        names = list(tickers)
+        form = forms.of_header(header.decode().rstrip("\r\n"), names[0], more) if asked.price is None and not asked.skip_rows else None
+        if form is None or not quick.is_known(form, style):
+            continue
+        for first, columns in quick.together([files[name] for name in names], form):
+            some = {name: tickers[name] for name in names[first : first + len(columns.sound)]}
+            calendar = covering(columns.day[np.repeat(columns.sound, np.diff(columns.starts))])
+            readings |= _calm_together(some, form, columns, limits, calendar)
+            for place, name in enumerate(some):
+                if name not in readings and columns.sound[place]:
+                    seen = quick.observations(columns, place, files[name], form, name, tickers[name])
+                    readings[name] = settle(Observed(name, form, seen, _notes(form)), asked, limits, calendar)
+    return readings
+
+
+def _calm_together(
+    tickers: Mapping[str, str], form: Form, columns: quick.Columns, limits: Limits, calendar: Calendar
+) -> dict[str, Reading]:
+    """Of the files that were read together, those that are kept as they are; ``tickers`` by their names."""
+    places, notes, names = form.series[0].places, _notes(form), list(tickers)
+    readings: dict[str, Reading] = {}
+    calm = columns.sound & rules.calm(columns.day, columns.values, columns.starts, places, limits, calendar)
+    if "volume" in places:  # where it is missing, that is told
+        calm &= ~np.logical_or.reduceat(np.isnan(columns.values["volume"]), columns.starts[:-1])
+    table = _tidy(list(tickers.values()), np.diff(columns.starts), columns.day, columns.values)
+    had = tuple(price for price in PRICES if price in places)
+    for place in np.flatnonzero(calm).tolist():
+        name = names[place]
+        start, stop = int(columns.starts[place]), int(columns.starts[place + 1])
+        span = {"first": rules.day_name(int(columns.day[start])), "last": rules.day_name(int(columns.day[stop - 1]))}
+        read_as = {**quick.read_as(form, 1), "ticker": tickers[name], **span}
+        counts = Counts(stop - start, stop - start, 0, 0)
+        readings[name] = Reading(table.slice(start, stop - start), counts, (), notes, read_as, prices=had)
+    return readings
 
 
 def _name_tickers(seen: Observations, form: Form, asked: Asked) -> None:
@@ -243,17 +321,24 @@ def schema() -> pa.Schema:
 
 def _table(settled: list[Settled]) -> pa.Table:
     """The tidy table of tickers, by ticker and date."""
+    settled = sorted(settled, key=lambda state: state.ticker)
+    return _tidy(
+        [state.ticker for state in settled],
+        np.array([len(state.kept) for state in settled]),
+        np.concatenate([state.day for state in settled]),
+        {meaning: np.concatenate([state.values[meaning] for state in settled]) for meaning in VALUES},
+    )
+
+
+def _tidy(tickers: list[str], sizes: NDArray[np.int64], day: NDArray[np.int32], values: dict[str, NDArray[np.float64]]) -> pa.Table:
+    """The tidy table of tickers with so many rows each, one after the other."""
     import pyarrow as pa
 
-    settled = sorted(settled, key=lambda state: state.ticker)
-    sizes = [len(state.kept) for state in settled]
-    ticker = pa.DictionaryArray.from_arrays(
-        np.repeat(np.arange(len(settled), dtype=np.int32), sizes), pa.array([state.ticker for state in settled], pa.string())
-    ).cast(pa.string())
-    day = np.concatenate([state.day for state in settled])
+    owner = np.repeat(np.arange(len(tickers), dtype=np.int32), sizes)
+    ticker = pa.DictionaryArray.from_arrays(owner, pa.array(tickers, pa.string())).cast(pa.string())
     arrays = [ticker, pa.array(day, pa.int32()).view(pa.date32())]
     for meaning in VALUES:
-        column = np.concatenate([state.values[meaning] for state in settled])
+        column = values[meaning]
         absent = np.isnan(column)
         if meaning == "volume":
             arrays.append(pa.array(np.where(absent, 0, column).astype(np.int64), mask=absent if absent.any() else None))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from longshort.errors import LongshortError
@@ -40,7 +40,7 @@ class Counts:
 
     def as_json(self) -> dict[str, int]:
         """The counts by name."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def total(parts: Iterable[Counts]) -> Counts:
@@ -76,6 +76,8 @@ class Reading:
     refused      tickers that were left out, with the reason: {ticker, what}
     prices       which of open, high, low and close the file has
     factors      what prices were divided or multiplied by, where a person asked for it
+    labels       how many of the kept rows have each label, the most frequent first
+    lengths      column of the table -> how long its texts are: {unit, median, most}
     """
 
     table: pa.Table
@@ -88,6 +90,8 @@ class Reading:
     refused: list[dict[str, str]] = field(default_factory=list)
     factors: list[dict[str, Any]] = field(default_factory=list)
     prices: tuple[str, ...] = ()
+    labels: dict[str, int] = field(default_factory=dict)
+    lengths: dict[str, dict[str, int | str]] = field(default_factory=dict)
 
     def set_aside(self) -> list[dict[str, Any]]:
         """The rules that rows were set aside by: how often, and the first of them with its line."""
@@ -108,5 +112,7 @@ class Reading:
             "set_aside": self.set_aside(),
             "refused": self.refused,
             "factors": self.factors,
+            "labels": self.labels,
+            "lengths": self.lengths,
         }
         return {**self.counts.as_json(), **{name: value for name, value in told.items() if value}}

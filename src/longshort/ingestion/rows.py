@@ -1,7 +1,7 @@
 """Rows: the lines of a price file become observations, each cell read by the one style of its file.
 
-Two ways give the same: `quickly` lets pyarrow read a file that is clean, and looks by hand only at rows with empty
-cells; `carefully` reads any file, cell by cell. Whether values make sense together is `rules`' business.
+`carefully` reads any file, cell by cell; `quick` reads those that are clean, and gives the same. Whether values make
+sense together is `rules`' business.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from longshort.errors import DataRefused
 from longshort.ingestion import cells
 from longshort.ingestion.cells import Decimal_, Order
 from longshort.ingestion.columns import LABELS, PRICES
-from longshort.ingestion.form import Form, split
+from longshort.ingestion.form import Form, delimiter_name, split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,9 +29,9 @@ VALUES = (*PRICES, "adj_close", "volume")
 NO_TRADE = "no trade"  # a row without any price: nothing was lost, so it does not count as bad
 LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(), which also cuts at U+2028 and form feeds, so line numbers would differ
 _EPOCH = dt.date(1970, 1, 1).toordinal()
-_ORDERS: dict[Order, str] = {"ymd": "year, month, day", "dmy": "day, month, year", "mdy": "month, day, year"}
+ORDERS: dict[Order, str] = {"ymd": "year, month, day", "dmy": "day, month, year", "mdy": "month, day, year"}
 _TIMES = "times of day left out"
-_POINT = "with a decimal point"
+POINT = "with a decimal point"
 _COUNTED = {cells.EXCEL: "excel", cells.EPOCH_S: "epoch_s", cells.EPOCH_MS: "epoch_ms"}
 
 
@@ -98,127 +98,17 @@ class Style:
     zone: str | None = None  # of the exchange, for stamps with a time and a zone
 
 
-# --- quickly ----------------------------------------------------------------------------------
-
-
-def quickly(data: bytes, form: Form, style: Style, name: str, ticker: str) -> Observations | None:
-    """Read a clean file: UTF-8, no quotes, dates as 2024-01-31, plain numbers, as many fields in every row.
-
-    returns  None when it is not, and `carefully` must look
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-    import pyarrow.csv as pacsv
-
-    if style.date_format or style.decimal == "," or form.time is not None or len(form.series) > 1:
-        return None
-    if b'"' in data or b"\0" in data or (b"\r" in data and data.count(b"\r") != data.count(b"\r\n")):
-        return None
-    places = form.series[0].places
-    wanted = {form.date: pa.date32(), **dict.fromkeys(places.values(), pa.float64())}
-    if form.ticker is not None:
-        wanted[form.ticker] = pa.dictionary(pa.int32(), pa.string())
-    if len(wanted) != len(places) + 1 + (form.ticker is not None):
-        return None  # one column with two meanings
-    columns = [str(place) for place in range(form.width)]
-    body = memoryview(data)[_start_of(data, form.header) :]
-    try:
-        table = pacsv.read_csv(
-            pa.BufferReader(body),
-            read_options=pacsv.ReadOptions(column_names=columns, use_threads=len(data) > 2**22),
-            parse_options=pacsv.ParseOptions(delimiter=form.delimiter, quote_char=False, ignore_empty_lines=False),
-            convert_options=pacsv.ConvertOptions(
-                column_types={columns[place]: kind for place, kind in wanted.items()},
-                include_columns=[columns[place] for place in wanted],
-                null_values=["", "-", "null", "NULL", "NaN", "nan", "N/A"],
-                strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid:
-        return None
-    rows = table.num_rows
-    if rows == 0:
-        return None
-    dates = table.column(columns[form.date])
-    if dates.null_count:
-        return None
-    values = {}
-    for meaning in VALUES:
-        if meaning in places:
-            column = table.column(columns[places[meaning]])
-            values[meaning] = column.to_numpy() if column.null_count == 0 else pc.fill_null(column, np.nan).to_numpy()
-        else:
-            values[meaning] = np.full(rows, np.nan)
-    if any(np.isinf(column).any() for column in values.values()):
-        return None
-    volume = values["volume"]
-    if "volume" in places and not (np.isnan(volume) | ((volume == np.floor(volume)) & (volume >= 0) & (volume <= cells.MOST_VOLUME))).all():
-        return None
-    tickers, owner = [form.series[0].ticker or ticker], np.zeros(rows, np.int32)
-    if form.ticker is not None:
-        named = table.column(columns[form.ticker]).combine_chunks()
-        named = named.chunk(0) if isinstance(named, pa.ChunkedArray) else named
-        tickers = [entry.strip() for entry in named.dictionary.to_pylist()]
-        if len(set(tickers)) != len(tickers) or "" in tickers:
-            return None
-        owner = named.indices.to_numpy()
-    line = np.arange(form.header + 1, form.header + 1 + rows)
-    starts: list[NDArray[np.int64]] = []
-
-    def line_of(number: int) -> str:
-        if not starts:
-            starts.append(np.flatnonzero(np.frombuffer(data, np.uint8) == 10))
-        ends = starts[0]
-        begin = 0 if number == 1 else int(ends[number - 2]) + 1
-        end = int(ends[number - 1]) if number - 1 < len(ends) else len(data)
-        return data[begin:end].decode().rstrip("\r").removeprefix("\ufeff")
-
-    repairs, warnings, faults = Tally(), Tally(), {}
-    present = [meaning for meaning in PRICES if meaning in places]
-    empty = np.zeros(rows, bool)
-    for meaning in present:
-        empty |= np.isnan(values[meaning])
-    for place in np.flatnonzero(empty).tolist():
-        row = split(line_of(int(line[place])), form.delimiter, f"{name}:{line[place]}")
-        faults[place] = _missing([meaning for meaning in present if np.isnan(values[meaning][place])], present, places, row)
-    missing = np.flatnonzero(np.isnan(volume)) if "volume" in places else np.empty(0, int)
-    missing = missing[~empty[missing]]
-    if len(missing):
-        warnings.add("volume is missing", int(line[missing[0]]), len(missing))
-    read_as = {**_described(form, len(tickers)), "dates": f"2017-01-31 ({_ORDERS['ymd']})", "numbers": _POINT}
-    day = dates.to_numpy().astype("datetime64[D]").astype(np.int32)
-    return Observations(line, owner, tickers, day, values, faults, set(), repairs, warnings, read_as, line_of)
-
-
-def _start_of(data: bytes, header: int) -> int:
-    """Where the line after the header begins."""
-    end = -1
-    for _ in range(header):
-        end = data.find(b"\n", end + 1)
-    return end + 1
-
-
-def _described(form: Form, tickers: int) -> dict[str, str | int]:
-    from longshort.ingestion.form import delimiter_name
-
+def described(form: Form, tickers: int) -> dict[str, str | int]:
+    """The layout of a file, in words."""
     return {"layout": form.layout, "delimiter": delimiter_name(form.delimiter), "tickers": tickers}
 
 
-def _missing(missing: list[str], present: list[str], places: Mapping[str, int], row: list[str]) -> Fault:
-    """The fault of a row in which prices are missing."""
-    if len(missing) == len(present):
-        return Fault(NO_TRADE, places[missing[0]], f"{_named(missing)} {'is' if len(missing) == 1 else 'are'} missing: no trade")
-    cell = row[places[missing[0]]]
-    return Fault(
-        "number", places[missing[0]], f"{_named(missing)} {'is' if len(missing) == 1 else 'are'} missing ('{cell}'); expected a price"
-    )
-
-
-def _named(meanings: list[str]) -> str:
-    return ", ".join(LABELS[meaning] for meaning in meanings)
-
-
-# --- carefully --------------------------------------------------------------------------------
+def missing(absent: list[str], present: list[str], places: Mapping[str, int], row: list[str]) -> Fault:
+    """The fault of a row in which prices are missing; ``present`` are those that its file has."""
+    told = f"{', '.join(LABELS[meaning] for meaning in absent)} {'is' if len(absent) == 1 else 'are'} missing"
+    if len(absent) == len(present):
+        return Fault(NO_TRADE, places[absent[0]], f"{told}: no trade")
+    return Fault("number", places[absent[0]], f"{told} ('{row[places[absent[0]]]}'); expected a price")
 
 
 def carefully(text: str, form: Form, style: Style, name: str, ticker: str) -> Observations:
@@ -296,7 +186,7 @@ def carefully(text: str, form: Form, style: Style, name: str, ticker: str) -> Ob
         merged,
         repairs,
         warnings,
-        {**_described(form, len(own_tickers)), "dates": dates_read, "numbers": numbers_read},
+        {**described(form, len(own_tickers)), "dates": dates_read, "numbers": numbers_read},
         lambda number: lines[number - 1],
         _TIMES in repairs.counts,
     )
@@ -340,9 +230,9 @@ def _values(
             repairs.add("fractions of volumes rounded in Volume", line)
             values["volume"] = float(round(volume))
     present = [meaning for meaning in PRICES if meaning in places]
-    missing = [meaning for meaning in present if np.isnan(values[meaning])]
-    if missing:
-        return values, _missing(missing, present, places, row)
+    absent = [meaning for meaning in present if np.isnan(values[meaning])]
+    if absent:
+        return values, missing(absent, present, places, row)
     if "volume" in places and np.isnan(volume):
         warnings.add("volume is missing", line)
     return values, None
@@ -367,7 +257,7 @@ def _decimal(rows: list[tuple[int, list[str]]], form: Form, style: Style, name: 
 
     raises  DataRefused when cells speak for both, or all leave it open
     """
-    words: dict[Decimal_, str] = {".": _POINT, ",": "with a decimal comma"}
+    words: dict[Decimal_, str] = {".": POINT, ",": "with a decimal comma"}
     if style.decimal:
         return style.decimal, f"{words[style.decimal]} (as given)"
     first: dict[str, tuple[int, int, str]] = {}
@@ -436,7 +326,7 @@ def _days(
                 "give the form with --date-format, such as --date-format '%d/%m/%y'."
             )
         order = _order([(number, stamp) for number, stamp in stamps if stamp], sample, style, name, form)
-        words = f"{family.partition(' or ')[0] if sample.fixed else _shown(family, order)} ({_ORDERS[order]})"
+        words = f"{family.partition(' or ')[0] if sample.fixed else _shown(family, order)} ({ORDERS[order]})"
 
         def convert(found: cells.Stamp) -> int | None:
             day = cells.day(found.parts, order)

@@ -7,6 +7,7 @@ merged into the one that it repeats; a ticker is refused when the export as a wh
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -29,6 +30,7 @@ STALE_SESSIONS = 10
 MOST_STALE = 0.5
 MOST_INVERTED = 0.05
 EARLIEST = (dt.date(1900, 1, 1) - dt.date(1970, 1, 1)).days
+_USUAL = 1.3  # a day's move below which no price has split, changed its unit or surprised anybody
 _DAY = dt.date(1970, 1, 1)
 
 
@@ -122,6 +124,13 @@ def settle(
     return state
 
 
+def as_it_is(seen: Observations, owner: int, rows: NDArray[np.int64]) -> Settled:
+    """A `calm` ticker: every row is kept."""
+    own = slice(int(rows[0]), int(rows[-1]) + 1) if rows[-1] - rows[0] == len(rows) - 1 else rows  # a slice copies nothing
+    values = {meaning: seen.values[meaning][own] for meaning in VALUES}
+    return Settled(seen.tickers[owner], rows, seen.day[own], values, {}, set(), Tally(), Tally())
+
+
 def _settle(
     seen: Observations, state: Settled, rows: NDArray[np.int64], places: dict[str, int], date_place: int, limits: Limits, calendar: Calendar
 ) -> None:
@@ -144,6 +153,62 @@ def _settle(
     view.worth_training(limits)
     view.worth_a_look(limits, calendar)
     state.kept, state.day, state.values = view.rows, view.day, view.values
+
+
+def calm(
+    day: NDArray[np.int32],
+    values: dict[str, NDArray[np.float64]],
+    starts: NDArray[np.int64],
+    places: Mapping[str, int],
+    limits: Limits,
+    calendar: Calendar,
+) -> NDArray[np.bool_]:
+    """Which tickers no rule has anything to say of: all their rows are kept as they are, and `settle` need not be asked.
+
+    Each condition here is at least as strict as the rule that it stands for; most tickers of a clean export meet all.
+
+    day, values  of all tickers, one after the other, each with a row or more
+    starts       the first row of each; a last entry for the end
+    """
+    odd = np.zeros(len(day), bool)
+    for meaning in (*PRICES, "adj_close"):
+        if meaning in places:
+            column = values[meaning]
+            right = (column >= LEAST_PRICE) & (column <= MOST_PRICE)
+            odd |= ~(right | np.isnan(column)) if meaning == "adj_close" else ~right
+    odd |= day < EARLIEST
+    if calendar.complete is not None:
+        odd |= day > calendar.complete
+    low, high, close = values["low"], values["high"], values["close"]
+    if "low" in places and "high" in places:
+        odd |= high < low
+    for meaning in ("open", "close"):
+        if meaning in places and "high" in places:
+            odd |= values[meaning] > high * (1 + limits.tolerance)
+        if meaning in places and "low" in places:
+            odd |= values[meaning] < low * (1 - limits.tolerance)
+    odd |= values["volume"] == 0
+    # from a row to the next one; what crosses from one ticker to another counts for neither
+    within = np.ones(max(len(day) - 1, 0), bool)
+    within[starts[1:-1] - 1] = False
+    step, same = np.diff(day), close[1:] == close[:-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = close[1:] / close[:-1]
+    strange = (step <= 0) | ~((ratio < _USUAL) & (ratio > 1 / _USUAL))
+    if calendar.sessions is not None and len(day):
+        number = np.searchsorted(calendar.sessions, day)
+        odd |= calendar.sessions[np.minimum(number, len(calendar.sessions) - 1)] != day if len(calendar.sessions) else True
+        strange |= np.diff(number) - 1 > limits.max_gap
+    odd[1:] |= strange & within
+    sizes = np.diff(starts)
+    still = np.concatenate([[False], same & within])
+    moved = np.flatnonzero(np.concatenate([~still, [True]]))
+    odd[moved[:-1][np.diff(moved) >= STALE_SESSIONS]] = True
+    far = np.concatenate([[False], (step >= SPARSE) & within])
+    lively = np.add.reduceat(still, starts[:-1], dtype=np.int64) * 2 <= sizes
+    daily = np.add.reduceat(far, starts[:-1], dtype=np.int64) * 2 < sizes - 1
+    found: NDArray[np.bool_] = ~np.logical_or.reduceat(odd, starts[:-1]) & lively & daily & (sizes >= max(limits.needed, 3))
+    return found
 
 
 class _View:

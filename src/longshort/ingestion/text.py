@@ -2,17 +2,18 @@
 
 Lines end in \\n, characters are composed (NFC), so that texts that look the same are the same; control
 characters and invisible ones go. What joins letters or emoji stays. A file is read in chunks, and no more than a few of
-them are held: `pieces` gives a document of any size, `parse` a small one as a table. Words are none of this room's
-business: see `windows`. Pure: bytes in, text out.
+them are held; a long document becomes several rows of the tidy table. Words are none of this room's business: see
+`windows`. Pure: bytes in, text out.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from longshort.errors import DataRefused
@@ -25,6 +26,7 @@ from longshort.ingestion.suspicion import Suspicions
 if TYPE_CHECKING:
     import pyarrow as pa
 
+ROW = 8 * 2**20  # characters of a row of the tidy table; a longer document goes on in the next row, under the same name
 _OPENING = 1000  # characters from which JSON is known
 _MOST_MARKS = 1000  # in a row: no script has ten, and composing them takes time that grows with their square
 
@@ -50,12 +52,53 @@ def parse(data: bytes, name: str, encoding: str | None = None, errors: Errors = 
     strict  whether a warning is a refusal
     raises  DataRefused, beginning with ``name:line:column``, when the file is not text or holds none
     """
-    scan = Scan(name, encoding, errors)
     content = unpack(data, name)
-    text = "".join(pieces((content[start : start + CHUNK] for start in range(0, len(content), CHUNK)), scan))
+    found: list[str] = []
+    reading = pour(
+        (content[start : start + CHUNK] for start in range(0, len(content), CHUNK)), name, found.append, encoding, errors, strict
+    )
+    return dataclasses.replace(reading, table=make_table([(name, row) for row in found]))
+
+
+def pour(
+    chunks: Iterable[bytes],
+    name: str,
+    into: Callable[[str], None],
+    encoding: str | None = None,
+    errors: Errors = "strict",
+    strict: bool = False,
+) -> Reading:
+    """Read one document as `parse` does, and hand its rows on at once: of a file of any size a few MiB are held.
+
+    chunks  of its unpacked bytes, as `source.chunks` hands them out
+    into    takes the text of a row; the reading's own table is empty
+    raises  as `parse`: what was handed on before is of no document then
+    """
+    scan = Scan(name, encoding, errors)
+    characters = 0
+    for row in _rows(pieces(chunks, scan)):
+        characters += len(row)
+        into(row)
     if strict and scan.warnings:
         raise DataRefused(f"{scan.warnings[0]} A warning is a refusal here because of `--strict`.")
-    return Reading(make_table([(name, text)]), scan.counts, (), scan.notes, {"layout": "running text", "characters": len(text)})
+    return Reading(make_table([]), scan.counts, (), scan.notes, {"layout": "running text", "characters": characters})
+
+
+def _rows(pieces: Iterable[str]) -> Iterator[str]:
+    """A document in stretches of 8 MiB characters at most, cut behind a paragraph, a line or a word where there is an end of one."""
+    held, size = [""], 0
+    for piece in pieces:
+        held.append(piece)
+        size += len(piece)
+        while size > ROW:
+            whole = "".join(held)
+            ends = ((whole.rfind(end, ROW // 2, ROW), len(end)) for end in ("\n\n", "\n", " "))
+            cut = next((place + length for place, length in ends if place >= 0), ROW)
+            while not _starts(whole[cut]):
+                cut -= 1
+            yield whole[:cut]
+            held, size = [whole[cut:]], size - cut
+    yield "".join(held)
 
 
 def pieces(chunks: Iterable[bytes], scan: Scan) -> Iterator[str]:
@@ -283,8 +326,17 @@ def count_lines(text: str) -> int:
 
 
 def make_table(documents: list[tuple[str, str]]) -> pa.Table:
-    """The tidy text table: document (its name) and text, both strings, in the order given."""
+    """The tidy text table: document (its name) and text, both strings, in the order given.
+
+    A document of more than 8 MiB characters has several rows, one after the other, which are one text.
+    """
     import pyarrow as pa
 
-    schema = pa.schema([("document", pa.string()), ("text", pa.string())])
-    return pa.table([[name for name, _ in documents], [text for _, text in documents]], schema=schema)
+    return pa.table([[name for name, _ in documents], [text for _, text in documents]], schema=schema())
+
+
+def schema() -> pa.Schema:
+    """The columns of the tidy text table."""
+    import pyarrow as pa
+
+    return pa.schema([("document", pa.string()), ("text", pa.string())])

@@ -19,7 +19,6 @@ Tokens = Literal["words", "characters"]
 
 LEAST_VOCABULARY = 5
 MOST_SINGLETONS = 0.3  # share of the words that occur once; a novel's first ten thousand words have a fifth
-MOST_UNKNOWN = 0.2  # share of [UNK] among the words of the validation part
 _COUNTED = 1_000_000  # words, of a longer text the first
 _LONG = 10_000  # words from which on the share of singletons says something
 _LEAST_SPACE, _SOME = 0.05, 100  # share of white space in a text of so many characters; English has a sixth
@@ -57,14 +56,34 @@ def census(documents: Iterable[str]) -> Census:
     >>> census(["to be or not to be"]).different
     4
     """
-    words: Counter[str] = Counter()
-    length = 0
+    count = Count()
     for document in documents:
+        count.feed(document)
+    return count.census()
+
+
+class Count:
+    """Counts words as `census` does, of documents or their rows one by one."""
+
+    def __init__(self) -> None:
+        self._words: Counter[str] = Counter()
+        self._counted = self._length = 0
+
+    def feed(self, text: str) -> None:
+        """Count the words of some text, unless there were a million before."""
         end = 0
-        for match in itertools.islice(_WORD.finditer(document), _COUNTED - words.total()):
-            words[match[0].lower()] += 1
+        for match in itertools.islice(_WORD.finditer(text), _COUNTED - self._counted):
+            self._words[match[0].lower()] += 1
+            self._counted += 1
             end = match.end()
-        length += end
+        self._length += end
+
+    def census(self) -> Census:
+        """What was counted so far."""
+        return _census(self._words, self._length)
+
+
+def _census(words: Counter[str], length: int) -> Census:
     characters: Counter[str] = Counter()
     for word, times in words.items():
         for character in word:
@@ -137,28 +156,3 @@ def _refuse_no_words(found: Census, name: str) -> None:
             f"{name}: the vocabulary would be {found.different} token{'s' * (found.different > 1)} "
             f"({found.words:,} words, a number is one); expected {LEAST_VOCABULARY} or more; there is nothing to learn, take another text."
         )
-
-
-def judge_unknown(train: Iterable[str], validation: Iterable[str], name: str, min_count: int, max_vocabulary: int) -> str:
-    """Say how many words of the validation part the vocabulary of the training part does not hold.
-
-    raises  DataRefused when it is more than a fifth: a model would mostly learn to say [UNK]
-
-    >>> judge_unknown(["to", "be"] * 3, ["to", "be", "to", "be", "or"], "hamlet", min_count=3, max_vocabulary=10)
-    'hamlet: 1 of 5 words of the validation part (20.0 %) are [UNK], with a vocabulary of 2'
-    """
-    kept = {word for word, times in Counter(train).most_common(max_vocabulary) if times >= min_count}
-    asked = Counter(validation)
-    unknown = sum(times for word, times in asked.items() if word not in kept)
-    share = unknown / max(asked.total(), 1)
-    said = (
-        f"{name}: {unknown:,} of {asked.total():,} words of the validation part ({100 * share:.1f} %) are [UNK], "
-        f"with a vocabulary of {len(kept):,}"
-    )
-    if share > MOST_UNKNOWN:
-        raise DataRefused(
-            f"{said}; expected {MOST_UNKNOWN:.0%} at most; "
-            f"add text, raise `windows.language-model.max_vocabulary` (now {max_vocabulary:,}) or lower `min_count` (now {min_count}) "
-            "in params.yaml, or let a model of characters learn it."
-        )
-    return said

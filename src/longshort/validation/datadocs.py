@@ -10,7 +10,7 @@ import html
 from pathlib import Path
 from typing import Any
 
-from longshort.validation.judgement import in_words, word
+from longshort.validation.judgement import CRITICAL, in_words, word
 from longshort.validation.suites import quiet_expectations
 
 _STYLE = Path(__file__).with_name("datadocs.css")
@@ -67,7 +67,7 @@ def page(result: dict[str, Any]) -> str:
 
     safe = _escaped(result)
     answers = [_answer(finding) for finding in safe["expectations"]]
-    failed = sum(not finding["success"] for finding in safe["expectations"])
+    broken = [finding for finding in safe["expectations"] if not finding["success"]]
     whole = ExpectationSuiteValidationResult(safe["success"], answers, suite_name=safe["suite"], meta={})
     document: Any = ValidationResultsPageRenderer(run_info_at_end=True).render(whole)
     document.sections = document.sections[1:-1]  # ours is the overview; run ids and times are left out
@@ -80,9 +80,9 @@ def page(result: dict[str, Any]) -> str:
         style=_STYLE.read_text(encoding="utf-8"),
         success=safe["success"],
         dataset=safe["dataset"],
-        verdict=f"{failed} of {len(answers)} expectations are not met" if failed else f"All {len(answers)} expectations are met",
+        verdict=_verdict(broken, len(answers)),
         subject=f"data/ingestion/{safe['dataset']}/table.parquet, {safe['rows']:,} rows",
-        broken={finding["kwargs"].get("column", _TABLE) for finding in safe["expectations"] if not finding["success"]},
+        broken={finding["kwargs"].get("column", _TABLE) for finding in broken},
         not_asked=safe["not_asked"],
         made_with=" · ".join(f"{name} {version}" for name, version in safe["libraries"].items()),
     )
@@ -91,12 +91,22 @@ def page(result: dict[str, Any]) -> str:
     return "\n".join(line.strip() for line in text.splitlines() if line.strip()) + "\n"
 
 
+def _verdict(broken: list[dict[str, Any]], asked: int) -> str:
+    failed = sum(finding["severity"] == CRITICAL for finding in broken)
+    if failed:
+        return f"{failed} of {asked} expectations are not met"
+    warned = len(broken)
+    told = f", but {warned} that only {'warns' if warned == 1 else 'warn'}" if warned else ""
+    return f"All {asked} expectations are met{told}"
+
+
 def _answer(finding: dict[str, Any]) -> Any:
     """A finding in Great Expectations' own form, which its renderers read."""
     from great_expectations.core.expectation_validation_result import ExpectationValidationResult
     from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
 
     rule = f'\n<span class="rule">params.yaml: {finding["rule"]}</span>' if finding["rule"] else ""
+    rule += "" if finding["severity"] == CRITICAL else '\n<span class="rule">a warning: it refuses nothing</span>'
     rows, unexpected, observed = finding["rows"], finding["unexpected"], finding["observed"]
     if isinstance(observed, list):
         observed = word(observed)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 WORD = re.compile(r"\w+(?:['’]\w+)*")  # not the tokens of `windows`, which lies to the right
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f-\x9f]")  # all but tab, line and page breaks
 _LONG_LINE = 13  # words; shorter lines, such as headings, repeat in honest text
+GOES_ON = 4 * 2**20  # characters, half a row of ingestion's: a shorter row is no text that was too long for one
 
 
 def from_table(table: pa.Table) -> pd.DataFrame:
@@ -73,7 +74,7 @@ def _outside(frame: pd.DataFrame, column: str) -> Any:
 
 
 def texts(frame: pd.DataFrame) -> pd.DataFrame:
-    """A tidy text frame, one row a document, with what its rules need beside it.
+    """A tidy text frame with what its rules need beside it; rows that go on with the document above are one row with its first.
 
     words                   of the document
     replacement_characters  U+FFFD, the trace of bytes that were read in the wrong encoding
@@ -83,14 +84,73 @@ def texts(frame: pd.DataFrame) -> pd.DataFrame:
                             in lower case, and the share of lines of 13 words and more that repeat
                             an earlier one
     """
-    documents = frame["text"].fillna("")
-    words = documents.map(WORD.findall)
-    lines = [line.strip() for text in documents for line in text.splitlines() if len(line.split()) >= _LONG_LINE]
-    return frame.assign(
-        words=words.map(len).astype("int64"),
-        replacement_characters=documents.map(lambda text: text.count("\ufffd")).astype("int64"),
-        control_characters=documents.map(lambda text: len(_CONTROL.findall(text))).astype("int64"),
-        corpus_words=sum(map(len, words)),
-        corpus_vocabulary=len({word.lower() for found in words for word in found}),
-        corpus_repeated_lines=1 - len(set(lines)) / len(lines) if lines else 0.0,
+    names, rows = frame["document"], frame["text"].fillna("")
+    begins = ~((names == names.shift()).fillna(False).astype(bool) & (rows.str.len().shift(fill_value=0) >= GOES_ON))
+    vocabulary: set[str] = set()
+    seen: set[str] = set()
+    long_lines = 0
+    counts = np.zeros((int(begins.sum()), 3), np.int64)
+    for document, text in zip(np.cumsum(begins) - 1, rows, strict=True):
+        words = WORD.findall(text)
+        vocabulary.update(word.lower() for word in set(words))
+        counts[document] += (len(words), text.count("\ufffd"), len(_CONTROL.findall(text)))
+        for line in text.splitlines():
+            if len(line) < GOES_ON and len(line.split(maxsplit=_LONG_LINE - 1)) >= _LONG_LINE:
+                long_lines += 1
+                seen.add(line.strip())
+    return frame[begins.to_numpy()].assign(
+        words=counts[:, 0],
+        replacement_characters=counts[:, 1],
+        control_characters=counts[:, 2],
+        corpus_words=int(counts[:, 0].sum()),
+        corpus_vocabulary=len(vocabulary),
+        corpus_repeated_lines=1 - len(seen) / long_lines if long_lines else 0.0,
     )
+
+
+def labelled(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame of texts and labels, with what its rules need beside it.
+
+    text_length, text_lost, text_controls
+                its characters that are no white space, its U+FFFD, and its control characters
+    label_rows  how many rows its label has, said once, in the label's first row
+    """
+    label = frame["label"]
+    rows = frame.groupby("label", dropna=False)["text"].transform("size").astype("Int64").mask(label.duplicated())
+    return _looked_at(frame, ("text",)).assign(label_rows=rows)
+
+
+def tagged(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame of words, tags and labels: as `labelled`, and
+
+    words, tags_count
+                what stands between spaces in text and tags
+    stray_tags  tags I-x that stand behind neither B-x nor I-x, in a row
+    all_tags    different tags of all rows together, the same in every row
+    """
+    tags = frame["tags"].fillna("").str.split()
+    return labelled(frame).assign(
+        words=frame["text"].fillna("").str.split().map(len).astype("int64"),
+        tags_count=tags.map(len).astype("int64"),
+        stray_tags=tags.map(_strays).astype("int64"),
+        all_tags=len({tag for own in tags for tag in own}),
+    )
+
+
+def _strays(tags: list[str]) -> int:
+    return sum(tag.startswith("I-") and before[2:] != tag[2:] for before, tag in zip(["O", *tags], tags, strict=False))
+
+
+def pairs(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame of pairs, with what its rules need beside it: as `labelled` for source and target, without labels."""
+    return _looked_at(frame, ("source", "target"))
+
+
+def _looked_at(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
+    found: dict[str, Any] = {}
+    for column in columns:
+        texts = frame[column].fillna("")
+        found[f"{column}_length"] = texts.map(lambda text: len("".join(text.split()))).astype("int64")
+        found[f"{column}_lost"] = texts.map(lambda text: text.count("\ufffd")).astype("int64")
+        found[f"{column}_controls"] = texts.map(lambda text: len(_CONTROL.findall(text))).astype("int64")
+    return frame.assign(**found)

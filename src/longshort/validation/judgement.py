@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from great_expectations.expectations.expectation import Expectation
 
+CRITICAL = "critical"  # as Great Expectations calls what must hold
 SHOWN = 10  # unexpected rows that are kept as examples; their count is always whole
 
 
@@ -31,6 +32,7 @@ class Finding:
     columns     those it is about; empty for the whole table
     rule        the key of params.yaml where its number is set, None where the rule is fixed
     value       that number
+    severity    critical, or warning: what is told and refuses nothing
     observed    the figure found, None for rules that look at every row by itself
     rows        how many rows were looked at, ``unexpected`` how many of them broke the rule (None: not counted by rows)
     examples    the first of those, each as column -> value; ``row`` is its number in the table, from 1
@@ -42,6 +44,7 @@ class Finding:
     kwargs: dict[str, Any]
     rule: str | None
     value: Any
+    severity: str
     success: bool
     observed: Any
     rows: int | None
@@ -59,7 +62,7 @@ class Judgement:
 
     @property
     def success(self) -> bool:
-        return all(finding.success for finding in self.findings) and not self.not_asked
+        return all(finding.success or finding.severity != CRITICAL for finding in self.findings) and not self.not_asked
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -128,6 +131,7 @@ def _finding(answer: dict[str, Any], frame: pd.DataFrame, row: list[str]) -> Fin
         kwargs=kwargs,
         rule=config["meta"].get("rule"),
         value=config["meta"].get("value"),
+        severity=str(config.get("severity", CRITICAL)),
         success=bool(answer["success"]),
         observed=f"not evaluated: {problem}" if problem else _plain(result.get("observed_value")),
         rows=result.get("element_count"),

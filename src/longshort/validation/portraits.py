@@ -1,4 +1,4 @@
-"""Portraits: what prices and texts look like, as the parts of a quality page. Pure; how it is drawn is for `drawing`."""
+"""Portraits: what prices, texts and labelled texts look like, as the parts of a quality page. Pure; how it is drawn is for `drawing`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from longshort.validation import drawing, profiles
 from longshort.validation.drawing import Scale, scale_of
 from longshort.validation.markup import Cell, Part, amount, count, day, figure, inert, percent, plural, short, table, text, tiles
-from longshort.validation.profiles import Coverage, Days, Floats, Prices, Texts, as_date
+from longshort.validation.profiles import Coverage, Days, Floats, Labelled, Prices, Texts, as_date
 
 MOST_PANELS = 12  # charts side by side
 MOST_LISTED = 500  # tickers in a table
@@ -500,3 +500,114 @@ def _repeated(texts: Texts, repeats: int) -> str:
     rows = [(text(inert(row, 120)), figure(count(n))) for row, n in list(texts.repeated.items())[:SHOWN]]
     caption = f"{plural(len(texts.repeated), 'line')} found more than once, {plural(repeats, 'repeat')} in all; the most frequent"
     return table(caption, (text("Line"), figure("Times")), rows, "changes")
+
+
+# --- labelled text ----------------------------------------------------------------------------
+
+MOST_LABELS = 100  # in a table
+
+
+def of_labelled(found: Labelled) -> tuple[str, list[Part]]:
+    """What is to be said of labelled texts, tagged words or pairs in one line, and the parts of their page."""
+    first, *others = found.sides.items()
+    facts = [("Rows", count(found.rows))]
+    facts += [("Labels", count(len(found.labels)))] if found.labels else []
+    facts += [("Different tags", count(len(found.tags)))] if found.tags else []
+    for name, side in found.sides.items():
+        whose = f" of {name}s" if others else ""
+        facts += [(f"Words{whose}", count(side.total)), (f"Different words{whose}", count(len(side.words)))]
+    shown = f", {plural(len(found.labels), 'label')}" if found.labels else ""
+    verdict = f"{plural(found.rows, 'pair' if others else 'row')}{shown}"
+    said = _labelled_first(found)
+    listed = '<ul class="first">' + "".join(f'<li><a href="#{anchor}">{sentence}</a></li>' for anchor, sentence in said) + "</ul>"
+    lengths = "".join(_length_chart(f"{name.capitalize()}s", f"{name}s", side.per_document) for name, side in found.sides.items())
+    return verdict, [
+        Part("glance", "At a glance", tiles(facts) + (listed if said else "")),
+        Part("labels", "Labels", _labels(found) if found.labels else ""),
+        Part("tags", "Tags", _bars("Tag", "tag", found.tags) if found.tags else ""),
+        Part("parts", "Parts", _parts(found)),
+        Part("words", "Words", _words(first[1]) if first[1].total else ""),
+        Part("lengths", "Lengths", f'<div class="panels two">{lengths}</div>' if lengths else ""),
+        Part("repeats", "Repeats", _repeats(found, first[0])),
+    ]
+
+
+def _labelled_first(found: Labelled) -> list[tuple[str, str]]:
+    """The sentences that a person with little time should read, each with the way to its figures."""
+    said = []
+    if found.labels:
+        totals = [sum(own.values()) for own in found.labels.values()]
+        top = inert(next(iter(found.labels)), 40)
+        said.append(("labels", f"{percent(totals[0] / found.rows)} of the rows are {top}: who always says so is right as often."))
+    side = next(iter(found.sides.values()))
+    if side.total:
+        share, known = side.unknown(2)
+        said.append(("unknown", f"With the {count(known)} words that occur twice or more, {percent(share)} of the words are unknown."))
+    again = sum(found.repeated.values()) - len(found.repeated)
+    if again:
+        said.append(("repeats", f"{plural(again, 'row')} ({percent(again / found.rows)}) repeat the text of an earlier one."))
+    if found.contradicted:
+        said.append(("repeats", f"{plural(len(found.contradicted), 'text')} with more than one label: is one a mistake?"))
+    for earlier, part, rows in found.across:
+        if rows:
+            said.append(
+                ("parts", f"{plural(rows, 'row')} of {part} with a text of {earlier}: it is dropped from {earlier}, not from {part}.")
+            )
+    return said
+
+
+def _bars(head: str, what: str, counts: dict[str, int], by_part: dict[str, dict[str, int]] | None = None, note: str = "") -> str:
+    """Names and how often each stands, the most frequent first, as bars; ``by_part`` adds a column a part."""
+    most, total = max(counts.values()), sum(counts.values())
+    named = list(next(iter(by_part.values()))) if by_part else []
+    rows = [
+        (
+            text(inert(name, 60)),
+            ("bars", drawing.share_bar(n / most)),
+            figure(count(n)),
+            figure(percent(n / total)),
+            *(figure(count(by_part[name][part])) for part in named if by_part),
+        )
+        for name, n in list(counts.items())[:MOST_LABELS]
+    ]
+    more = f"; the {MOST_LABELS} most frequent" if len(counts) > MOST_LABELS else ""
+    top = (text(head), ("bars", "To scale"), figure("Count"), figure("Share"), *map(figure, named))
+    return table(f"{plural(len(counts), what)}{more}{note}", top, rows, "labels" if named else "labels short")
+
+
+def _labels(found: Labelled) -> str:
+    totals = {label: sum(own.values()) for label, own in found.labels.items()}
+    named = [part for part in found.parts if part]
+    if not named:
+        return _bars("Label", "label", totals)
+    missing = sum(not own.get("train", 0) for own in found.labels.values())
+    unseen = f". {plural(missing, 'label')} never in train: no model can learn what it never sees" if missing else ""
+    return _bars("Label", "label", totals, {label: {part: own[part] for part in named} for label, own in found.labels.items()}, unseen)
+
+
+def _parts(found: Labelled) -> str:
+    named = {part: rows for part, rows in found.parts.items() if part}
+    if not named:
+        return "<p>Neither files nor folders say a part: the windows are cut by a shuffle that keeps rows of one text together.</p>"
+    sizes = _bars("Part", "part", named)
+    if not found.across:
+        return sizes
+    rows = [(text(f"{part} in {earlier}"), figure(count(n)), figure(percent(n / named[part], 2))) for earlier, part, n in found.across]
+    return sizes + table("Rows whose text stands in an earlier part too", (text("Part"), figure("Rows"), figure("Share")), rows, "changes")
+
+
+def _repeats(found: Labelled, what: str) -> str:
+    tables = []
+    if found.repeated:
+        rows = [(text(inert(one, 120)), figure(count(n))) for one, n in list(found.repeated.items())[:SHOWN]]
+        again = sum(found.repeated.values()) - len(found.repeated)
+        caption = f"{plural(len(found.repeated), what)} in more than one row, {plural(again, 'repeat')} in all; the most frequent"
+        tables.append(table(caption, (text(what.capitalize()), figure("Rows")), rows, "changes"))
+    if found.contradicted:
+        contrary = [
+            (text(inert(one, 120)), text(", ".join(f"{inert(label, 40)} ({count(n)})" for label, n in labels.items())))
+            for one, labels in list(found.contradicted.items())[:SHOWN]
+        ]
+        caption = f"{plural(len(found.contradicted), 'text')} with more than one label; the first"
+        tables.append(table(caption, (text("Text"), text("Labels")), contrary, "changes"))
+    return "\n".join(tables) or f"<p>No {what} stands in two rows.</p>"

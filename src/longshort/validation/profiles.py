@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longshort.validation.frames import WORD
+from longshort.validation.frames import GOES_ON, WORD
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -271,32 +271,121 @@ def of_texts(table: pa.Table) -> Texts | None:
         return None
     spelt: Counter[str] = Counter()
     seen: Counter[str] = Counter()
+    names: list[str] = []
     per_document: list[int] = []
     per_line: list[int] = []
-    characters = lines = 0
-    for column in table["text"].chunks:
-        for cell in column:  # one document at a time: all of them as Python text would take several times their size
-            content = cell.as_py() or ""
-            first = len(per_line)
-            characters += len(content)
-            for row in content.splitlines():
+    characters = lines = held = 0
+    line_goes_on = False
+    # one row at a time: all of them as Python text would take several times their size
+    cells = zip(*((cell for column in table[name].chunks for cell in column) for name in ("document", "text")), strict=True)
+    for name, content in ((name.as_py() or "", text.as_py() or "") for name, text in cells):
+        if not (names and held >= GOES_ON and name == names[-1]):  # else it goes on with the document above
+            names.append(name)
+            per_document.append(0)
+            line_goes_on = False
+        for row in content.splitlines():
+            bare = row.strip()
+            found = WORD.findall(bare)
+            spelt.update(found)
+            per_document[-1] += len(found)
+            if line_goes_on and per_line:
+                per_line[-1] += len(found)
+            else:
                 lines += 1
-                if bare := row.strip():
-                    found = WORD.findall(bare)
-                    spelt.update(found)
+                if bare:
                     per_line.append(len(found))
-                    seen[bare] += 1
-            per_document.append(sum(per_line[first:]))
+                    if len(bare) < GOES_ON:
+                        seen[bare] += 1
+            line_goes_on = False
+        line_goes_on = not content.endswith("\n")
+        characters += len(content)
+        held = len(content)
     folded: Counter[str] = Counter()
     for word, number in spelt.items():
         folded[word.lower()] += number
     repeated = {row: number for row, number in sorted(seen.items(), key=lambda entry: (-entry[1], entry[0])) if number > 1}
     return Texts(
-        [name or "" for name in table["document"].to_pylist()],
+        names,
         dict(sorted(folded.items(), key=lambda entry: (-entry[1], entry[0]))),
         np.array(per_document, np.int64),
         np.array(per_line, np.int64),
         characters,
         lines,
         repeated,
+    )
+
+
+# --- labelled text ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Rows of text with labels, with tags, or in pairs.
+
+    sides         text, or source and target -> its figures; a row is a document there
+    labels        label -> part -> rows; the part is '' where files say none. The most frequent label first
+    tags          tag -> how often, most often first
+    parts         part -> rows
+    repeated      text (or source) -> rows, of those that stand in several rows, most often first
+    contradicted  text -> label -> rows, of those with several labels, in the order of the table
+    across        (earlier part, part, rows of it whose text stands in the earlier one)
+    """
+
+    sides: dict[str, Texts]
+    labels: dict[str, dict[str, int]]
+    tags: dict[str, int]
+    parts: dict[str, int]
+    repeated: dict[str, int]
+    contradicted: dict[str, dict[str, int]]
+    across: list[tuple[str, str, int]]
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.sides.values())).names)
+
+
+LABELLED_COLUMNS = {"classify": ("text", "label"), "tag": ("text", "tags", "label"), "translate": ("source", "target")}
+_IN_ORDER = ("train", "validation", "test")
+
+
+def of_labelled(table: pa.Table, task: str) -> Labelled | None:
+    """The figures of a tidy table of labelled text; None when it lacks a column of its task, or one is no text."""
+    import pyarrow as pa
+
+    wanted = LABELLED_COLUMNS[task]
+    types = {field.name: field.type for field in table.schema}
+    if len(types) < len(table.schema) or not all(types.get(name) in (pa.string(), pa.large_string()) for name in wanted):
+        return None
+    columns = {name: [cell or "" for cell in table[name].to_pylist()] for name in wanted}
+    part = [cell or "" for cell in table["part"].to_pylist()] if "part" in types else [""] * table.num_rows
+    texts = columns[wanted[0]]
+    sides = {}
+    for name in wanted[:1] if "label" in wanted else wanted:
+        rows = [f"row {n}" for n in range(1, table.num_rows + 1)]
+        numbered = pa.table({"document": pa.array(rows, pa.string()), "text": pa.array(columns[name], pa.string())})
+        found = of_texts(numbered)
+        assert found is not None
+        sides[name] = found
+    counts = Counter(zip(columns.get("label", []), part, strict=False))
+    totals = Counter(columns.get("label", []))
+    ordered = sorted(totals, key=lambda label: (-totals[label], label))
+    said: dict[str, Counter[str]] = {}
+    for text, label in zip(texts, columns.get("label", []), strict=False):
+        said.setdefault(text, Counter())[label] += 1
+    tags = Counter(tag for row in columns.get("tags", []) for tag in row.split())
+    sizes = Counter(part)
+    held = {name: {text for text, own in zip(texts, part, strict=True) if own == name} for name in _IN_ORDER if name in sizes}
+    again = Counter(texts)
+    return Labelled(
+        sides,
+        {label: {name: counts[label, name] for name in sizes} for label in ordered},
+        dict(sorted(tags.items(), key=lambda entry: (-entry[1], entry[0]))),
+        {name: sizes[name] for name in (*_IN_ORDER, "") if name in sizes},
+        {text: n for text, n in sorted(again.items(), key=lambda entry: (-entry[1], entry[0])) if n > 1},
+        {text: dict(labels) for text, labels in said.items() if len(labels) > 1},
+        [
+            (earlier, later, sum(own == later and text in held[earlier] for text, own in zip(texts, part, strict=True)))
+            for n, earlier in enumerate(held)
+            for later in list(held)[n + 1 :]
+        ],
     )

@@ -69,10 +69,13 @@ def page(
     sessions    the calendar's days from the table's first to its last, for prices
     quarantine  the rows set aside, in the order of their files
     """
-    told = _account(account, quarantine, "row" if task == "forecast" else "line")
+    told = _account(account, quarantine, "line" if task == "language-model" else "row")
     if task == "forecast":
         prices = profiles.of_prices(table)
         verdict, parts = portraits.of_prices(prices, sessions, account) if prices else _unreadable(table)
+    elif task in profiles.LABELLED_COLUMNS:
+        labelled = profiles.of_labelled(table, task)
+        verdict, parts = portraits.of_labelled(labelled) if labelled else _unreadable(table)
     else:
         texts = profiles.of_texts(table)
         verdict, parts = portraits.of_texts(texts) if texts else _unreadable(table)

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from longshort.config import PriceValidation, TextValidation
+from longshort.config import ClassifyValidation, PriceValidation, TagValidation, TextValidation, TranslateValidation
 from longshort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -29,6 +29,10 @@ PRICE_TYPES = {
     "volume": "Int64Dtype",
 }
 TEXT_TYPES = {"document": "StringDtype", "text": "StringDtype"}
+CLASSIFY_TYPES = dict.fromkeys(("text", "label"), "StringDtype")
+TAG_TYPES = dict.fromkeys(("text", "tags", "label"), "StringDtype")
+TRANSLATE_TYPES = dict.fromkeys(("source", "target"), "StringDtype")
+PARTS = ("train", "validation", "test")
 _LARGEST = sys.float_info.max
 
 
@@ -131,6 +135,108 @@ def text_suite(spec: TextValidation) -> Suite:
         *_added(spec.expectations, section),
     ]  # fmt: skip
     return Suite("texts", _shape(TEXT_TYPES), content, row=["document"])
+
+
+def classify_suite(spec: ClassifyValidation, parted: bool) -> Suite:
+    """The rules of a tidy table of texts and labels; `content` is for `frames.labelled`.
+
+    parted  whether the files say which part a row is in
+    """
+    section = "validation.classify"
+    content = [
+        *_row_rules(CLASSIFY_TYPES, ("text",), spec.min_rows, section, parted),
+        *_label_rules(spec, section),
+        *_added(spec.expectations, section),
+    ]
+    return Suite("labelled texts", _shape(_with_part(CLASSIFY_TYPES, parted)), content, row=["label"])
+
+
+def tag_suite(spec: TagValidation, parted: bool) -> Suite:
+    """The rules of a tidy table of words, tags and labels; `content` is for `frames.tagged`."""
+    e = quiet_expectations()
+    section = "validation.tag"
+    content = [
+        *_row_rules(TAG_TYPES, ("text",), spec.min_rows, section, parted),
+        *_label_rules(spec, section),
+        e.ExpectColumnPairValuesToBeEqual(
+            column_A="tags_count", column_B="words", description="There are as many tags as words.",
+        ),
+        e.ExpectColumnMinToBeBetween(
+            column="all_tags", min_value=spec.min_tags, description=f"There are {spec.min_tags} different tags or more.",
+            meta={"rule": f"{section}.min_tags", "value": spec.min_tags},
+        ),
+        e.ExpectColumnValuesToBeBetween(
+            column="stray_tags", max_value=0, severity="warning",
+            description="Every tag I-x stands behind B-x or I-x (Ramshaw and Marcus, 1995).",
+        ),
+        *_added(spec.expectations, section),
+    ]  # fmt: skip
+    return Suite("tagged words", _shape(_with_part(TAG_TYPES, parted)), content, row=["label"])
+
+
+def translate_suite(spec: TranslateValidation, parted: bool) -> Suite:
+    """The rules of a tidy table of pairs; `content` is for `frames.pairs`."""
+    e = quiet_expectations()
+    section = "validation.translate"
+    content = [
+        *_row_rules(TRANSLATE_TYPES, ("source", "target"), spec.min_rows, section, parted),
+        e.ExpectColumnUniqueValueCountToBeBetween(
+            column="target", min_value=spec.min_targets, description=f"There are {spec.min_targets} different targets or more.",
+            meta={"rule": f"{section}.min_targets", "value": spec.min_targets},
+        ),
+        *_added(spec.expectations, section),
+    ]  # fmt: skip
+    return Suite("pairs", _shape(_with_part(TRANSLATE_TYPES, parted)), content, row=[])
+
+
+def _with_part(types: dict[str, str], parted: bool) -> dict[str, str]:
+    return {**types, "part": "StringDtype"} if parted else types
+
+
+def _row_rules(types: dict[str, str], texts: Sequence[str], least: int, section: str, parted: bool) -> list[Expectation]:
+    """What holds of rows of text, whatever is to be learned from them."""
+    e = quiet_expectations()
+    rules = [
+        e.ExpectTableRowCountToBeBetween(
+            min_value=least, description=f"The table has {least} rows or more.", meta={"rule": f"{section}.min_rows", "value": least}
+        ),
+        *(e.ExpectColumnValuesToNotBeNull(column=c, description=f"{c} is never missing.") for c in _with_part(types, parted)),
+        *(e.ExpectColumnValuesToBeBetween(column=f"{c}_length", min_value=1, description=f"No {c} is empty.") for c in texts),
+        *(
+            e.ExpectColumnValuesToBeBetween(
+                column=f"{c}_lost", max_value=0, severity="warning",
+                description=f"No character of a {c} was lost to a wrong encoding (U+FFFD).",
+            )
+            for c in texts
+        ),
+        *(
+            e.ExpectColumnValuesToBeBetween(
+                column=f"{c}_controls", max_value=0, severity="warning",
+                description=f"No {c} holds control characters but tabs, line and page breaks.",
+            )
+            for c in texts
+        ),
+    ]  # fmt: skip
+    if parted:
+        rules += [
+            e.ExpectColumnValuesToBeInSet(column="part", value_set=list(PARTS), description=f"Every part is one of {', '.join(PARTS)}."),
+            e.ExpectColumnDistinctValuesToContainSet(column="part", value_set=["train"], description="Some rows are for training."),
+        ]
+    return rules
+
+
+def _label_rules(spec: ClassifyValidation | TagValidation, section: str) -> list[Expectation]:
+    e = quiet_expectations()
+    return [
+        e.ExpectColumnUniqueValueCountToBeBetween(
+            column="label", min_value=spec.min_labels, description=f"There are {spec.min_labels} different labels or more.",
+            meta={"rule": f"{section}.min_labels", "value": spec.min_labels},
+        ),
+        e.ExpectColumnValuesToBeBetween(
+            column="label_rows", min_value=spec.min_label_rows, description=f"Every label has {spec.min_label_rows} rows or more.",
+            meta={"rule": f"{section}.min_label_rows", "value": spec.min_label_rows},
+        ),
+    ]  # fmt: skip
 
 
 def _added(entries: list[dict[str, Any]], section: str) -> list[Expectation]:

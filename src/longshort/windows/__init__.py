@@ -2,6 +2,9 @@
 
     prices   columns that models read, the split by date, the scaler; windows by index over one array
     text     words, the vocabulary, the split by paragraphs; windows by index over one array of ids
+    labelled texts with labels, words with tags, pairs: the split by rows; ids row by row
+    contamination
+             how much of a later part of a text stands in an earlier one
     stage    the shell: reads `data/ingestion`, writes `data/windows`
 
 Windows are never materialised as a whole: an epoch is an order of window numbers, a batch is gathered

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import storage
-from longshort.config import PriceWindows, TextWindows
+from longshort.config import ClassifyWindows, PriceWindows, TagWindows, TextWindows, TranslateWindows
+from longshort.windows.contamination import Overlap
+from longshort.windows.labelled import ClassifyData, Division, RowRange, Sequences, TagData, TranslateData
 from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows, fit_scaler, only
 from longshort.windows.text import Ids, Stretch, Vocabulary
 
@@ -51,13 +53,18 @@ class PriceData:
 
 @dataclass(frozen=True)
 class TextData:
-    """A text data set, ready for windows: one array of ids, its parts and its vocabulary."""
+    """A text data set, ready for windows: one array of ids, its parts and its vocabulary.
+
+    dropped  words dropped from each part, since they stand in a later one
+    stood    how much of each part stood in the parts before it, before that
+    """
 
     spec: TextWindows
     ids: Ids
     stretches: dict[str, Stretch]
     vocabulary: Vocabulary
     dropped: dict[str, int]
+    stood: list[Overlap]
 
     def description(self) -> dict[str, Any]:
         """What a model must know to read text later: spec and vocabulary, as JSON."""
@@ -109,7 +116,8 @@ def write_text(folder: Path, data: TextData) -> None:
     for part, stretch in data.stretches.items():
         tokens = data.ids[stretch.start : stretch.stop]
         parts[part]["unknown_share"] = float(np.mean(tokens == 0))
-    storage.write_json(folder / NAME, {"task": "language-model", **data.description(), "parts": parts})
+    described = {"task": "language-model", **data.description()}
+    storage.write_json(folder / NAME, {**described, "parts": parts, "contamination": _as_json(data.stood)})
 
 
 def read_text(folder: Path) -> TextData:
@@ -118,7 +126,102 @@ def read_text(folder: Path) -> TextData:
     stretches = {part: Stretch(p["start"], p["stop"], p["characters"]) for part, p in content["parts"].items()}
     dropped = {part: p["dropped_words"] for part, p in content["parts"].items()}
     vocabulary = Vocabulary(tuple(content["vocabulary"]))
-    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped)
+    stood = _from_json(content["contamination"])
+    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped, stood)
+
+
+def write_classify(folder: Path, data: ClassifyData) -> None:
+    """Write a data set of texts and labels into an artefact that is being built."""
+    _write_sequences(folder, "", data.texts)
+    np.save(folder / "labels.npy", data.labels)
+    described = {"labels": list(data.names), "vocabulary": list(data.vocabulary.words)}
+    _write_division(folder, data.division, {"task": "classify", "spec": data.spec.model_dump(), **described})
+
+
+def read_classify(folder: Path) -> ClassifyData:
+    """Read a data set of texts and labels; `storage.verify` its folder first."""
+    content = storage.read_json(folder / NAME)
+    return ClassifyData(
+        ClassifyWindows(**content["spec"]),
+        _read_sequences(folder, ""),
+        _load(folder / "labels.npy"),
+        tuple(content["labels"]),
+        Vocabulary(tuple(content["vocabulary"])),
+        _read_division(folder, content),
+    )
+
+
+def write_tag(folder: Path, data: TagData) -> None:
+    """Write a data set of words, tags and labels into an artefact that is being built."""
+    _write_sequences(folder, "", data.texts)
+    np.save(folder / "tags.npy", data.tags)
+    np.save(folder / "labels.npy", data.labels)
+    described = {"tags": list(data.tag_names), "labels": list(data.names), "vocabulary": list(data.vocabulary.words)}
+    _write_division(folder, data.division, {"task": "tag", "spec": data.spec.model_dump(), **described})
+
+
+def read_tag(folder: Path) -> TagData:
+    """Read a data set of words, tags and labels; `storage.verify` its folder first."""
+    content = storage.read_json(folder / NAME)
+    return TagData(
+        TagWindows(**content["spec"]),
+        _read_sequences(folder, ""),
+        _load(folder / "tags.npy"),
+        tuple(content["tags"]),
+        _load(folder / "labels.npy"),
+        tuple(content["labels"]),
+        Vocabulary(tuple(content["vocabulary"])),
+        _read_division(folder, content),
+    )
+
+
+def write_translate(folder: Path, data: TranslateData) -> None:
+    """Write a data set of pairs into an artefact that is being built."""
+    _write_sequences(folder, "source_", data.sources)
+    _write_sequences(folder, "target_", data.targets)
+    described = {"source_vocabulary": list(data.source_vocabulary.words), "target_vocabulary": list(data.target_vocabulary.words)}
+    _write_division(folder, data.division, {"task": "translate", "spec": data.spec.model_dump(), **described})
+
+
+def read_translate(folder: Path) -> TranslateData:
+    """Read a data set of pairs; `storage.verify` its folder first."""
+    content = storage.read_json(folder / NAME)
+    return TranslateData(
+        TranslateWindows(**content["spec"]),
+        _read_sequences(folder, "source_"),
+        _read_sequences(folder, "target_"),
+        Vocabulary(tuple(content["source_vocabulary"])),
+        Vocabulary(tuple(content["target_vocabulary"])),
+        _read_division(folder, content),
+    )
+
+
+def _write_sequences(folder: Path, side: str, found: Sequences) -> None:
+    np.save(folder / f"{side}ids.npy", found.ids)
+    np.save(folder / f"{side}offsets.npy", found.offsets)
+
+
+def _read_sequences(folder: Path, side: str) -> Sequences:
+    return Sequences(_load(folder / f"{side}ids.npy"), _load(folder / f"{side}offsets.npy"))
+
+
+def _write_division(folder: Path, division: Division, described: dict[str, Any]) -> None:
+    np.save(folder / "rows.npy", division.rows)
+    parts = {part: asdict(own) for part, own in division.parts.items()}
+    storage.write_json(folder / NAME, {**described, "parts": parts, "contamination": _as_json(division.stood)})
+
+
+def _read_division(folder: Path, content: dict[str, Any]) -> Division:
+    parts = {part: RowRange(**content["parts"][part]) for part in PARTS}
+    return Division(parts, _load(folder / "rows.npy"), _from_json(content["contamination"]))
+
+
+def _as_json(stood: list[Overlap]) -> list[dict[str, Any]]:
+    return [{**asdict(overlap), "share": overlap.share} for overlap in stood]
+
+
+def _from_json(entries: list[dict[str, Any]]) -> list[Overlap]:
+    return [Overlap(entry["earlier"], entry["part"], entry["runs"], entry["found"]) for entry in entries]
 
 
 def _load(path: Path) -> NDArray[Any]:

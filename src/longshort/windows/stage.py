@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import sessions, storage
-from longshort.config import Params, PriceWindows
+from longshort.config import Params, PriceWindows, Task
 from longshort.errors import DataRefused
-from longshort.windows import files, prices, text
+from longshort.windows import files, labelled, prices, text
+from longshort.windows.labelled import Division, Sequences
+from longshort.windows.text import Vocabulary
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+SHOWN = 5  # labels in a line of progress
 
 
 def run(root: Path, item: str, params: Params) -> None:
@@ -33,15 +38,18 @@ def run(root: Path, item: str, params: Params) -> None:
     table = storage.read_table(source / "table.parquet")
     try:
         with storage.new_artefact(root / "data/windows" / item) as folder:
-            if params.ingestion.datasets[item].task == "forecast":
+            task = params.ingestion.datasets[item].task
+            if task == "forecast":
                 account = storage.read_json(source / "account.json") if (source / "account.json").exists() else {}
                 spec, lacking = prices.possible(params.windows.forecast, account.get("prices", prices.PRICES))
                 if lacking:
                     print(f"windows of {item}: without {', '.join(lacking)}, which the data set has no prices for")
                 calendar = sessions.of_dataset(source, params.validation.forecast.calendar)
                 files.write_prices(folder, price_data(table, spec, calendar))
+            elif task == "language-model":
+                files.write_text(folder, text_data(table, item, params))
             else:
-                files.write_text(folder, text_data(table, params))
+                write_labelled(folder, table, item, task, params)
     except DataRefused as error:
         raise type(error)(f"{source / 'table.parquet'}: {error}") from None
 
@@ -70,10 +78,79 @@ def session_numbers(calendar: str, dates: NDArray[Any]) -> Callable[[NDArray[Any
     return lambda asked: np.searchsorted(days, asked).astype(np.int64)
 
 
-def text_data(table: pa.Table, params: Params) -> files.TextData:
-    """Ids, parts and vocabulary of a tidy text table."""
+def documents(table: pa.Table) -> Iterator[str]:
+    """The texts of a tidy table; rows of one name are one text, which was too long for a row."""
+    rows = zip(
+        (cell for column in table["document"].chunks for cell in column),
+        (cell for column in table["text"].chunks for cell in column),
+        strict=True,
+    )
+    for _, own in itertools.groupby(rows, lambda row: row[0].as_py()):
+        yield "".join(cell.as_py() for _, cell in own)
+
+
+def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
+    """Ids, parts and vocabulary of a tidy text table; says what was read before the split was clean.
+
+    raises  DataRefused when a fifth of the validation part's words and more are unknown, or a part is too short
+    """
     spec = params.windows.language_model
-    parts, dropped = text.split(text.paragraphs(table["text"].to_pylist()), spec)
+    parts, dropped, stood = text.split(text.paragraphs(documents(table)), spec)
+    for overlap in stood:
+        if overlap.found:
+            print(f"windows of {item}: {overlap}")
+    for part, count in dropped.items():
+        if count:
+            print(f"windows of {item}: {count:,} words dropped from {part}, the paragraphs of such runs; none is left")
     vocabulary = text.make_vocabulary(parts["train"], spec)
     ids, stretches = text.make_stretches(parts, vocabulary, spec)
-    return files.TextData(spec, ids, stretches, vocabulary, dropped)
+    train, validation = ((word for block in parts[part] for word in block.words) for part in ("train", "validation"))
+    print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
+    return files.TextData(spec, ids, stretches, vocabulary, dropped, stood)
+
+
+def write_labelled(folder: Path, table: pa.Table, item: str, task: Task, params: Params) -> None:
+    """Write the windows of a tidy table of texts with labels, words with tags, or pairs; says what became of the rows.
+
+    raises  DataRefused when a part is empty, or a fifth of the validation part's words and more are unknown
+    """
+    columns = {name: table[name].to_pylist() for name in table.column_names}
+    named = columns.get("part")
+    if task == "classify":
+        texts = labelled.classify_data(columns["text"], columns["label"], named, params.windows.classify)
+        files.write_classify(folder, texts)
+        division, spoken = texts.division, {item: (texts.texts, texts.vocabulary)}
+    elif task == "tag":
+        words = labelled.tag_data(columns["text"], columns["tags"], columns["label"], named, params.windows.tag)
+        files.write_tag(folder, words)
+        division, spoken = words.division, {item: (words.texts, words.vocabulary)}
+    else:
+        pairs = labelled.translate_data(columns["source"], columns["target"], named, params.windows.translate)
+        files.write_translate(folder, pairs)
+        sides = {"sources": (pairs.sources, pairs.source_vocabulary), "targets": (pairs.targets, pairs.target_vocabulary)}
+        division, spoken = pairs.division, {f"{item}, {side}": own for side, own in sides.items()}
+    _tell(item, division)
+    spec = params.of_task(params.windows, task)
+    for name, (found, vocabulary) in spoken.items():
+        train, validation = (_words(found, vocabulary, division, part) for part in ("train", "validation"))
+        print(f"windows of {text.judge_unknown(train, validation, name, spec.min_count, spec.max_vocabulary, f'windows.{task}')}")
+
+
+def _tell(item: str, division: Division) -> None:
+    """Say what became of the rows of labelled text."""
+    print(f"windows of {item}: {', '.join(f'{own.stop - own.start:,} {part}' for part, own in division.parts.items())} rows")
+    for overlap in division.stood:
+        if overlap.found:
+            print(f"windows of {item}: {overlap}")
+    for part, own in division.parts.items():
+        if own.dropped:
+            print(f"windows of {item}: {own.dropped:,} rows dropped from {part}: they stand in a later part, or are too long")
+        if own.unseen:
+            shown = ", ".join(list(own.unseen)[:SHOWN]) + (" and more" if len(own.unseen) > SHOWN else "")
+            print(f"windows of {item}: {len(own.unseen):,} labels or tags of {part} stand in no row of train: {shown}")
+
+
+def _words(found: Sequences, vocabulary: Vocabulary, division: Division, part: str) -> Iterator[str]:
+    """The tokens of a part, those that are unknown as [UNK]."""
+    own = division.parts[part]
+    return (vocabulary.words[token] for token in found.ids[found.offsets[own.start] : found.offsets[own.stop]])
