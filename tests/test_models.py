@@ -6,6 +6,7 @@ import pytest
 import torch
 from projects import ROOT, flip
 from test_models_cells import variant
+from test_models_encoder import generators
 
 from longshort import config, storage
 from longshort.config import Variant
@@ -52,17 +53,17 @@ pairs = pytest.mark.parametrize(
 )
 
 
-def network(task, variant):
-    torch.manual_seed(0)
-    return Network(SHAPES[task], VARIANTS[variant], first_that_runs(VARIANTS[variant]))
+def network(task, variant, *seeds):
+    """A fleet, a member a seed; without seeds a lone network."""
+    return Network(SHAPES[task], VARIANTS[variant], first_that_runs(VARIANTS[variant]), generators(*(seeds or (0,))))
 
 
-def examples(task):
-    """A batch to read, and weights that make every answer count differently."""
+def examples(task, members=1):
+    """A batch to read for each member, and weights that make every answer count differently."""
     draw = torch.Generator().manual_seed(1)
     if task == "forecast":
-        return torch.randn(BATCH, STEPS, 2, generator=draw), torch.randn(BATCH, 3, generator=draw)
-    return torch.randint(11, (BATCH, STEPS), generator=draw), torch.randn(BATCH, STEPS, 11, generator=draw)
+        return torch.randn(members, BATCH, STEPS, 2, generator=draw), torch.randn(members, BATCH, 3, generator=draw)
+    return torch.randint(11, (members, BATCH, STEPS), generator=draw), torch.randn(members, BATCH, STEPS, 11, generator=draw)
 
 
 @pairs
@@ -70,7 +71,7 @@ def test_a_row_answered_alone_equals_its_answer_in_a_batch(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
     for mode in (torch.enable_grad, torch.inference_mode):  # torch has another kernel for each
         with mode():
-            alone = torch.cat([model(row[None]) for row in read])
+            alone = torch.cat([model(row[None, None]) for row in read[0]], dim=1)
             torch.testing.assert_close(alone, model(read))
 
 
@@ -78,18 +79,17 @@ def test_a_row_answered_alone_equals_its_answer_in_a_batch(task, variant):
 def test_a_batch_of_one_keeps_its_axis(task, variant):
     model, (read, weights) = network(task, variant).eval(), examples(task)
     assert model(read).shape == weights.shape
-    assert model(read[:1]).shape == weights[:1].shape
+    assert model(read[:, :1]).shape == weights[:, :1].shape
 
 
 @pairs
 def test_a_past_of_one_step_is_answered(task, variant):
-    assert network(task, variant).eval()(examples(task)[0][:, :1]).isfinite().all()
+    assert network(task, variant).eval()(examples(task)[0][:, :, :1]).isfinite().all()
 
 
 def answered(model, steps):
-    """The answer to what the recurrent layers read, (batch, steps, inputs)."""
-    states, final = model.encoder(steps[None])
-    return model.head(states[0], final[0])
+    """A lone network's answer to what its recurrent layers read, (batch, steps, inputs)."""
+    return model.head(*model.encoder(steps[None]))[0]
 
 
 @pairs
@@ -98,7 +98,7 @@ def test_every_step_reaches_the_answer_of_its_own_row_and_of_no_other(task, vari
     if CELLS[VARIANTS[variant].cell].activation == "relu":  # a unit that rests passes nothing on
         for name, weight in model.encoder.named_parameters():
             weight.data += 2.0 * name.endswith(".b")
-    steps = model.front(read).detach().requires_grad_()
+    steps = model.front(read)[0].detach().requires_grad_()
     answer = answered(model, steps)
     answer[2].reshape(-1, answer.shape[-1])[-1].square().sum().backward()  # the last word's answer, or the forecast
     assert (steps.grad[2].abs().sum(dim=-1) > 0).all()
@@ -109,7 +109,7 @@ def test_every_step_reaches_the_answer_of_its_own_row_and_of_no_other(task, vari
 def test_no_later_word_reaches_an_earlier_answer(variant):
     model, (read, _) = network("language-model", variant).eval(), examples("language-model")
     for step in (0, 5, STEPS - 2):
-        vectors = model.front(read).detach().requires_grad_()
+        vectors = model.front(read)[0].detach().requires_grad_()
         answered(model, vectors)[:, step].square().sum().backward()
         assert (vectors.grad[:, step + 1 :] == 0).all() and (vectors.grad[:, step] != 0).any()
 
@@ -148,18 +148,51 @@ def test_a_language_models_dropout_stands_on_the_embeddings_and_before_the_head(
     seen = []
     model.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     states, _ = model.encode(read, DRAW)
-    for dropped, whole, kind in ((seen[0][0], model.front(read), masks.FRONT), (states, model.encoder(seen[0])[0][0], masks.HEAD)):
-        factors = torch.from_numpy(DRAW.factors(kind, 0, 0.2, tuple(whole.shape))[0])
+    for dropped, whole, kind in ((seen[0], model.front(read), masks.FRONT), (states, model.encoder(seen[0])[0], masks.HEAD)):
+        factors = torch.from_numpy(DRAW.factors(kind, 0, 0.2, tuple(whole.shape[1:])))
         assert 0.1 < (factors == 0).float().mean() < 0.3
         torch.testing.assert_close(dropped, whole * factors, rtol=0, atol=0)
+
+
+# --- fleets -----------------------------------------------------------------------------------
+
+SEEDS = (5, 6, 7)
+
+
+@pairs
+def test_a_member_of_a_fleet_is_begun_answers_and_learns_as_it_does_alone(task, variant):
+    fleet, (read, weights) = network(task, variant, *SEEDS), examples(task, len(SEEDS))
+    answers = fleet(read, Draw(SEEDS, 2, 9))
+    (answers * weights).sum().backward()
+    for k, seed in enumerate(SEEDS):
+        lone = network(task, variant, seed)
+        answer = lone(read[k : k + 1], Draw((seed,), 2, 9))
+        assert torch.equal(answer[0], answers[k])
+        (answer * weights[k : k + 1]).sum().backward()
+        for (name, mine), theirs in zip(lone.named_parameters(), fleet.parameters(), strict=True):
+            assert torch.equal(mine[0], theirs[k]), name
+            torch.testing.assert_close(theirs.grad[k], mine.grad[0])
+
+
+@pairs
+def test_what_one_member_reads_and_answers_reaches_no_other(task, variant):
+    fleet, (read, _) = network(task, variant, *SEEDS).train(), examples(task, len(SEEDS))
+    answers = fleet(read, Draw(SEEDS, 2, 9))
+    answers[1].square().sum().backward()
+    for name, parameter in fleet.named_parameters():
+        assert (parameter.grad[[0, 2]] == 0).all() and (parameter.grad[1] != 0).any(), name
+    other = read.clone()
+    other[1] = read[1].flip(0)
+    assert [torch.equal(*pair) for pair in zip(answers, fleet(other, Draw(SEEDS, 2, 9)), strict=True)] == [True, False, True]
 
 
 # --- on disk ----------------------------------------------------------------------------------
 
 
-def saved(folder, task, variant):
-    model = network(task, variant)
-    artefact.save(folder, task, SHAPES[task], VARIANTS[variant], model.state_dict(), {"description": {}, "origin": {"seed": 0}})
+def saved(folder, task, variant, *seeds, **card):
+    model, engine = network(task, variant, *seeds), first_that_runs(VARIANTS[variant])
+    card = {"description": {}, "origin": {"seed": 0, "engine": engine}} | card
+    artefact.save(folder, task, SHAPES[task], VARIANTS[variant], model.state_dict(), card)
     return model.eval()
 
 
@@ -168,9 +201,23 @@ def test_a_saved_model_answers_the_same_to_the_bit(tmp_path, task, variant):
     model, (read, _) = saved(tmp_path / "seed-0", task, variant), examples(task)
     loaded = artefact.load(tmp_path / "seed-0")
     with torch.inference_mode():  # as validation was scored; with gradients another kernel rounds otherwise
-        assert torch.equal(loaded(read), model(read))
-    assert (loaded.task, loaded.card["origin"], loaded.sha256) == (task, {"seed": 0}, storage.verify(tmp_path / "seed-0"))
-    assert not loaded.network.training and not loaded(read).requires_grad
+        assert torch.equal(loaded(read[0]), model(read)[0])
+    assert (loaded.task, loaded.card["origin"]["seed"], loaded.sha256) == (task, 0, storage.verify(tmp_path / "seed-0"))
+    assert not loaded.network.training and not loaded(read[0]).requires_grad and loaded.tickers == []
+
+
+@pytest.mark.parametrize("variant", ["stacked", "bilstm", "learned"])
+def test_each_ticker_of_a_saved_fleet_has_its_own_network_and_its_own_scaler(tmp_path, variant):
+    members = [{"ticker": ticker, "scaler": place} for place, ticker in enumerate(("BBB", "AAA", "CCC"))]
+    fleet = saved(tmp_path / "seed-0", "forecast", variant, *SEEDS, members=members, description={"spec": "whole", "scaler": "whole"})
+    loaded, (read, _) = artefact.load(tmp_path / "seed-0"), examples("forecast", len(SEEDS))
+    assert loaded.tickers == ["BBB", "AAA", "CCC"]
+    with torch.inference_mode():
+        answers = fleet(read)
+    for k, ticker in enumerate(loaded.tickers):
+        own = loaded.of(ticker)
+        assert torch.equal(own(read[k]), answers[k])
+        assert own.card["description"] == {"spec": "whole", "scaler": k} and own.tickers == []
 
 
 @pytest.mark.parametrize("task", SHAPES)

@@ -13,10 +13,9 @@ import time
 import warnings
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import torch
-from projects import contents, days, flip, prices, project, run_stage, run_training, take_in, texts
+from projects import PER_TICKER, contents, days, flip, prices, project, run_stage, run_training, take_in, texts
 
 from longshort import config, journal, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, TrainingDiverged
@@ -558,21 +557,8 @@ def test_what_a_member_raises_is_raised_and_a_process_that_dies_is_told(tmp_path
 # --- a network a ticker -----------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def tickers(tmp_path_factory):
-    """A project with three tickers, of which one is too short, and a fleet of a network each."""
-    item = "training.items={goog-lstm-per-ticker: {dataset: goog, task: forecast, variant: lstm, per: ticker}}"
-    root = project(tmp_path_factory.mktemp("tickers"), *SETTINGS, "resources.workers=2", "training.forecast.max_epochs=2", item)
-    whole = days(300)
-    tables = [prices(whole, ticker="AAA", seed=1), prices(whole, ticker="BBB", seed=2), prices(whole[-40:], ticker="CCC", seed=3)]
-    take_in(root, "goog", pa.concat_tables(tables))
-    run_stage(root, "windows", "goog")
-    run_stage(root, "training", "goog-lstm-per-ticker")
-    return root
-
-
 def test_a_fleet_has_a_network_for_each_ticker_that_is_long_enough_and_names_the_rest(tickers):
-    folder = tickers / "data/training/goog-lstm-per-ticker"
+    folder = tickers / "data/training" / PER_TICKER
     runs = storage.read_json(folder / "runs.json")
     assert re.match(
         r"CCC: 39 sessions; the train part needs a stretch of \d+ that ends in it, and there is none: \d+ are missing",
@@ -586,7 +572,7 @@ def test_a_fleet_has_a_network_for_each_ticker_that_is_long_enough_and_names_the
 def test_a_tickers_network_is_the_one_that_it_gets_alone(tickers):
     params = config.read(tickers / "params.yaml")
     data = open_task("forecast", tickers / "data/windows/goog", params).data
-    model = artefact.load(tickers / "data/training/goog-lstm-per-ticker/seed-1")
+    model = artefact.load(tickers / "data/training" / PER_TICKER / "seed-1")
     for ticker in ("AAA", "BBB"):
         own = data.of_ticker(ticker)
         assert model.of(ticker).card["description"] == own.description()

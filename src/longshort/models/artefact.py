@@ -53,13 +53,13 @@ class Model:
     @property
     def tickers(self) -> list[str]:
         """The tickers that have a network each, in the order of the axis of members; none where one network serves all."""
-        return list(self.card.get("members", ()))
+        return [member["ticker"] for member in self.card.get("members", ())]
 
     def of(self, ticker: str) -> Model:
         """The model of one ticker: its network and its scaler."""
         k = self.tickers.index(ticker)
         network = _network(self.card, {name: tensor[k : k + 1] for name, tensor in self.network.state_dict().items()})
-        description = {**self.card["description"], **self.card["members"][ticker]}
+        description = {**self.card["description"], "scaler": self.card["members"][k]["scaler"]}
         card = {name: value for name, value in self.card.items() if name != "members"}
         return Model(self.task, network, {**card, "description": description}, self.sha256)
 

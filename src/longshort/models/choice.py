@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import Any
+from typing import Any, Literal
 
-from longshort.config import Params, Variant
+from longshort.config import EngineName, Params, Variant
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal
 from longshort.models.cells.kernels import without_kernel
@@ -37,7 +37,7 @@ def settle(params: Params) -> list[str]:
         return []
     measured = {item: _fastest(params, item) for item in asked}
     settings: list[str] = []
-    usual: str = params.training.engine
+    usual: EngineName | Literal["auto"] = params.training.engine
     if usual == "auto":
         usual = Counter(measured.values()).most_common(1)[0][0]
         settings.append(f"training.engine={usual}")
@@ -48,18 +48,18 @@ def settle(params: Params) -> list[str]:
     return settings
 
 
-def _fastest(params: Params, item: str) -> str:
+def _fastest(params: Params, item: str) -> EngineName:
     """The engine with the shortest step of training, of those that run the item's variant."""
     entry = params.training.items[item]
     variant, task = params.models.variants[entry.variant], entry.task
     spec: Any = params.of_task(params.windows, task)
     inputs = len(spec.columns) if task == "forecast" else params.tasks.language_model.embedding_size
     shape = (params.of_task(params.training, task).batch_size, spec.lookback, inputs)
-    engines = ["torch", "reference"] if without_kernel(variant) is None else ["reference"]
+    engines: list[EngineName] = ["torch", "reference"] if without_kernel(variant) is None else ["reference"]
     return engines[0] if len(engines) == 1 else min(engines, key=lambda engine: seconds(variant, engine, shape))
 
 
-def seconds(variant: Variant, engine: str, shape: tuple[int, int, int]) -> float:
+def seconds(variant: Variant, engine: EngineName, shape: tuple[int, int, int]) -> float:
     """Of a step forward and backward on one thread, the shortest of some; shape: (batch, steps, inputs)."""
     import torch
 
