@@ -25,7 +25,7 @@ from longshort.errors import PartlyDone
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 IDENTITY, COMPLETE, KIND = "longshort.identity", "longshort.complete", "longshort.kind"
 PARENT = "mlflow.parentRunId"
@@ -202,10 +202,14 @@ def _log_epochs(client: MlflowClient, run_id: str, history: list[dict[str, Any]]
         known = {metric.step for metric in client.get_metric_history(run_id, EPOCH_METRICS[-1])}
     fresh = [entry for entry in history if entry["epoch"] not in known]
     now = int(time.time() * 1000)
-    points = [Metric(name, float(entry[name]), now, entry["epoch"]) for entry in fresh for name in EPOCH_METRICS]
-    if points:
-        client.log_batch(run_id, metrics=points)
+    _log_points(client, run_id, [Metric(name, float(entry[name]), now, entry["epoch"]) for entry in fresh for name in EPOCH_METRICS])
     return known | {entry["epoch"] for entry in fresh}
+
+
+def _log_points(client: MlflowClient, run_id: str, points: list[Metric]) -> None:
+    """Log points of curves, in requests of a size that MLflow takes."""
+    for first in range(0, len(points), MOST_POINTS):
+        client.log_batch(run_id, metrics=points[first : first + MOST_POINTS])
 
 
 class Follower(threading.Thread):
@@ -220,6 +224,7 @@ class Follower(threading.Thread):
         self._began = time.time()
         self._stop_asked = threading.Event()
         self._logged: dict[Path, tuple[str, set[int]]] = {}
+        self._left: set[Path] = set()  # to `record`
 
     def __enter__(self) -> Follower:
         self.start()
@@ -244,7 +249,7 @@ class Follower(threading.Thread):
 
     def _pass(self, client: MlflowClient) -> None:
         for path in sorted((self.root / ".state/journal").glob("*.jsonl")):
-            if path.stat().st_mtime < self._began:
+            if path in self._left or path.stat().st_mtime < self._began:
                 continue
             entries = journal.read(path)
             begun = next((entry for entry in entries if entry["kind"] == "begun"), None)
@@ -253,8 +258,9 @@ class Follower(threading.Thread):
                 continue
             if path not in self._logged:
                 item = self.params.training.items[begun["item"]]
-                if item.per is not None:
-                    continue  # a run a network would be hundreds; `record` logs the fleet
+                if item.per is not None:  # a run a network would be hundreds, and their journals are long to read
+                    self._left.add(path)
+                    continue
                 place = experiment(client, self.root, self.params, item.dataset)
                 run = _run_for(client, place, begun["identity"], f"{item.variant}-{begun['member']}", "training")
                 self._logged[path] = (run.info.run_id, _log_epochs(client, run.info.run_id, []))
@@ -369,14 +375,14 @@ def _record_members(client: MlflowClient, place: str, seed: Trained, run_id: str
         path = Path(folder) / "members.parquet"
         pq.write_table(pa.Table.from_pylist(rows), path)
         client.log_artifact(run_id, str(path))
+    known = {metric.step for metric in client.get_metric_history(run_id, "validation_loss_p50")}
     now, points = int(time.time() * 1000), []
-    for number in range(1, max(len(member["history"]) for member in kept) + 1):
+    for number in sorted(set(range(1, max(len(member["history"]) for member in kept) + 1)) - known):
         losses = [member["history"][number - 1]["validation_loss"] for member in kept if number <= len(member["history"])]
         low, middle, high = np.quantile(losses, [0.1, 0.5, 0.9])
         spread = {"p10": low, "p50": middle, "p90": high, "members": len(losses)}
         points += [Metric(f"validation_loss_{name}", float(value), now, number) for name, value in spread.items()]
-    for first in range(0, len(points), MOST_POINTS):
-        client.log_batch(run_id, metrics=points[first : first + MOST_POINTS])
+    _log_points(client, run_id, points)
     if len(seed.members) > MOST_CHILDREN:
         return
     for member in kept:
@@ -428,7 +434,8 @@ def _record_baselines(
         scored = [Metric(f"test_{key}", value, now, last) for key, value in values.items() if key != "validation_loss"]
         scored.append(Metric("best_validation_loss", values["validation_loss"], now, last))
         marks = [RunTag(key, value) for key, value in {**tags, PARENT: parent, "variant": name}.items()]
-        client.log_batch(run.info.run_id, metrics=constant + scored, tags=marks)
+        _log_points(client, run.info.run_id, constant + scored)
+        client.log_batch(run.info.run_id, tags=marks)
         client.set_tag(run.info.run_id, COMPLETE, identity)
         client.set_terminated(run.info.run_id)
         new += 1
