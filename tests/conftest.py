@@ -9,6 +9,7 @@ from pathlib import Path
 
 import clones
 import exports
+import projects
 import pytest
 
 from longshort import environment
@@ -31,6 +32,12 @@ def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def own_prices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A project with a person's data set `aapl` after `longshort run`, committed. Shared likewise; see `exports.take_in_own_prices`."""
     return _made_once(tmp_path_factory, "own-prices", exports.take_in_own_prices)
+
+
+@pytest.fixture(scope="session")
+def tickers(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with a network a ticker, trained and scored. Shared likewise; see `projects.with_a_network_a_ticker`."""
+    return _made_once(tmp_path_factory, "tickers", projects.with_a_network_a_ticker)
 
 
 def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:

@@ -90,6 +90,24 @@ def take_in(root: Path, item: str, table: pa.Table, fit: bool = True) -> Path:
     return root
 
 
+PER_TICKER = "goog-lstm-per-ticker"
+
+
+def with_a_network_a_ticker(folder: Path) -> Path:
+    """A project with three tickers, of which CCC is too short to train on, and for two seeds a network each for AAA and BBB."""
+    learning = "{optimizer: adam, learning_rate: 0.01, batch_size: 6, max_epochs: 2, patience: 6, clip_norm: 1.0}"
+    items = f"{{{PER_TICKER}: {{dataset: goog, task: forecast, variant: lstm, per: ticker}}}}"
+    small = ("training.seeds=[0, 1]", f"training.forecast={learning}", "models.variants.lstm.hidden_size=4", "resources.workers=2")
+    root = project(folder, *small, f"training.items={items}")
+    whole = days(300)
+    tables = [prices(whole, ticker="AAA", seed=1), prices(whole, ticker="BBB", seed=2), prices(whole[-40:], ticker="CCC", seed=3)]
+    take_in(root, "goog", pa.concat_tables(tables))
+    run_stage(root, "windows", "goog")
+    for stage in ("training", "evaluation"):
+        run_stage(root, stage, PER_TICKER)
+    return root
+
+
 def contents(folder: Path) -> dict[str, bytes]:
     """Every file's bytes, by its place in the folder."""
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}

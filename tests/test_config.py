@@ -105,6 +105,17 @@ def test_a_mistake_is_named_with_its_line_its_key_and_the_nearest_name(path, old
             "items:",
             "topics-bilstm: 'bilstm' is bidirectional, so at each step it has already read the next word, which is the answer",
         ),
+        ("models.variants.lstm.cell=lstn", "lstm:", r"models.variants.lstm.cell: input should be .* \(found 'lstn'\). Did you mean 'lstm'"),
+        (
+            "models.variants.lstm.cell=alstm",
+            "topics-lstm:",
+            "'lstm' has cell 'alstm', which attends to all states for one answer at the end",
+        ),
+        (
+            "models.variants.lstm.projection_size=50",
+            "lstm:",
+            "projection_size is 50 but hidden_size is 50: .* Set projection_size to 49 or less",
+        ),
         ("models.variants.lstm={cell: lstm, hidden_siz: 1}", "lstm:", "lstm.hidden_siz: unknown key. Did you mean 'hidden_size'"),
         ("models.variants.cell={cell: lstm, hidden_siz: 1}", "variants:", "cell.hidden_siz: unknown key. Did you mean 'hidden_size'"),
     ],

@@ -1,47 +1,69 @@
-"""Models: what holds for every variant of params.yaml and every task that it may learn."""
+"""Models: what holds for every variant of params.yaml, every cell and every option, and every task that they may learn."""
 
 import pickle
-import warnings
 
 import pytest
 import torch
 from projects import ROOT, flip
-from torch import nn
+from test_models_cells import variant
+from test_models_encoder import generators
 
 from longshort import config, storage
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
-from longshort.models import artefact
-from longshort.models.encoder import Encoder
+from longshort.models import artefact, masks
+from longshort.models.cells import CELLS
+from longshort.models.encoder import first_that_runs
+from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
 
-VARIANTS = config.read(ROOT / "params.yaml").models.variants
+OPTIONS = {  # one of each kind, on cells that have them
+    "dropped": {"cell": "lstm", "dropout": 0.3, "weight_dropout": 0.3, "residual": True},
+    "zoned": {"cell": "gru", "zoneout": 0.3, "recurrent_dropout": 0.3, "variational_dropout": 0.3},
+    "learned": {"cell": "lstm_fgr", "initial_state": "learned", "initialisation": "keras"},
+    "both_ways": {"cell": "lstmp", "projection_size": 3, "bidirectional": True, "zoneout": 0.3, "residual": True},
+    "long": {"cell": "janet", "chrono_steps": 30, "activation": "softsign"},
+}
+VARIANTS = {
+    **config.read(ROOT / "params.yaml").models.variants,
+    **{f"cell {name}": variant(name, hidden_size=5, num_layers=2) for name in CELLS},
+    **{
+        name: Variant(**{"hidden_size": 5, "num_layers": 2, "bidirectional": False, "dropout": 0.0} | said)
+        for name, said in OPTIONS.items()
+    },
+}
 SHAPES = {
     "forecast": ForecastShape(inputs=2, horizon=3),
     "language-model": LanguageModelShape(inputs=8, vocabulary_size=11, dropout=0.2),
 }
 BATCH, STEPS = 5, 12
+DRAW = Draw((0,), epoch=1, place=0)
 
-# a network that reads the next word cannot be asked for it: config refuses that pair
+# a network that reads the next word cannot be asked for it, nor can one that answers at the end: config refuses those pairs
 pairs = pytest.mark.parametrize(
     ("task", "variant"),
-    [(task, name) for task in SHAPES for name in VARIANTS if not (task == "language-model" and VARIANTS[name].bidirectional)],
+    [
+        (task, name)
+        for task in SHAPES
+        for name in VARIANTS
+        if not (task == "language-model" and (VARIANTS[name].bidirectional or VARIANTS[name].cell == "alstm"))
+    ],
 )
 
 
-def network(task, variant):
-    torch.manual_seed(0)
-    return Network(SHAPES[task], VARIANTS[variant])
+def network(task, variant, *seeds):
+    """A fleet, a member a seed; without seeds a lone network."""
+    return Network(SHAPES[task], VARIANTS[variant], first_that_runs(VARIANTS[variant]), generators(*(seeds or (0,))))
 
 
-def examples(task):
-    """A batch to read, and weights that make every answer count differently."""
+def examples(task, members=1):
+    """A batch to read for each member, and weights that make every answer count differently."""
     draw = torch.Generator().manual_seed(1)
     if task == "forecast":
-        return torch.randn(BATCH, STEPS, 2, generator=draw), torch.randn(BATCH, 3, generator=draw)
-    return torch.randint(11, (BATCH, STEPS), generator=draw), torch.randn(BATCH, STEPS, 11, generator=draw)
+        return torch.randn(members, BATCH, STEPS, 2, generator=draw), torch.randn(members, BATCH, 3, generator=draw)
+    return torch.randint(11, (members, BATCH, STEPS), generator=draw), torch.randn(members, BATCH, STEPS, 11, generator=draw)
 
 
 @pairs
@@ -49,7 +71,7 @@ def test_a_row_answered_alone_equals_its_answer_in_a_batch(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
     for mode in (torch.enable_grad, torch.inference_mode):  # torch has another kernel for each
         with mode():
-            alone = torch.cat([model(row[None]) for row in read])
+            alone = torch.cat([model(row[None, None]) for row in read[0]], dim=1)
             torch.testing.assert_close(alone, model(read))
 
 
@@ -57,30 +79,38 @@ def test_a_row_answered_alone_equals_its_answer_in_a_batch(task, variant):
 def test_a_batch_of_one_keeps_its_axis(task, variant):
     model, (read, weights) = network(task, variant).eval(), examples(task)
     assert model(read).shape == weights.shape
-    assert model(read[:1]).shape == weights[:1].shape
+    assert model(read[:, :1]).shape == weights[:, :1].shape
 
 
 @pairs
 def test_a_past_of_one_step_is_answered(task, variant):
-    assert network(task, variant).eval()(examples(task)[0][:, :1]).isfinite().all()
+    assert network(task, variant).eval()(examples(task)[0][:, :, :1]).isfinite().all()
+
+
+def answered(model, steps):
+    """A lone network's answer to what its recurrent layers read, (batch, steps, inputs)."""
+    return model.head(*model.encoder(steps[None]))[0]
 
 
 @pairs
 def test_every_step_reaches_the_answer_of_its_own_row_and_of_no_other(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
-    steps = model.front(read).detach().requires_grad_()
-    answer = model.head(*model.encoder(steps))
+    if CELLS[VARIANTS[variant].cell].activation == "relu":  # a unit that rests passes nothing on
+        for name, weight in model.encoder.named_parameters():
+            weight.data += 2.0 * name.endswith(".b")
+    steps = model.front(read)[0].detach().requires_grad_()
+    answer = answered(model, steps)
     answer[2].reshape(-1, answer.shape[-1])[-1].square().sum().backward()  # the last word's answer, or the forecast
     assert (steps.grad[2].abs().sum(dim=-1) > 0).all()
     assert (steps.grad[[0, 1, 3, 4]] == 0).all()
 
 
-@pytest.mark.parametrize("variant", [name for name in VARIANTS if not VARIANTS[name].bidirectional])
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if not VARIANTS[name].bidirectional and VARIANTS[name].cell != "alstm"])
 def test_no_later_word_reaches_an_earlier_answer(variant):
     model, (read, _) = network("language-model", variant).eval(), examples("language-model")
-    for step in range(STEPS - 1):
-        vectors = model.front(read).detach().requires_grad_()
-        model.head(*model.encoder(vectors))[:, step].square().sum().backward()
+    for step in (0, 5, STEPS - 2):
+        vectors = model.front(read)[0].detach().requires_grad_()
+        answered(model, vectors)[:, step].square().sum().backward()
         assert (vectors.grad[:, step + 1 :] == 0).all() and (vectors.grad[:, step] != 0).any()
 
 
@@ -89,7 +119,7 @@ def test_every_parameter_receives_a_gradient_and_is_changed_by_a_step(task, vari
     model, (read, weights) = network(task, variant).train(), examples(task)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
-    (model(read) * weights).sum().backward()
+    (model(read, DRAW) * weights).sum().backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
     optimizer.step()
@@ -101,56 +131,68 @@ def test_every_parameter_receives_a_gradient_and_is_changed_by_a_step(task, vari
 def test_training_and_evaluation_alternate_without_a_trace(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
     first = model(read)
-    model.train()(read)
+    model.train()(read, DRAW)
     assert torch.equal(model.eval()(read), first)
     assert torch.equal(model(read), first)
 
 
-def test_dropout_stands_after_every_layer_in_training_only():
-    encoder = Encoder(2, Variant(cell="gru", hidden_size=40, num_layers=3, bidirectional=False, dropout=0.5)).train()
-    dropped = []
-    encoder.dropout.register_forward_hook(lambda module, given, states: dropped.append((states == 0).float().mean().item()))
-    steps = examples("forecast")[0]
-    encoder(steps)
-    assert len(dropped) == 3 and all(0.4 < share < 0.6 for share in dropped)
-    encoder.eval()(steps)
-    assert dropped[3:] == [0, 0, 0]
+def test_a_network_in_training_with_dropout_asks_where_its_batch_stands():
+    model, (read, _) = network("forecast", "stacked").train(), examples("forecast")
+    with pytest.raises(ValueError, match=r"no `draw` says where its batch stands\. Hand one in, or call eval\(\)"):
+        model(read)
+    assert torch.equal(model.eval()(read, DRAW), model(read))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-@pytest.mark.parametrize("bidirectional", [False, True])
-def test_the_encoder_is_torchs_own_stack(cell, bidirectional):
-    encoder = Encoder(2, Variant(cell=cell, hidden_size=4, num_layers=3, bidirectional=bidirectional, dropout=0.0)).eval()
-    torchs = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}[cell](2, 4, 3, batch_first=True, bidirectional=bidirectional)
-    for number, layer in enumerate(encoder.layers):
-        for name, weights in layer.named_parameters():
-            getattr(torchs, name.replace("_l0", f"_l{number}")).data = weights.data
-    steps = examples("forecast")[0]
-    states, final = encoder(steps)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have the weights in one piece
-        expected, last = torchs(steps)
-    last = last[0] if cell == "lstm" else last
-    torch.testing.assert_close(states, expected)
-    # torch's h_n: the forward direction after the last step, the backward one after the first
-    torch.testing.assert_close(final, torch.cat([last[-2], last[-1]], dim=-1) if bidirectional else last[-1])
+def test_a_language_models_dropout_stands_on_the_embeddings_and_before_the_head():
+    model, (read, _) = network("language-model", "rnn").train(), examples("language-model")
+    seen = []
+    model.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    states, _ = model.encode(read, DRAW)
+    for dropped, whole, kind in ((seen[0], model.front(read), masks.FRONT), (states, model.encoder(seen[0])[0], masks.HEAD)):
+        factors = torch.from_numpy(DRAW.factors(kind, 0, 0.2, tuple(whole.shape[1:])))
+        assert 0.1 < (factors == 0).float().mean() < 0.3
+        torch.testing.assert_close(dropped, whole * factors, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_variant_is_built_as_its_settings_say(name):
-    variant, model = VARIANTS[name], network("forecast", name)
-    assert len(model.encoder.layers) == variant.num_layers
-    assert {layer.hidden_size for layer in model.encoder.layers} == {variant.hidden_size}
-    assert model.encoder.dropout.p == variant.dropout
-    assert {type(layer).__name__.lower() for layer in model.encoder.layers} == {variant.cell}
+# --- fleets -----------------------------------------------------------------------------------
+
+SEEDS = (5, 6, 7)
+
+
+@pairs
+def test_a_member_of_a_fleet_is_begun_answers_and_learns_as_it_does_alone(task, variant):
+    fleet, (read, weights) = network(task, variant, *SEEDS), examples(task, len(SEEDS))
+    answers = fleet(read, Draw(SEEDS, 2, 9))
+    (answers * weights).sum().backward()
+    for k, seed in enumerate(SEEDS):
+        lone = network(task, variant, seed)
+        answer = lone(read[k : k + 1], Draw((seed,), 2, 9))
+        assert torch.equal(answer[0], answers[k])
+        (answer * weights[k : k + 1]).sum().backward()
+        for (name, mine), theirs in zip(lone.named_parameters(), fleet.parameters(), strict=True):
+            assert torch.equal(mine[0], theirs[k]), name
+            torch.testing.assert_close(theirs.grad[k], mine.grad[0])
+
+
+@pairs
+def test_what_one_member_reads_and_answers_reaches_no_other(task, variant):
+    fleet, (read, _) = network(task, variant, *SEEDS).train(), examples(task, len(SEEDS))
+    answers = fleet(read, Draw(SEEDS, 2, 9))
+    answers[1].square().sum().backward()
+    for name, parameter in fleet.named_parameters():
+        assert (parameter.grad[[0, 2]] == 0).all() and (parameter.grad[1] != 0).any(), name
+    other = read.clone()
+    other[1] = read[1].flip(0)
+    assert [torch.equal(*pair) for pair in zip(answers, fleet(other, Draw(SEEDS, 2, 9)), strict=True)] == [True, False, True]
 
 
 # --- on disk ----------------------------------------------------------------------------------
 
 
-def saved(folder, task, variant):
-    model = network(task, variant)
-    artefact.save(folder, task, SHAPES[task], VARIANTS[variant], model.state_dict(), {"description": {}, "origin": {"seed": 0}})
+def saved(folder, task, variant, *seeds, **card):
+    model, engine = network(task, variant, *seeds), first_that_runs(VARIANTS[variant])
+    card = {"description": {}, "origin": {"seed": 0, "engine": engine}} | card
+    artefact.save(folder, task, SHAPES[task], VARIANTS[variant], model.state_dict(), card)
     return model.eval()
 
 
@@ -159,9 +201,23 @@ def test_a_saved_model_answers_the_same_to_the_bit(tmp_path, task, variant):
     model, (read, _) = saved(tmp_path / "seed-0", task, variant), examples(task)
     loaded = artefact.load(tmp_path / "seed-0")
     with torch.inference_mode():  # as validation was scored; with gradients another kernel rounds otherwise
-        assert torch.equal(loaded(read), model(read))
-    assert (loaded.task, loaded.card["origin"], loaded.sha256) == (task, {"seed": 0}, storage.verify(tmp_path / "seed-0"))
-    assert not loaded.network.training and not loaded(read).requires_grad
+        assert torch.equal(loaded(read[0]), model(read)[0])
+    assert (loaded.task, loaded.card["origin"]["seed"], loaded.sha256) == (task, 0, storage.verify(tmp_path / "seed-0"))
+    assert not loaded.network.training and not loaded(read[0]).requires_grad and loaded.tickers == []
+
+
+@pytest.mark.parametrize("variant", ["stacked", "bilstm", "learned"])
+def test_each_ticker_of_a_saved_fleet_has_its_own_network_and_its_own_scaler(tmp_path, variant):
+    members = [{"ticker": ticker, "scaler": place} for place, ticker in enumerate(("BBB", "AAA", "CCC"))]
+    fleet = saved(tmp_path / "seed-0", "forecast", variant, *SEEDS, members=members, description={"spec": "whole", "scaler": "whole"})
+    loaded, (read, _) = artefact.load(tmp_path / "seed-0"), examples("forecast", len(SEEDS))
+    assert loaded.tickers == ["BBB", "AAA", "CCC"]
+    with torch.inference_mode():
+        answers = fleet(read)
+    for k, ticker in enumerate(loaded.tickers):
+        own = loaded.of(ticker)
+        assert torch.equal(own(read[k]), answers[k])
+        assert own.card["description"] == {"spec": "whole", "scaler": k} and own.tickers == []
 
 
 @pytest.mark.parametrize("task", SHAPES)

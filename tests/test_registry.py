@@ -252,6 +252,40 @@ def test_the_challenger_is_the_best_by_validation_and_never_by_test(retrained):
     assert (entry["item"], entry["seed"]) == (best.item, str(best.seed))
 
 
+@pytest.mark.parametrize(
+    ("scored", "best"),
+    [
+        # item -> what the naive forecast loses in the item's unit, and each seed's validation loss
+        ({"goog-rnn": (2.0, [1.9, 1.8])}, "rnn-s1"),
+        ({"goog-rnn": (1.0, [0.95]), "goog-lstm": (2.0, [1.5])}, "lstm-s0"),  # a fleet of a network a ticker has scales of its own
+        ({"goog-rnn": (1.0, [0.5]), "goog-lstm": (2.0, [1.5])}, "rnn-s0"),
+        ({"goog-rnn": (1.0, [1.2, math.nan]), "goog-lstm": (0.1, [0.2, 0.11])}, "lstm-s1"),
+        ({"goog-rnn": (0.0, [0.3, 0.2]), "goog-lstm": (0.0, [0.4])}, "rnn-s1"),  # a validation part that never moves
+        ({"goog-rnn": (0.0, [0.1]), "goog-lstm": (1.0, [2.0])}, "lstm-s0"),
+    ],
+)
+def test_the_best_is_lowest_beside_the_naive_loss_in_its_own_unit(retrained, monkeypatch, scored, best):
+    params = config.read(retrained / "params.yaml")
+    (one, *_) = tracking.trained(retrained, params, "goog-rnn")
+
+    def trained(root, params, item):
+        naive, losses = scored.get(item, (1.0, []))
+        told = {"item": item, "naive_loss": naive, "best_epoch": 1}
+        return [dataclasses.replace(one, seed=k, history=[{"epoch": 1, "validation_loss": loss}], **told) for k, loss in enumerate(losses)]
+
+    monkeypatch.setattr(tracking, "trained", trained)
+    assert registry.best_of(retrained, params, "goog").name == best
+
+
+def test_the_naive_loss_is_that_of_the_best_baseline(retrained):
+    params = config.read(retrained / "params.yaml")
+    for item in params.training.items:
+        baselines = storage.read_json(retrained / "data/evaluation" / item / "metrics.json")["baselines"].values()
+        assert {seed.naive_loss for seed in tracking.trained(retrained, params, item)} == {
+            min(each["validation_loss"] for each in baselines)
+        }
+
+
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_model_that_is_not_finite_is_never_the_best(retrained, monkeypatch, loss):
     params, trained, finite = config.read(retrained / "params.yaml"), tracking.trained, {"lstm-s1"}

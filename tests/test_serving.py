@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+from projects import PER_TICKER
 
 from longshort import config, registry, serving, tracking
 from longshort.errors import SeriesTooShort, UsageError
@@ -92,12 +93,53 @@ def test_an_unknown_ticker_is_refused(retrained):
     assert "longshort ingest" in clones.longshort(retrained, "forecast", "MSFT", code=2).stderr
 
 
+# --- forecasts, a network a ticker ------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def networks(tickers: Path) -> artefact.Model:
+    """A network for AAA and one for BBB; the data set has a CCC too."""
+    return artefact.load(tickers / "data/training" / PER_TICKER / "seed-0")
+
+
+def test_a_ticker_is_forecast_by_its_own_network(tickers, networks):
+    table = serving.read_tidy(tickers, "goog")
+    for ticker, other in (("AAA", "BBB"), ("BBB", "AAA")):
+        told = serving.forecast(networks, table, ticker)
+        assert told == serving.forecast(networks.of(ticker), table, ticker)
+        assert told.target != serving.forecast(networks.of(other), table, ticker).target
+        assert told.levels[0] == pytest.approx(told.last_price * np.exp(told.target[0]))
+
+
+def test_a_ticker_without_a_network_is_refused_with_the_reason_and_the_way_on(tickers, networks):
+    said = r"a network for each of 2 tickers, and none for 'CCC'; .* too short, or it was dropped in training\. Ask for another"
+    with pytest.raises(UsageError, match=said):
+        serving.forecast(networks, serving.read_tidy(tickers, "goog"), "CCC")
+    with pytest.raises(UsageError, match="none for 'CCC'"):
+        serving.ForecastService(networks).predict({"ticker": np.array(["AAA", "CCC"]), "past": np.zeros((2, 8, 2))})
+
+
+@pytest.mark.parametrize("shape", [(5,), (5, 1)], ids=["a row", "a column"])
+def test_windows_of_several_tickers_are_answered_in_their_order_each_by_its_own_network(networks, shape):
+    names = ["BBB", "AAA", "AAA", "BBB", "AAA"]
+    past = np.random.default_rng(0).normal(0, 0.02, (5, 8, 2))
+    told = serving.ForecastService(networks).predict({"ticker": np.array(names, object).reshape(shape), "past": past.tolist()})
+    alone = [serving.ForecastService(networks.of(name)).predict(window[None])[0] for name, window in zip(names, past, strict=True)]
+    assert told == pytest.approx(np.array(alone), rel=1e-5)
+    assert told[0] != pytest.approx(serving.ForecastService(networks.of("AAA")).predict(past[:1])[0], rel=1e-3)
+
+
+def test_the_example_of_a_model_is_of_the_form_that_it_takes(networks):
+    for model in (networks, networks.of("AAA")):
+        assert serving.ForecastService(model).predict(serving.example_for(model)).shape == (2, 1)
+
+
 # --- texts ------------------------------------------------------------------------------------
 
 
 def test_generate_goes_on_from_the_prompt_the_same_way_each_time(retrained, writer):
     told = json.loads(clones.longshort(retrained, "generate", "the value of", "-n", "32", "--json").stdout)
-    assert told["text"].startswith("the value of ") and told["unknown_words_in_prompt"] == 0
+    assert told["text"].startswith("the value of") and told["unknown_words_in_prompt"] == 0
     assert (told["model"], told["version"], told["alias"]) == ("language-model-topics", "1", "challenger")
     assert told["text"] == serving.generate(writer, "the value of", 32, seed=0)[0]
 

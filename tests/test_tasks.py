@@ -10,7 +10,9 @@ from projects import days, prices, project, run_stage, take_in, texts
 
 from longshort import config
 from longshort.tasks.cross_entropy import ROWS, summed_cross_entropy
+from longshort.tasks.forecast import FinalStateHead
 from longshort.tasks.language_model import IGNORED, NextWordHead
+from longshort.tasks.layers import Embeddings, Linears
 from longshort.tasks.task import open_task
 
 
@@ -80,9 +82,18 @@ def test_an_order_is_a_pure_function_of_seed_and_epoch(task, request):
 
 
 def test_a_forecast_is_charged_its_squared_error_summed(forecast):
-    answer = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
-    loss, terms = forecast.loss(lambda read: answer, torch.empty(0), torch.tensor([[1.0, 4.0], [0.0, 4.0]]))
-    assert (loss.item(), terms) == (0 + 4 + 9 + 0, 4)
+    answer = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
+    losses, terms = forecast.loss(lambda read, draw: answer, torch.empty(0), torch.tensor([[[1.0, 4.0], [0.0, 4.0]]]))
+    assert (losses.tolist(), terms.tolist()) == ([0 + 4 + 9 + 0], [4])
+
+
+def test_each_member_is_charged_its_own_squared_error_and_nothing_where_nothing_is_asked(forecast):
+    answer = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [7.0, 8.0]]], requires_grad=True)
+    target = torch.tensor([[[1.0, 4.0], [0.0, 4.0]], [[0.0, 3.0], [forecast.uncharged, forecast.uncharged]]])
+    losses, terms = forecast.loss(lambda read, draw: answer, torch.empty(0), target)
+    assert (losses.tolist(), terms.tolist()) == ([13, 1 + 4], [4, 2])
+    losses.sum().backward()
+    assert answer.grad.tolist() == [[[0, -4], [6, 0]], [[2, -4], [0, 0]]]
 
 
 # --- language model ---------------------------------------------------------------------------
@@ -111,33 +122,93 @@ def test_in_training_every_window_is_charged_whole(language):
     assert read.max() < language.vocabulary_size
 
 
-def test_a_language_model_is_charged_the_nats_of_the_charged_tokens(language):
-    states = torch.log(torch.tensor([[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]))
-    head = NextWordHead(width=3, vocabulary=3, dropout=0.0)
-    with torch.no_grad():  # a head that passes its states on: they are the logits
-        head.linear.weight.copy_(torch.eye(3))
+def test_each_member_is_charged_the_nats_of_its_charged_tokens(language):
+    states = torch.log(torch.tensor([[[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]])).expand(4, -1, -1, -1)
+    head = NextWordHead(3, 3, generators(*range(4)))
+    with torch.no_grad():  # heads that pass their states on, the last with the words turned round: they are the logits
+        head.linear.weight.copy_(torch.stack([torch.eye(3)] * 3 + [torch.eye(3).flip(1)]))
         head.linear.bias.zero_()
-    network = SimpleNamespace(head=head, encode=lambda read: (states, states[:, -1]))
-    loss, terms = language.loss(network, torch.empty(0), torch.tensor([[1, IGNORED]]))
-    assert terms == 1 and loss.item() == pytest.approx(np.log(4))
-    loss, terms = language.loss(network, torch.empty(0), torch.tensor([[1, 2]]))
-    assert terms == 2 and loss.item() == pytest.approx(np.log(4) - np.log(0.8))
+    network = SimpleNamespace(head=head, encode=lambda read, draw: (states, states[:, :, -1]))
+    read = torch.zeros(4, 1, 2, dtype=torch.int64)
+    target = torch.tensor([[[1, IGNORED]], [[1, 2]], [[IGNORED, IGNORED]], [[2, 2]]])
+    wanted = ([np.log(4), np.log(4) - np.log(0.8), 0.0, np.log(2) + np.log(10)], [1, 2, 0, 2])
+    losses, terms = language.loss(network, read, target)
+    assert losses.tolist() == pytest.approx(wanted[0]) and terms.tolist() == wanted[1]
+    with torch.no_grad():  # as outside training
+        losses, terms = language.loss(network, read, target)
+    assert losses.tolist() == pytest.approx(wanted[0]) and terms.tolist() == wanted[1]
 
 
 @pytest.mark.parametrize("tokens", [1, ROWS - 1, ROWS + 3])
 def test_the_fused_cross_entropy_is_torchs_own_in_value_and_gradient(tokens):
     torch.manual_seed(tokens)
-    linear, target = torch.nn.Linear(5, 7, dtype=torch.float64), torch.randint(0, 7, (tokens,))
-    states = torch.randn(tokens, 5, dtype=torch.float64, requires_grad=True)
-    wanted = torch.nn.functional.cross_entropy(linear(states), target, reduction="sum")
-    found = summed_cross_entropy(states, linear, target)
+    given = [torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((tokens, 5), (5, 7), (7,))]
+    states, weight, bias = given
+    target = torch.randint(0, 7, (tokens,))
+    wanted = torch.nn.functional.cross_entropy(states @ weight + bias, target, reduction="sum")
+    found = summed_cross_entropy(*given, target)
     torch.testing.assert_close(found, wanted)
-    for ours, theirs in zip(
-        torch.autograd.grad(3 * found, [states, linear.weight, linear.bias]),
-        torch.autograd.grad(3 * wanted, [states, linear.weight, linear.bias]),
-        strict=True,
-    ):
+    for ours, theirs in zip(torch.autograd.grad(3 * found, given), torch.autograd.grad(3 * wanted, given), strict=True):
         torch.testing.assert_close(ours, theirs)
+    with torch.no_grad():  # another way, without gradients
+        torch.testing.assert_close(summed_cross_entropy(*given, target), wanted)
+
+
+# --- fronts and heads of a fleet --------------------------------------------------------------
+
+# what a layer is made with, and what it reads: (members) -> what is called
+WORDS = torch.randint(11, (3, 2, 4), generator=torch.Generator().manual_seed(0))
+STATES = torch.randn(3, 2, 4, 5, generator=torch.Generator().manual_seed(0))
+LAYERS = {
+    "linear layer": (lambda own: Linears(5, 7, own), (STATES,), (2, 4, 7)),
+    "embedding": (lambda own: Embeddings(11, 6, own), (WORDS,), (2, 4, 6)),
+    "head of a forecast": (lambda own: FinalStateHead(5, 3, own), (STATES, STATES[:, :, -1]), (2, 3)),
+    "head of a language model": (lambda own: NextWordHead(5, 11, own), (STATES, STATES[:, :, -1]), (2, 4, 11)),
+}
+
+
+def generators(*seeds):
+    return [torch.Generator().manual_seed(seed) for seed in seeds]
+
+
+@pytest.mark.parametrize(("make", "read", "shape"), LAYERS.values(), ids=LAYERS)
+def test_a_front_or_head_of_a_fleet_is_that_of_each_member_alone(make, read, shape):
+    together = make(generators(4, 5, 6))
+    answers = together(*read)
+    assert answers.shape == (3, *shape)
+    answers.pow(2).sum().backward()
+    for k, seed in enumerate((4, 5, 6)):
+        alone = make(generators(seed))
+        answer = alone(*(each[k : k + 1] for each in read))
+        assert torch.equal(answer[0], answers[k])
+        answer.pow(2).sum().backward()
+        for mine, theirs in zip(alone.parameters(), together.parameters(), strict=True):
+            assert torch.equal(mine[0], theirs[k])
+            torch.testing.assert_close(theirs.grad[k], mine.grad[0])
+
+
+@pytest.mark.parametrize(("make", "read", "shape"), LAYERS.values(), ids=LAYERS)
+def test_a_member_of_a_front_or_head_sees_no_other(make, read, shape):
+    layer = make(generators(4, 5, 6))
+    layer(*read)[1].pow(2).sum().backward()
+    for parameter in layer.parameters():
+        assert (parameter.grad[[0, 2]] == 0).all() and (parameter.grad[1] != 0).any()
+
+
+def test_a_linear_layer_is_torchs_own_and_begins_in_the_same_range():
+    layer, read = Linears(40, 30, generators(0, 1)), torch.randn(2, 6, 40)
+    for k in range(2):
+        torch.testing.assert_close(layer(read)[k], torch.nn.functional.linear(read[k], layer.weight[k].t(), layer.bias[k]))
+    for parameter in layer.parameters():
+        assert 0.9 / 40**0.5 < parameter.abs().max() <= 1 / 40**0.5
+
+
+def test_an_embedding_names_the_row_of_the_word_in_its_own_members_table():
+    layer = Embeddings(11, 6, generators(4, 5, 6))
+    vectors = layer(WORDS)
+    for (k, row, step), word in np.ndenumerate(WORDS.numpy()):
+        assert torch.equal(vectors[k, row, step], layer.table[k, word])
+    assert 0.09 < layer.table.abs().max() <= 0.1
 
 
 def test_a_description_is_json_that_a_model_can_be_read_with(forecast, language):

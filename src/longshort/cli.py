@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from longshort import environment, storage
-from longshort.errors import DataRefused, LongshortError, PartlyDone, PromotionRefused, UsageError
+from longshort.errors import DataRefused, LongshortError, PartlyDone, PromotionRefused, UnknownVariant, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -264,6 +264,26 @@ def history(as_json: Json = False) -> None:
 
 
 @app.command()
+def variants(
+    name: Annotated[str | None, typer.Argument(help="A cell: its equations, its paper, and the options that it has.")] = None,
+    inputs: Annotated[int, typer.Option("--inputs", min=1, help="Features of a step, for the count of parameters.")] = 1,
+    hidden: Annotated[int, typer.Option("--hidden", min=2, help="The hidden size, likewise.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """The catalogue: which recurrent cells there are, where they come from, and which engines run them."""
+    from longshort.models import catalogue
+    from longshort.models.cells import CELLS
+
+    if name is not None and name not in CELLS:
+        raise UnknownVariant(f"no cell '{name}'. Known: {', '.join(CELLS)}.")
+    if as_json:
+        entries = [catalogue.entry(each, inputs, hidden) for each in ([name] if name else CELLS)]
+        return _print_json(entries[0] if name else entries)
+    lines = catalogue.page(name, inputs, hidden, _console().width) if name else catalogue.table(inputs, hidden)
+    print("\n".join(lines))
+
+
+@app.command()
 def doctor(
     fix: Annotated[bool, typer.Option("--fix", help="Remove what is damaged, so that it is made again.")] = False,
     as_json: Json = False,
@@ -419,7 +439,10 @@ def _apply(root: Path, file: Path | None, settings: list[str]) -> None:
         print(config.replace(path, file), end="", file=sys.stderr)
     if settings:
         print(config.assign(path, settings), end="", file=sys.stderr)
-    config.read(path)
+    from longshort.models import choice
+
+    if measured := choice.settle(config.read(path)):
+        print(config.assign(path, measured), end="", file=sys.stderr)
 
 
 def _flow(root: Path) -> Any:

@@ -278,26 +278,121 @@ class Tasks(Section):
     language_model: LanguageModelTask = Field(alias="language-model")
 
 
-class Variant(Section):
-    """Settings of one recurrent network; sizes as in PyTorch."""
+Cell = Literal[
+    "rnn",
+    "rnn_relu",
+    "indrnn",
+    "lstm",
+    "lstm_1997",
+    "lstm_peephole",
+    "lstm_nig",
+    "lstm_nfg",
+    "lstm_nog",
+    "lstm_niaf",
+    "lstm_noaf",
+    "lstm_cifg",
+    "lstm_np",
+    "lstm_fgr",
+    "lstmp",
+    "lstm_layer_norm",
+    "slstm",
+    "lstm_mogrifier",
+    "alstm",
+    "gru",
+    "gru_reset_before",
+    "mgu",
+    "mut1",
+    "mut2",
+    "mut3",
+    "janet",
+    "ugrnn",
+    "minlstm",
+    "mingru",
+    "sru",
+]
+Rate = Annotated[float, Field(ge=0, lt=1)]
 
-    cell: Literal["rnn", "lstm", "gru"]
+
+class Variant(Section):
+    """Settings of one recurrent network: a cell of the catalogue (`longshort variants`), its sizes and its options.
+
+    dropout              after each layer, each step anew (Zaremba et al., 2014)
+    projection_size      of h, where the cell projects it; 0: none
+    residual             what a layer reads is added to what it gives, from the second layer on (Wu et al., 2016)
+    variational_dropout  on what a layer reads and on the state that R reads, the same at every step (Gal, Ghahramani, 2016)
+    recurrent_dropout    on the candidate, each step anew (Semeniuta et al., 2016)
+    zoneout              the share of h, and of c, that keeps its old value (Krueger et al., 2017)
+    weight_dropout       on R, anew each batch (Merity et al., 2018)
+    initial_state        zero, or learned
+    initialisation       torch: all uniform in ±1/√hidden_size; keras: Glorot's uniform W, orthogonal R, b 0 and 1 for forget gates
+    forget_bias          what b of the gate that forgets begins with, so that a larger one keeps more
+    chrono_steps         the longest memory that b of the gates is begun for, in steps (Tallec, Ollivier, 2018); 0: none
+    activation           in place of the cell's tanh or relu
+    """
+
+    cell: Cell
     hidden_size: PositiveInt
     num_layers: PositiveInt
     bidirectional: bool
-    dropout: Annotated[float, Field(ge=0, lt=1)]
+    dropout: Rate
+    projection_size: NonNegativeInt = 0
+    residual: bool = False
+    variational_dropout: Rate = 0.0
+    recurrent_dropout: Rate = 0.0
+    zoneout: Rate = 0.0
+    weight_dropout: Rate = 0.0
+    initial_state: Literal["zero", "learned"] = "zero"
+    initialisation: Literal["torch", "keras"] = "torch"
+    forget_bias: float | None = None
+    chrono_steps: NonNegativeInt = 0
+    activation: Literal["tanh", "relu", "sigmoid", "softsign", "linear"] | None = None
+
+    @model_validator(mode="after")
+    def _settings_that_go_together(self) -> Variant:
+        if self.projection_size >= self.hidden_size:
+            raise ValueError(
+                f"projection_size is {self.projection_size} but hidden_size is {self.hidden_size}: a projection makes the state "
+                f"smaller. Set projection_size to {self.hidden_size - 1} or less"
+            )
+        if self.residual and self.num_layers == 1:
+            raise ValueError("residual adds what a layer reads from the second layer on, and num_layers is 1. Set num_layers to 2 or more")
+        if self.chrono_steps and self.forget_bias is not None:
+            raise ValueError("chrono_steps and forget_bias both say what the forget gate's b begins with. Leave one of them out")
+        if 0 < self.chrono_steps < 3:
+            raise ValueError(f"chrono_steps is {self.chrono_steps}, and memories are drawn from 1 to chrono_steps - 1. Set 3 or more")
+        return self
 
 
 class Models(Section):
     variants: dict[Name, Variant]
 
 
+EngineName = Literal["torch", "reference"]
+KERNELS = ("rnn", "rnn_relu", "lstm", "lstm_np", "lstmp", "alstm", "gru")  # the cells that torch has kernels of its own for
+
+
 class Item(Section):
-    """One line of the training matrix."""
+    """One line of the training matrix: a fleet of networks of one shape, one a seed.
+
+    per      ticker: a network for each ticker of its own, times the seeds
+    engine   in place of `training.engine`
+    """
 
     dataset: Name
     task: Task
     variant: str
+    per: Literal["ticker"] | None = None
+    engine: EngineName | Literal["auto"] | None = None
+
+    @property
+    def name(self) -> str:
+        """What the item is called."""
+        return f"{self.dataset}-{self.label}"
+
+    @property
+    def label(self) -> str:
+        """What it is called among those of its data set."""
+        return self.variant if self.per is None else f"{self.variant}-per-{self.per}"
 
 
 class Optimisation(Section):
@@ -313,6 +408,7 @@ class Training(Section):
     items: dict[str, Item]
     seeds: Annotated[list[Annotated[int, Field(ge=0, lt=2**63)]], Field(min_length=1)]
     device: Literal["auto", "cpu", "cuda"]
+    engine: EngineName | Literal["auto"]
     forecast: Optimisation
     language_model: Optimisation = Field(alias="language-model")
 
@@ -357,6 +453,19 @@ class Params(Section):
     def of_task(self, section: Section, task: Task) -> Any:
         """The part of a section that belongs to a task."""
         return getattr(section, task.replace("-", "_"))
+
+    def engine_of(self, item: str) -> EngineName:
+        """The engine that trains an item.
+
+        raises  ConfigError when that is left to a measurement that nobody has made yet
+        """
+        engine = self.training.items[item].engine or self.training.engine
+        if engine == "auto":
+            raise ConfigError(
+                f"params.yaml: training.items.{item}: its engine is auto, which `longshort run` measures and writes down as a name. "
+                "Run that, or name an engine."
+            )
+        return engine
 
 
 def read(path: Path) -> Params:
@@ -415,12 +524,19 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
                 f"{where}: data set '{item.dataset}' is for '{task}'; data sets for {', '.join(LABELLED)} are taken in, judged and "
                 "windowed, but not trained yet. Drop the item."
             )
-        if name != f"{item.dataset}-{item.variant}":
-            raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.dataset}-{item.variant}:`.")
+        if name != item.name:
+            raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.name}:`.")
+        if item.per == "ticker" and item.task != "forecast":
+            raise ConfigError(f"{where}: per is ticker, and a {item.task} data set has no tickers. Leave `per` out.")
         if item.task == "language-model" and known[item.variant].bidirectional:
             raise ConfigError(
                 f"{where}: '{item.variant}' is bidirectional, so at each step it has already read the next word, "
                 "which is the answer. A language model needs a variant that reads forward only; drop the item."
+            )
+        if item.task == "language-model" and known[item.variant].cell == "alstm":
+            raise ConfigError(
+                f"{where}: '{item.variant}' has cell 'alstm', which attends to all states for one answer at the end, and a "
+                "language model answers at every step. Take cell 'lstm', which is the same without it, or drop the item."
             )
 
 
@@ -532,6 +648,9 @@ def assign(path: Path, settings: list[str]) -> str:
             section = section[key]
         if not isinstance(section, dict):
             raise ConfigError(f"--set {setting}: `{'.'.join(parents)}` is a value, not a section.")
+        if address == "models.variants" and isinstance(value, list):
+            _choose_variants(content, value)
+            continue
         section[last] = value
         if isinstance(value, dict):
             value.lc.data = None  # type: ignore[attr-defined]  # its lines are counted in the setting, not in the file
@@ -539,6 +658,37 @@ def assign(path: Path, settings: list[str]) -> str:
     after = StringIO()
     yaml.dump(content, after)
     return _write(path, after.getvalue(), "set")
+
+
+def _choose_variants(content: Any, names: list[Any]) -> None:
+    """Train these variants on every data set that can be trained: those that the file has, and cells by their names.
+
+    raises  UnknownVariant
+    """
+    variants, training = content["models"]["variants"], content["training"]
+    cells = get_args(Cell)
+    for name in names:
+        if name not in variants:
+            if name not in cells:
+                raise UnknownVariant(
+                    f"--set models.variants: '{name}' is no variant of the file, and no cell{_nearest(name, [*variants, *cells])}"
+                )
+            # as large as the tutorial's; a projection must be smaller than what it projects
+            variants[name] = {"cell": name, "hidden_size": 50, "num_layers": 1, "bidirectional": False, "dropout": 0.0}
+            if name == "lstmp":
+                variants[name]["projection_size"] = 25
+    items = {}
+    for dataset, entry in content["ingestion"]["datasets"].items():
+        for name in names if entry["task"] not in LABELLED else ():
+            forward_only = entry["task"] == "language-model"
+            if forward_only and (variants[name]["bidirectional"] or variants[name]["cell"] == "alstm"):
+                continue
+            items[f"{dataset}-{name}"] = {"dataset": dataset, "task": entry["task"], "variant": name}
+            if training["engine"] == "torch" and variants[name]["cell"] not in KERNELS:
+                items[f"{dataset}-{name}"]["engine"] = "reference"
+    known = dict(training["items"])
+    training["items"].clear()
+    training["items"].update({name: known.get(name, item) for name, item in items.items()})
 
 
 def replace(path: Path, file: Path) -> str:

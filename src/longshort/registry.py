@@ -272,7 +272,7 @@ def decide(client: MlflowClient, root: Path, params: Params, dataset: str, recor
 
 
 def best_of(root: Path, params: Params, dataset: str) -> tracking.Trained:
-    """The seed with the lowest finite validation loss; never chosen by the test part.
+    """The seed with the lowest finite validation loss beside the naive one in the same unit; never chosen by the test part.
 
     raises  DataRefused when none is finite
     """
@@ -280,7 +280,9 @@ def best_of(root: Path, params: Params, dataset: str) -> tracking.Trained:
     seeds = [seed for item in items for seed in tracking.trained(root, params, item) if math.isfinite(seed.validation_loss)]
     if not seeds:
         raise DataRefused(f"{dataset}: no model has a finite validation loss. Lower the learning rate in params.yaml.")
-    return min(seeds, key=lambda seed: seed.validation_loss)
+    # a validation part that never moves leaves the naive loss 0, which nothing can beat: the loss itself is compared then
+    beside = [seed.validation_loss / seed.naive_loss if seed.naive_loss > 0 else math.inf for seed in seeds]
+    return min(zip(beside, seeds, strict=True), key=lambda pair: (pair[0], pair[1].validation_loss))[1]
 
 
 def settle(client: MlflowClient, root: Path, params: Params, dataset: str, version: ModelVersion) -> Verdict:

@@ -40,11 +40,40 @@ class ForecastService:
         self.model = model
 
     def predict(self, past: Any, params: dict[str, Any] | None = None) -> np.ndarray[Any, Any]:
-        """past (windows, lookback, columns) -> target (windows, horizon), in natural units: log-returns, or levels."""
-        import torch
+        """past (windows, lookback, columns) -> target (windows, horizon), in natural units: log-returns, or levels.
 
-        scaler = forecasts.scaler_of(self.model)
-        return scaler.undo_target(self.model(torch.from_numpy(scaler.apply(np.asarray(past)))).numpy())
+        Where each ticker has a network of its own, past is {"ticker": (windows,), "past": (windows, lookback, columns)}.
+        raises  UsageError for a ticker that has none
+        """
+        if not self.model.tickers:
+            return _target(self.model, np.asarray(past))
+        tickers, windows = np.asarray(past["ticker"], str).ravel(), np.asarray(past["past"])
+        found = np.empty((len(windows), forecasts.spec_of(self.model).horizon))
+        for ticker in np.unique(tickers).tolist():
+            found[tickers == ticker] = _target(model_for(self.model, ticker), windows[tickers == ticker])
+        return found
+
+
+def _target(model: artefact.Model, past: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    import torch
+
+    scaler = forecasts.scaler_of(model)
+    return scaler.undo_target(model(torch.from_numpy(scaler.apply(past))).numpy())
+
+
+def model_for(model: artefact.Model, ticker: str) -> artefact.Model:
+    """The network that serves a ticker: its own, or the one that serves all.
+
+    raises  UsageError when each ticker has its own, and this one has none
+    """
+    if not model.tickers:
+        return model
+    if ticker not in model.tickers:
+        raise UsageError(
+            f"the model has a network for each of {len(model.tickers):,} tickers, and none for '{ticker}'; "
+            "its series was too short, or it was dropped in training. Ask for another, or promote a model that serves all."
+        )
+    return model.of(ticker)
 
 
 class LanguageService:
@@ -99,8 +128,9 @@ def example_for(model: artefact.Model) -> Any:
     import pandas as pd
 
     if model.task == "forecast":
-        spec, scaler = forecasts.spec_of(model), forecasts.scaler_of(model)
-        return np.broadcast_to(scaler.offset, (2, spec.lookback, len(spec.columns))).copy()
+        spec, scaler = forecasts.spec_of(model), forecasts.scaler_of(model_for(model, model.tickers[0]) if model.tickers else model)
+        past = np.broadcast_to(scaler.offset, (2, spec.lookback, len(spec.columns))).copy()
+        return {"ticker": np.array([model.tickers[0]] * 2), "past": past} if model.tickers else past
     return pd.DataFrame({"prompt": ["the value of", "this is"]})
 
 
@@ -141,8 +171,9 @@ def forecast(model: artefact.Model, table: pa.Table, ticker: str) -> Forecast:
         )
     past = series.values[stretch.stop - spec.lookback : stretch.stop][None]
     last = series.price[stretch.stop - 1 : stretch.stop]
-    levels = forecasts.levels(model, past, last)[0]
-    target = ForecastService(model).predict(past)[0]
+    one = model_for(model, ticker)
+    levels = forecasts.levels(one, past, last)[0]
+    target = _target(one, past)[0]
     dates = [series.dates[stretch.stop - 1].item()]
     usual = dt.timedelta(days=int(np.median(np.diff(own["date"]).astype(int))))
     for _ in levels:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,17 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from longshort import journal, storage
 from longshort.config import Params
 from longshort.errors import PartlyDone
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import Run
+    from mlflow.entities import Metric, Run
 
 IDENTITY, COMPLETE, KIND = "longshort.identity", "longshort.complete", "longshort.kind"
 PARENT = "mlflow.parentRunId"
 EPOCH_METRICS = ("train_loss", "validation_loss")
+MOST_CHILDREN = 50  # members of a fleet that have a run each
+MOST_POINTS = 1000  # that MLflow takes in one request
 # refusals that say something about our request, not about the server
 OURS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
 
@@ -35,7 +40,9 @@ OURS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOE
 class Trained:
     """One seed of one item, as the stages left it.
 
-    history  epochs, oldest first; test: figures on the test part; folder: the model's files
+    history     epochs, oldest first; test: figures on the test part; folder: the model's files
+    naive_loss  the validation loss of the best baseline, in the unit of its own
+    members     of a seed that is a network a ticker: what became of each, {ticker, identity, best_epoch, history} or {.., dropped}
     """
 
     item: str
@@ -47,13 +54,15 @@ class Trained:
     best_epoch: int
     history: list[dict[str, Any]]
     test: dict[str, float]
+    naive_loss: float
     folder: Path
     model_sha256: str
+    members: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
         """The run's name in MLflow."""
-        return f"{self.variant}-s{self.seed}"
+        return f"{self.item.removeprefix(self.dataset + '-')}-s{self.seed}"
 
     @property
     def validation_loss(self) -> float:
@@ -84,7 +93,8 @@ def trained(root: Path, params: Params, item: str) -> list[Trained]:
     folder, scored = root / "data/training" / item, root / "data/evaluation" / item
     storage.verify(folder)
     storage.verify(scored)
-    figures = storage.read_json(scored / "metrics.json")["seeds"]
+    metrics = storage.read_json(scored / "metrics.json")
+    figures, naive_loss = metrics["seeds"], min(each["validation_loss"] for each in metrics["baselines"].values())
     return [
         Trained(
             item=item,
@@ -96,8 +106,10 @@ def trained(root: Path, params: Params, item: str) -> list[Trained]:
             best_epoch=run["best_epoch"],
             history=run["history"],
             test=figures[str(run["seed"])],
+            naive_loss=naive_loss,
             folder=folder / f"seed-{run['seed']}",
             model_sha256=run["model_sha256"],
+            members=run.get("members", []),
         )
         for run in storage.read_json(folder / "runs.json")["seeds"]
         if "dropped" not in run
@@ -190,10 +202,14 @@ def _log_epochs(client: MlflowClient, run_id: str, history: list[dict[str, Any]]
         known = {metric.step for metric in client.get_metric_history(run_id, EPOCH_METRICS[-1])}
     fresh = [entry for entry in history if entry["epoch"] not in known]
     now = int(time.time() * 1000)
-    points = [Metric(name, float(entry[name]), now, entry["epoch"]) for entry in fresh for name in EPOCH_METRICS]
-    if points:
-        client.log_batch(run_id, metrics=points)
+    _log_points(client, run_id, [Metric(name, float(entry[name]), now, entry["epoch"]) for entry in fresh for name in EPOCH_METRICS])
     return known | {entry["epoch"] for entry in fresh}
+
+
+def _log_points(client: MlflowClient, run_id: str, points: list[Metric]) -> None:
+    """Log points of curves, in requests of a size that MLflow takes."""
+    for first in range(0, len(points), MOST_POINTS):
+        client.log_batch(run_id, metrics=points[first : first + MOST_POINTS])
 
 
 class Follower(threading.Thread):
@@ -208,6 +224,7 @@ class Follower(threading.Thread):
         self._began = time.time()
         self._stop_asked = threading.Event()
         self._logged: dict[Path, tuple[str, set[int]]] = {}
+        self._left: set[Path] = set()  # to `record`
 
     def __enter__(self) -> Follower:
         self.start()
@@ -232,7 +249,7 @@ class Follower(threading.Thread):
 
     def _pass(self, client: MlflowClient) -> None:
         for path in sorted((self.root / ".state/journal").glob("*.jsonl")):
-            if path.stat().st_mtime < self._began:
+            if path in self._left or path.stat().st_mtime < self._began:
                 continue
             entries = journal.read(path)
             begun = next((entry for entry in entries if entry["kind"] == "begun"), None)
@@ -241,8 +258,11 @@ class Follower(threading.Thread):
                 continue
             if path not in self._logged:
                 item = self.params.training.items[begun["item"]]
+                if item.per is not None:  # a run a network would be hundreds, and their journals are long to read
+                    self._left.add(path)
+                    continue
                 place = experiment(client, self.root, self.params, item.dataset)
-                run = _run_for(client, place, begun["identity"], f"{item.variant}-s{begun['seed']}", "training")
+                run = _run_for(client, place, begun["identity"], f"{item.variant}-{begun['member']}", "training")
                 self._logged[path] = (run.info.run_id, _log_epochs(client, run.info.run_id, []))
             run_id, known = self._logged[path]
             self._logged[path] = (run_id, _log_epochs(client, run_id, list(epochs.values()), known))
@@ -311,7 +331,7 @@ def _record_seed(
     _log_epochs(client, run_id, seed.history)
     now = int(time.time() * 1000)
     figures = {f"test_{name}": value for name, value in seed.test.items() if name not in ("best_epoch", "validation_loss")}
-    figures |= {"best_epoch": seed.best_epoch, "best_validation_loss": seed.validation_loss, "seconds": _seconds(root, seed.identity)}
+    figures |= {"best_epoch": seed.best_epoch, "best_validation_loss": seed.validation_loss, "seconds": _seconds(root, seed)}
     client.log_batch(run_id, metrics=[Metric(name, float(value), now, seed.best_epoch) for name, value in figures.items()])
     if "longshort.model_id" not in run.data.tags:
         _log_settings(client, run_id, root, seed, tags)
@@ -323,12 +343,54 @@ def _record_seed(
     else:
         model_id = run.data.tags["longshort.model_id"]
     client.log_artifacts(run_id, str(root / "data/evaluation" / seed.item / "pictures"), "pictures")
+    if seed.members:
+        _record_members(client, place, seed, run_id)
     own = {"item": seed.item, "variant": seed.variant, "seed": str(seed.seed), "model_sha256": seed.model_sha256}
     already = {} if PARENT in run.data.tags else {**tags, PARENT: parent}
     for name, value in {**already, **own, COMPLETE: scored}.items():
         client.set_tag(run_id, name, value)
     client.set_terminated(run_id)
     return run_id, model_id, 1
+
+
+def _record_members(client: MlflowClient, place: str, seed: Trained, run_id: str) -> None:
+    """A seed that is a network a ticker: a table of all of them, curves of how they spread, and a child run each where they are few."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from mlflow.entities import Metric, RunTag
+
+    kept = [member for member in seed.members if "dropped" not in member]
+    rows = [
+        {
+            "ticker": member["ticker"],
+            "identity": member["identity"],
+            "epochs": len(member.get("history", ())),
+            "best_epoch": member.get("best_epoch"),
+            "validation_loss": member["history"][member["best_epoch"] - 1]["validation_loss"] if "history" in member else None,
+            "dropped": member.get("dropped", ""),
+        }
+        for member in seed.members
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "members.parquet"
+        pq.write_table(pa.Table.from_pylist(rows), path)
+        client.log_artifact(run_id, str(path))
+    known = {metric.step for metric in client.get_metric_history(run_id, "validation_loss_p50")}
+    now, points = int(time.time() * 1000), []
+    for number in sorted(set(range(1, max(len(member["history"]) for member in kept) + 1)) - known):
+        losses = [member["history"][number - 1]["validation_loss"] for member in kept if number <= len(member["history"])]
+        low, middle, high = np.quantile(losses, [0.1, 0.5, 0.9])
+        spread = {"p10": low, "p50": middle, "p90": high, "members": len(losses)}
+        points += [Metric(f"validation_loss_{name}", float(value), now, number) for name, value in spread.items()]
+    _log_points(client, run_id, points)
+    if len(seed.members) > MOST_CHILDREN:
+        return
+    for member in kept:
+        child = _run_for(client, place, member["identity"], f"{member['ticker']}-{seed.name}", "member")
+        _log_epochs(client, child.info.run_id, member["history"])
+        marks = {PARENT: run_id, "item": seed.item, "ticker": member["ticker"], "variant": seed.variant, "seed": str(seed.seed)}
+        client.log_batch(child.info.run_id, tags=[RunTag(name, value) for name, value in marks.items()])
+        client.set_terminated(child.info.run_id)
 
 
 def _log_settings(client: MlflowClient, run_id: str, root: Path, seed: Trained, tags: dict[str, str]) -> None:
@@ -345,10 +407,13 @@ def _log_settings(client: MlflowClient, run_id: str, root: Path, seed: Trained, 
     client.log_inputs(run_id, [DatasetInput(data, [InputTag("mlflow.data.context", "training")])])
 
 
-def _seconds(root: Path, identity: str) -> float:
-    """Wall time of the epochs, from the journal; 0 where the outputs came from a DVC cache and nothing was trained here."""
-    entries = journal.read(root / ".state/journal" / f"{identity[:16]}.jsonl")
-    return float(sum({entry["epoch"]: entry["seconds"] for entry in entries if entry["kind"] == "epoch"}.values()))
+def _seconds(root: Path, seed: Trained) -> float:
+    """Time that its epochs took, from the journals; 0 where the outputs came from a DVC cache and nothing was trained here."""
+    spent = 0.0
+    for identity in [member["identity"] for member in seed.members] or [seed.identity]:
+        entries = journal.read(root / ".state/journal" / f"{identity[:16]}.jsonl")
+        spent += sum({entry["epoch"]: entry["seconds"] for entry in entries if entry["kind"] == "epoch"}.values())
+    return spent
 
 
 def _record_baselines(
@@ -369,7 +434,8 @@ def _record_baselines(
         scored = [Metric(f"test_{key}", value, now, last) for key, value in values.items() if key != "validation_loss"]
         scored.append(Metric("best_validation_loss", values["validation_loss"], now, last))
         marks = [RunTag(key, value) for key, value in {**tags, PARENT: parent, "variant": name}.items()]
-        client.log_batch(run.info.run_id, metrics=constant + scored, tags=marks)
+        _log_points(client, run.info.run_id, constant + scored)
+        client.log_batch(run.info.run_id, tags=marks)
         client.set_tag(run.info.run_id, COMPLETE, identity)
         client.set_terminated(run.info.run_id)
         new += 1

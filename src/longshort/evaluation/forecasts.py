@@ -72,15 +72,22 @@ def scaler_of(model: Model) -> Scaler:
 
 
 def outcomes(model: Model, series: Series, windows: Windows) -> Outcomes:
-    """Forecast every window of a part; ``series`` and ``windows`` are cut by the model's own spec."""
+    """Forecast every window of a part; ``series`` and ``windows`` are cut by the model's own spec.
+
+    Where each ticker has a network of its own, windows of tickers without one are left out.
+    """
     numbers = np.arange(len(windows))
-    past, _ = windows.gather(series.values, numbers)
     origins = windows.origins(numbers)
-    actual = series.price[origins[:, None] + np.arange(1, windows.horizon + 1)]
     starts = np.array([segment.start for segment in series.segments])
     tickers = np.array([segment.ticker for segment in series.segments])[np.searchsorted(starts, origins, side="right") - 1]
-    last = series.price[origins]
-    return Outcomes(tickers, series.dates[origins + 1], last, actual, levels(model, past, last))
+    forecast = np.full((len(windows), windows.horizon), np.nan)
+    for one, own in [(model.of(ticker), np.flatnonzero(tickers == ticker)) for ticker in model.tickers] or [(model, numbers)]:
+        if len(own):
+            past, _ = windows.gather(series.values, numbers[own])
+            forecast[own] = levels(one, past, series.price[origins[own]])
+    actual = series.price[origins[:, None] + np.arange(1, windows.horizon + 1)]
+    found = Outcomes(tickers, series.dates[origins + 1], series.price[origins], actual, forecast)
+    return found.only(np.isin(tickers, model.tickers)) if model.tickers else found
 
 
 def score(found: Outcomes, history: dict[str, Array], confidence: float) -> dict[str, float]:

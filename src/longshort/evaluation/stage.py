@@ -49,24 +49,32 @@ def run(root: Path, item: str, params: Params) -> None:
     runs = storage.read_json(trained / "runs.json")
     seeds = {run["seed"]: run for run in runs["seeds"] if "dropped" not in run}
     models = {seed: load(trained / f"seed-{seed}") for seed in seeds}
-    title = f"{entry.dataset} · {entry.variant}"
+    title = f"{entry.dataset} · {entry.label}"
     if entry.task == "forecast":
         report = report_prices(files.read_prices(windows), models, title, params.evaluation.confidence)
     else:
         report = report_text(files.read_text(windows), models, title)
     with storage.new_artefact(root / "data/evaluation" / item) as folder:
-        _write(folder, report, {"dataset": entry.dataset, "task": entry.task, "variant": entry.variant}, seeds, title)
+        _write(folder, report, {"dataset": entry.dataset, "task": entry.task, "variant": entry.label}, seeds, title)
 
 
 def report_prices(data: files.PriceData, models: dict[int, Model], title: str, confidence: float) -> Report:
-    """Every seed's forecasts of the test part, the naive last value, and the pictures of both."""
+    """Every seed's forecasts of the test part, the naive last value, and the pictures of both.
+
+    Where each ticker has a network of its own, a seed is all of its networks, and tickers count that every seed has.
+    """
     found = {seed: forecasts.outcomes(model, data.series, data.parts["test"]) for seed, model in models.items()}
+    shared = set.intersection(*(set(each.tickers.tolist()) for each in found.values()))
+    found = {seed: each.only(np.isin(each.tickers, list(shared))) for seed, each in found.items()}
     history = _training_levels(data)
     scored = {seed: forecasts.score(each, history, confidence) for seed, each in found.items()}
     one = next(iter(found.values()))
     naive = forecasts.score(forecasts.Outcomes(one.tickers, one.targets, one.last, one.actual, one.naive), history, confidence)
     naive_figures = {name: naive[name] for name in ("rmse", "mae", "mase", "skill")}
-    naive_figures["validation_loss"] = forecasts.naive_loss(data.series, data.parts["validation"], data.scaler, data.spec)
+    each_alone = next(iter(models.values())).tickers
+    parts = [data.of_ticker(ticker) for ticker in each_alone if ticker in shared] or [data]
+    losses = [forecasts.naive_loss(part.series, part.parts["validation"], part.scaler, part.spec) for part in parts]
+    naive_figures["validation_loss"] = float(np.mean(losses))
     return Report(
         unit="scaled squared error",
         test={"windows": len(one.targets), "first_target": str(one.targets.min()), "last_target": str(one.targets.max())},

@@ -6,7 +6,7 @@ where the model comes from, so that a folder is all that serving needs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ class Model:
     """A network in evaluation mode with everything that it must know.
 
     task     the task's name
-    network  weights loaded, on the CPU
+    network  weights loaded, on the CPU; a fleet where each ticker has a network of its own
     card     the whole of model.json
     sha256   digest of the artefact
     """
@@ -47,8 +47,21 @@ class Model:
 
     @torch.inference_mode()
     def __call__(self, read: Tensor) -> Tensor:
-        """The network's answer, without gradients."""
-        return self.network(read)
+        """A lone network's answer to a batch, without gradients."""
+        return self.network(read.unsqueeze(0))[0]
+
+    @property
+    def tickers(self) -> list[str]:
+        """The tickers that have a network each, in the order of the axis of members; none where one network serves all."""
+        return [member["ticker"] for member in self.card.get("members", ())]
+
+    def of(self, ticker: str) -> Model:
+        """The model of one ticker: its network and its scaler."""
+        k = self.tickers.index(ticker)
+        network = _network(self.card, {name: tensor[k : k + 1] for name, tensor in self.network.state_dict().items()})
+        description = {**self.card["description"], "scaler": self.card["members"][k]["scaler"]}
+        card = {name: value for name, value in self.card.items() if name != "members"}
+        return Model(self.task, network, {**card, "description": description}, self.sha256)
 
 
 def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: dict[str, Tensor], card: dict[str, Any]) -> None:
@@ -60,10 +73,9 @@ def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: di
     # torch's tensors may share memory or lie askew; safetensors wants each whole
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(state.items())}
     storage.write_bytes(folder / WEIGHTS, format_tensors(tensors))
-    fields = SHAPES[task].__dataclass_fields__
     content = {
         "task": task,
-        "shape": {name: getattr(shape, name) for name in fields},
+        "shape": {field.name: getattr(shape, field.name) for field in fields(SHAPES[task])},
         "variant": variant.model_dump(),
         **card,
     }
@@ -78,11 +90,19 @@ def load(folder: Path) -> Model:
     """
     sha256 = storage.verify(folder)
     card = storage.read_json(folder / CARD)
-    network = Network(SHAPES[card["task"]](**card["shape"]), Variant(**card["variant"]))
+    tensors = parse_tensors((folder / WEIGHTS).read_bytes())
     try:
-        network.load_state_dict(parse_tensors((folder / WEIGHTS).read_bytes()))
+        return Model(card["task"], _network(card, tensors), card, sha256)
     except RuntimeError as error:
         raise CorruptArtefact(
             f"{folder / WEIGHTS}: the weights do not fit the architecture in {CARD}: {error}. Train the model again with `longshort run`."
         ) from None
-    return Model(card["task"], network.eval(), card, sha256)
+
+
+def _network(card: dict[str, Any], tensors: dict[str, Tensor]) -> Network:
+    """A fleet with these weights, in evaluation mode."""
+    members = len(next(iter(tensors.values())))
+    generators = [torch.Generator() for _ in range(members)]
+    network = Network(SHAPES[card["task"]](**card["shape"]), Variant(**card["variant"]), card["origin"]["engine"], generators)
+    network.load_state_dict(tensors)
+    return network.eval()

@@ -1,54 +1,202 @@
-"""The recurrent layers of every variant: (batch, steps, inputs) to a state at every step."""
+"""The recurrent layers of every variant, for a fleet of one shape: sequences to a state at every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from longshort.config import Variant
-
-CELLS: dict[str, Callable[..., nn.RNNBase]] = {
-    "rnn": nn.RNN,  # Elman, 1990; tanh
-    "lstm": nn.LSTM,  # Hochreiter and Schmidhuber, 1997; with forget gates (Gers et al., 2000), no peepholes
-    "gru": nn.GRU,  # Cho et al., 2014; reset after the product
-}
+from longshort.errors import ConfigError
+from longshort.models import masks
+from longshort.models.cells import CELLS, refusal, shapes
+from longshort.models.cells.cell import output_size, starts, state_sizes
+from longshort.models.engines import ENGINES, Engine, Inside
+from longshort.models.masks import Draw, stream
+from longshort.models.weights import Weights, begin, begin_uniform
 
 
 class Encoder(nn.Module):
     """Stacked recurrent layers with dropout after each, as the stock tutorial has it.
 
-    Layers are one-layer modules in a row, so that dropout stands between them and not inside.
+    width        features of a state
+    final_width  features of the final answer: twice the width where the cell attends
+    layers       layer, direction -> `Weights`
     """
 
-    def __init__(self, inputs: int, variant: Variant) -> None:
-        super().__init__()
-        self.hidden_size = variant.hidden_size
-        self.bidirectional = variant.bidirectional
-        self.width = variant.hidden_size * (2 if variant.bidirectional else 1)
-        self.layers = nn.ModuleList(
-            CELLS[variant.cell](
-                inputs if layer == 0 else self.width,
-                variant.hidden_size,
-                batch_first=True,
-                bidirectional=variant.bidirectional,
-            )
-            for layer in range(variant.num_layers)
-        )
-        self.dropout = nn.Dropout(variant.dropout)
+    def __init__(self, inputs: int, variant: Variant, engine: str, generators: Sequence[torch.Generator] | None = None) -> None:
+        """A fleet with as many members as ``generators``; by default one, from torch's own generator.
 
-    def forward(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+        raises  ConfigError when the cell has none of an option, or the engine cannot run the variant
+        """
+        super().__init__()
+        self.variant, self.cell, self.engine = variant, CELLS[variant.cell], opened(engine, variant)
+        if reason := refusal(variant.cell, self.cell, variant):
+            raise ConfigError(f"models.variants: {reason}")
+        generators = generators or (torch.default_generator,)
+        self.size = output_size(self.cell, variant.hidden_size, variant.projection_size)
+        directions = 2 if variant.bidirectional else 1
+        self.width = self.size * directions
+        self.final_width = 2 * self.width if self.cell.attends else self.width
+        self.layers = nn.ModuleList()
+        for layer in range(variant.num_layers):
+            made = shapes(self.cell, self.width if layer else inputs, variant.hidden_size, variant.projection_size)
+            if variant.initial_state == "learned":
+                made |= starts(self.cell, variant.hidden_size, variant.projection_size)
+            self.layers.append(nn.ModuleList(Weights(made, len(generators)) for _ in range(directions)))
+            for weights in self.directions(layer):
+                begin(weights, self.cell, variant, generators)
+        if self.cell.attends:
+            self.attention = Weights({"W_a": (self.width, self.width), "b_a": (self.width,), "u_a": (self.width,)}, len(generators))
+            begin_uniform(self.attention, self.width, generators)
+
+    def directions(self, layer: int) -> list[Weights]:
+        """A layer's weights, forward first."""
+        return list(self.layers[layer])  # type: ignore[call-overload]
+
+    def forward(self, steps: Tensor, draw: Draw | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Read a batch of sequences.
 
-        steps    (batch, steps, inputs)
-        returns  states (batch, steps, width), and final (batch, width): what was known when each
-                 direction had read everything, which for the backward one is at the first step
+        steps    (K, batch, steps, inputs)
+        draw     where the batch stands, a seed a member, in training; in evaluation nothing is dropped, whatever it says
+        lengths  (batch,) how many steps of each row are its own, at least 1; the rest is padding, which reaches
+                 nothing. None: all
+        returns  states (K, batch, steps, width), 0 where padding is; and final (K, batch, final_width): what was
+                 known when each direction had read everything, which for the backward one is at the first step
+        raises   ValueError when lengths or seeds do not fit, or something is to be dropped and there is no draw
         """
-        for layer in self.layers:
-            steps, _ = layer(steps)
-            steps = self.dropout(steps)
-        final = steps[:, -1]
-        if self.bidirectional:
-            final = torch.cat([steps[:, -1, : self.hidden_size], steps[:, 0, self.hidden_size :]], dim=-1)
-        return steps, final
+        draw = drawn(self, draw, self._drops())
+        if draw is not None and len(draw.seeds) != len(steps):
+            raise ValueError(f"the fleet has {len(steps)} members and the draw {len(draw.seeds)} seeds. Hand in one seed a member.")
+        if lengths is not None and not 1 <= int(lengths.min()) <= int(lengths.max()) <= steps.shape[2]:
+            raise ValueError(f"lengths go from {lengths.min()} to {lengths.max()}, and a row has 1 to {steps.shape[2]} steps.")
+        read = steps.transpose(1, 2)
+        padding = None if lengths is None else torch.arange(read.shape[1], device=read.device)[:, None] >= lengths.to(read.device)
+        if padding is not None:
+            read = read.masked_fill(padding[:, :, None], 0.0)
+        for layer in range(len(self.layers)):
+            states = self._layer(layer, read, draw, lengths)
+            if padding is not None:
+                states = states.masked_fill(padding[:, :, None], 0.0)
+            states = self._dropped(states, draw, masks.OUTPUT, stream(layer), self.variant.dropout)
+            read = read + states if self.variant.residual and layer else states
+        return read.transpose(1, 2), self._final(read, padding, lengths)
+
+    def _drops(self) -> bool:
+        settings = self.variant
+        rates = (settings.dropout, settings.variational_dropout, settings.recurrent_dropout, settings.zoneout, settings.weight_dropout)
+        return any(rate > 0 for rate in rates)
+
+    def _layer(self, layer: int, read: Tensor, draw: Draw | None, lengths: Tensor | None) -> Tensor:
+        """One layer in its directions: (K, steps, batch, inputs) to (K, steps, batch, width)."""
+        read = self._dropped(read, draw, masks.INPUT, stream(layer), self.variant.variational_dropout, every_step=False)
+        activation = self.variant.activation or self.cell.activation
+        ahead = []
+        for direction, module in enumerate(self.directions(layer)):
+            weights, inside = module.tensors(), Inside(zoneout=self.variant.zoneout)
+            if draw is not None:
+                weights = self._without_some_weights(weights, draw, layer, direction)
+                inside = self._inside(read, draw, layer, direction)
+            there = _reversed(read, lengths) if direction else read
+            states = self.engine.forward(self.cell, activation, weights, there, inside)
+            ahead.append(_reversed(states, lengths) if direction else states)
+        return torch.cat(ahead, dim=-1) if len(ahead) > 1 else ahead[0]
+
+    def _dropped(self, states: Tensor, draw: Draw | None, kind: int, place: int, rate: float, every_step: bool = True) -> Tensor:
+        """Dropout on (K, steps, batch, features)."""
+        if draw is None or rate == 0:
+            return states
+        _, steps, batch, features = states.shape
+        factors = torch.from_numpy(draw.factors(kind, place, rate, (batch, steps if every_step else 1, features)))
+        return states * factors.to(states).transpose(1, 2)
+
+    def _without_some_weights(self, weights: dict[str, Tensor], draw: Draw, layer: int, direction: int) -> dict[str, Tensor]:
+        if self.variant.weight_dropout == 0:
+            return weights
+        dropped = dict(weights)
+        for part, name in enumerate(name for name in weights if name == "R" or name.startswith("R_")):
+            rows, columns = weights[name].shape[1:]
+            factors = draw.factors(masks.WEIGHT, stream(layer, direction, part), self.variant.weight_dropout, (1, rows, columns))
+            dropped[name] = weights[name] * torch.from_numpy(factors[:, 0]).to(weights[name])
+        return dropped
+
+    def _inside(self, read: Tensor, draw: Draw, layer: int, direction: int) -> Inside:
+        _, steps, batch, _ = read.shape
+        settings, hidden, place = self.variant, self.variant.hidden_size, stream(layer, direction)
+        state_mask, update_mask, zoned = None, None, {}
+        if settings.variational_dropout:
+            factors = draw.factors(masks.STATE, place, settings.variational_dropout, (batch, 1, self.size))
+            state_mask = torch.from_numpy(factors[:, :, 0]).to(read)
+        if settings.recurrent_dropout:
+            factors = draw.factors(masks.UPDATE, place, settings.recurrent_dropout, (batch, steps, hidden))
+            update_mask = torch.from_numpy(factors).to(read).transpose(1, 2)
+        if settings.zoneout:
+            sizes = state_sizes(self.cell, hidden, settings.projection_size)
+            for part, name in enumerate(self.cell.zoned):
+                kept = draw.dropped(masks.ZONEOUT, stream(layer, direction, part), settings.zoneout, (batch, steps, sizes[name]))
+                zoned[name] = torch.from_numpy(kept).to(read.device).transpose(1, 2)
+        return Inside(state_mask, update_mask, settings.zoneout, zoned)
+
+    def _final(self, states: Tensor, padding: Tensor | None, lengths: Tensor | None) -> Tensor:
+        if lengths is None:
+            last = states[:, -1]
+        else:
+            last = states[:, lengths.to(states.device) - 1, torch.arange(states.shape[2], device=states.device)]
+        if self.variant.bidirectional:
+            last = torch.cat([last[..., : self.size], states[:, 0, :, self.size :]], dim=-1)
+        if not self.cell.attends:
+            return last
+        # member by member: a product of all together may round otherwise than each alone
+        attention = self.attention.tensors()
+        members = range(len(states))
+        return torch.stack(
+            [_attended({name: weight[k] for name, weight in attention.items()}, states[k], last[k], padding) for k in members]
+        )
+
+
+def opened(name: str, variant: Variant) -> Engine:
+    """An engine by its name.
+
+    raises  ConfigError when there is none of that name, or it cannot run the variant
+    """
+    if name not in ENGINES:
+        raise ConfigError(f"there is no engine '{name}'. Known: {', '.join(ENGINES)}.")
+    if reason := ENGINES[name].runs(variant):
+        others = [other for other, engine in ENGINES.items() if engine.runs(variant) is None]
+        raise ConfigError(f"engine '{name}' cannot run this variant: {reason}. Take engine {' or '.join(map(repr, others))}.")
+    return ENGINES[name]
+
+
+def first_that_runs(variant: Variant) -> str:
+    """The name of the first of `ENGINES` that runs a variant."""
+    return next(name for name, engine in ENGINES.items() if engine.runs(variant) is None)
+
+
+def drawn(module: nn.Module, draw: Draw | None, drops: bool) -> Draw | None:
+    """The draw in training, and None in evaluation.
+
+    raises  ValueError when something is to be dropped and nothing says from what
+    """
+    if module.training and drops and draw is None:
+        raise ValueError("a network with dropout is in training, and no `draw` says where its batch stands. Hand one in, or call eval().")
+    return draw if module.training else None
+
+
+def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
+    """(K, steps, batch, features) back to front, each row's own steps only: padding stays at the end."""
+    if lengths is None:
+        return sequence.flip(1)
+    steps = torch.arange(sequence.shape[1], device=sequence.device)[:, None]
+    lengths = lengths.to(sequence.device)
+    order = torch.where(steps < lengths, lengths - 1 - steps, steps)
+    return sequence.gather(1, order[None, :, :, None].expand_as(sequence))
+
+
+def _attended(weights: dict[str, Tensor], states: Tensor, last: Tensor, padding: Tensor | None) -> Tensor:
+    """[Σₜ aₜ hₜ, h_T] of (steps, batch, width), with the weights of one member."""
+    scores = (states @ weights["W_a"] + weights["b_a"]).tanh() @ weights["u_a"]
+    if padding is not None:
+        scores = scores.masked_fill(padding, float("-inf"))
+    context = (scores.softmax(dim=0).unsqueeze(-1) * states).sum(dim=0)
+    return torch.cat([context, last], dim=-1)

@@ -1,13 +1,17 @@
-"""A network: a task's front, the recurrent layers, the task's head."""
+"""A network, or a fleet of them: a task's front, the recurrent layers, the task's head."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import torch
 from torch import Tensor, nn
 
 from longshort.config import Variant
-from longshort.models.encoder import Encoder
+from longshort.models import masks
+from longshort.models.encoder import Encoder, drawn
+from longshort.models.masks import Draw, stream
+from longshort.tasks.layers import Generators
 
 
 class Shape(Protocol):
@@ -17,26 +21,48 @@ class Shape(Protocol):
     def inputs(self) -> int:
         """Features of each step that reaches the recurrent layers."""
 
-    def front(self) -> nn.Module:
+    @property
+    def dropout(self) -> float:
+        """The share that is dropped of what the recurrent layers read, and of their states before the head."""
+
+    def front(self, generators: Generators) -> nn.Module:
         """The module before the recurrent layers."""
 
-    def head(self, width: int) -> nn.Module:
+    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
         """The module behind them."""
 
 
 class Network(nn.Module):
-    """One network for one task; `Shape` says what it reads and answers."""
+    """A fleet of networks of one shape for one task; every parameter has the axis of members in front."""
 
-    def __init__(self, shape: Shape, variant: Variant) -> None:
+    def __init__(self, shape: Shape, variant: Variant, engine: str, generators: Generators | None = None) -> None:
+        """Freshly begun, each member from its generator; by default one member, from torch's. raises ConfigError; see `Encoder`."""
         super().__init__()
-        self.front = shape.front()
-        self.encoder = Encoder(shape.inputs, variant)
-        self.head = shape.head(self.encoder.width)
+        generators = generators or (torch.default_generator,)
+        self.members = len(generators)
+        self.dropout = shape.dropout
+        self.front = shape.front(generators)
+        self.encoder = Encoder(shape.inputs, variant, engine, generators)
+        self.head = shape.head(self.encoder.width, self.encoder.final_width, generators)
 
-    def encode(self, read: Tensor) -> tuple[Tensor, Tensor]:
-        """What the task's batches hold first -> states (batch, steps, width) and final (batch, width)."""
-        return self.encoder(self.front(read))
+    def encode(self, read: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """What the task's batches hold first, the axis of members in front.
 
-    def forward(self, read: Tensor) -> Tensor:
-        """The task's answer; rows of a batch do not see each other."""
-        return self.head(*self.encode(read))
+        draw     where the batch stands, in training; nothing is dropped in evaluation
+        returns  states (K, batch, steps, width) and final (K, batch, final_width)
+        """
+        steps = self._dropped(self.front(read), draw, masks.FRONT)
+        states, final = self.encoder(steps, draw)
+        return self._dropped(states, draw, masks.HEAD), final
+
+    def forward(self, read: Tensor, draw: Draw | None = None) -> Tensor:
+        """The task's answer; members do not see each other, nor do rows of a batch."""
+        return self.head(*self.encode(read, draw))
+
+    def _dropped(self, states: Tensor, draw: Draw | None, kind: int) -> Tensor:
+        """Dropout on (K, batch, steps, features)."""
+        draw = drawn(self, draw, self.dropout > 0)
+        if draw is None or self.dropout == 0:
+            return states
+        _, batch, steps, features = states.shape
+        return states * torch.from_numpy(draw.factors(kind, stream(0), self.dropout, (batch, steps, features))).to(states)

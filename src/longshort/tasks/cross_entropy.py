@@ -25,7 +25,7 @@ class _SummedCrossEntropy(torch.autograd.Function):
         to_states, to_weight, to_bias = torch.empty_like(states), torch.zeros_like(weight), torch.zeros_like(bias)
         for first in range(0, len(states), ROWS):
             some, right = states[first : first + ROWS], target[first : first + ROWS, None]
-            logits = torch.addmm(bias, some, weight.t())
+            logits = torch.addmm(bias, some, weight)
             logits.sub_(logits.amax(dim=1, keepdim=True))
             of_right = logits.gather(1, right)
             powers = logits.exp_()  # in the logits' place, and the only pass of exp
@@ -34,8 +34,8 @@ class _SummedCrossEntropy(torch.autograd.Function):
             # the gradient to the logits is softmax - one_hot = slope / normaliser; dividing the small side of each product is cheaper
             slope = powers.scatter_add_(1, right, -normaliser)
             share = normaliser.reciprocal()
-            to_states[first : first + ROWS] = (slope @ weight).mul_(share)
-            to_weight.addmm_(slope.t(), some * share)
+            to_states[first : first + ROWS] = (slope @ weight.t()).mul_(share)
+            to_weight.addmm_((some * share).t(), slope)
             to_bias.addmv_(slope.t(), share[:, 0])
         ctx.save_for_backward(to_states, to_weight, to_bias)
         return total
@@ -48,12 +48,13 @@ class _SummedCrossEntropy(torch.autograd.Function):
         return to_states * gradient, to_weight * gradient, to_bias * gradient, None
 
 
-def summed_cross_entropy(states: Tensor, linear: torch.nn.Linear, target: Tensor) -> Tensor:
-    """Sum over tokens of -ln softmax(linear(state))[target], in nats.
+def summed_cross_entropy(states: Tensor, weight: Tensor, bias: Tensor, target: Tensor) -> Tensor:
+    """Sum over tokens of -ln softmax(states @ weight + bias)[target], in nats.
 
-    states  (tokens, width); target (tokens,) ids; the result is a scalar with gradients to states, weight and bias
+    states  (tokens, width); weight (width, words); bias (words,); target (tokens,) ids
+    returns a scalar with gradients to states, weight and bias
     """
     if not torch.is_grad_enabled():
-        return torch.nn.functional.cross_entropy(linear(states), target, reduction="sum")
-    total: Tensor = _SummedCrossEntropy.apply(states, linear.weight, linear.bias, target)  # type: ignore[no-untyped-call]
+        return torch.nn.functional.cross_entropy(torch.addmm(bias, states, weight), target, reduction="sum")
+    total: Tensor = _SummedCrossEntropy.apply(states, weight, bias, target)  # type: ignore[no-untyped-call]
     return total

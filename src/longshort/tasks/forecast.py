@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,20 +13,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from longshort.config import Task as TaskName
+from longshort.tasks.layers import Generators, Linears
 from longshort.tasks.task import Batch, Network
 from longshort.windows.files import PriceData
 from longshort.windows.order import shuffled
+
+if TYPE_CHECKING:
+    from longshort.models.masks import Draw
 
 
 class FinalStateHead(nn.Module):
     """The state after the last step of the past names all future steps at once (direct forecasting)."""
 
-    def __init__(self, width: int, horizon: int) -> None:
+    def __init__(self, width: int, horizon: int, generators: Generators) -> None:
         super().__init__()
-        self.linear = nn.Linear(width, horizon)
+        self.linear = Linears(width, horizon, generators)
 
     def forward(self, states: Tensor, final: Tensor) -> Tensor:
-        """final (batch, width) -> (batch, horizon), in scaled units; the states before it are not used."""
+        """final (K, batch, width) -> (K, batch, horizon), in scaled units; the states before it are not used."""
         return self.linear(final)
 
 
@@ -35,14 +40,15 @@ class ForecastShape:
 
     inputs: int
     horizon: int
+    dropout: ClassVar[float] = 0.0
 
-    def front(self) -> nn.Module:
+    def front(self, generators: Generators) -> nn.Module:
         """Prices need nothing before the recurrent layers."""
         return nn.Identity()
 
-    def head(self, width: int) -> nn.Module:
+    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
         """From the final state to the horizon."""
-        return FinalStateHead(width, self.horizon)
+        return FinalStateHead(final_width, self.horizon, generators)
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,7 @@ class ForecastTask(ForecastShape):
     data: PriceData
     scaled: NDArray[np.float32]  # (steps, columns), held once; windows are gathered from it
     name: TaskName = "forecast"
+    uncharged: ClassVar[float] = math.nan
 
     @classmethod
     def of(cls, data: PriceData) -> ForecastTask:
@@ -68,10 +75,17 @@ class ForecastTask(ForecastShape):
             past, future = windows.gather(self.scaled, numbers)
             yield torch.from_numpy(past), torch.from_numpy(future)
 
-    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
-        """Summed squared error over batch and horizon."""
-        return torch.square(network(read) - target).sum(), target.numel()
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """Each member's squared error, summed over batch and horizon."""
+        charged = ~target.isnan()
+        errors = torch.where(charged, network(read, draw) - target, 0.0)
+        return _sums(errors.square()), charged.flatten(1).sum(1)
 
     def description(self) -> dict[str, Any]:
         """Spec, scaler and calendar."""
         return self.data.description()
+
+
+def _sums(values: Tensor) -> Tensor:
+    """The sum of each member's values, (K,); added up member by member, in the order that each has alone."""
+    return torch.stack([own.sum() for own in values])

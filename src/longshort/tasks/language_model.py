@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,56 +14,48 @@ from torch import Tensor, nn
 from longshort.config import LanguageModelTask as LanguageModelSettings
 from longshort.config import Task as TaskName
 from longshort.tasks.cross_entropy import summed_cross_entropy
+from longshort.tasks.layers import Embeddings, Generators, Linears
 from longshort.tasks.task import Batch, Network
 from longshort.windows import text
 from longshort.windows.files import TextData
 from longshort.windows.order import shuffled
 
+if TYPE_CHECKING:
+    from longshort.models.masks import Draw
+
 IGNORED = -100  # a target that is read for context only and not charged
-
-
-class Embeddings(nn.Module):
-    """Words as vectors, with dropout (Zaremba et al., 2014)."""
-
-    def __init__(self, vocabulary: int, size: int, dropout: float) -> None:
-        super().__init__()
-        self.table = nn.Embedding(vocabulary, size)
-        nn.init.uniform_(self.table.weight, -0.1, 0.1)
-        self.dropout = nn.Dropout(dropout)
-
-    def forward(self, ids: Tensor) -> Tensor:
-        """ids (batch, steps) -> (batch, steps, size)."""
-        return self.dropout(self.table(ids))
 
 
 class NextWordHead(nn.Module):
     """Each step's state scores every word of the vocabulary."""
 
-    def __init__(self, width: int, vocabulary: int, dropout: float) -> None:
+    def __init__(self, width: int, vocabulary: int, generators: Generators) -> None:
         super().__init__()
-        self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(width, vocabulary)
+        self.linear = Linears(width, vocabulary, generators)
 
     def forward(self, states: Tensor, final: Tensor) -> Tensor:
-        """states (batch, steps, width) -> logits (batch, steps, vocabulary)."""
-        return self.linear(self.dropout(states))
+        """states (K, batch, steps, width) -> logits (K, batch, steps, vocabulary)."""
+        return self.linear(states)
 
 
 @dataclass(frozen=True)
 class LanguageModelShape:
-    """What a language model's front and head are built from; enough to build them again beside saved weights."""
+    """What a language model's front and head are built from; enough to build them again beside saved weights.
+
+    dropout  on the embeddings and before the head (Zaremba et al., 2014)
+    """
 
     inputs: int
     vocabulary_size: int
     dropout: float
 
-    def front(self) -> nn.Module:
+    def front(self, generators: Generators) -> nn.Module:
         """From ids to embeddings."""
-        return Embeddings(self.vocabulary_size, self.inputs, self.dropout)
+        return Embeddings(self.vocabulary_size, self.inputs, generators)
 
-    def head(self, width: int) -> nn.Module:
+    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
         """From states to the vocabulary."""
-        return NextWordHead(width, self.vocabulary_size, self.dropout)
+        return NextWordHead(width, self.vocabulary_size, generators)
 
 
 @dataclass(frozen=True)
@@ -72,6 +64,7 @@ class LanguageModelTask(LanguageModelShape):
 
     data: TextData
     name: TaskName = "language-model"
+    uncharged: ClassVar[float] = IGNORED
 
     @classmethod
     def of(cls, data: TextData, settings: LanguageModelSettings) -> LanguageModelTask:
@@ -100,12 +93,15 @@ class LanguageModelTask(LanguageModelShape):
         target = np.where(np.arange(lookback) >= lookback - counts[:, None], ids[:, 1:], IGNORED)
         return torch.from_numpy(ids[:, :-1]), torch.from_numpy(target)
 
-    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
-        """Summed cross-entropy in nats, over the tokens that are charged; only their words are scored."""
-        states, _ = network.encode(read)
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """Each member's cross-entropy in nats, summed over the tokens that are charged; only their words are scored."""
+        states, _ = network.encode(read, draw)
         charged = target != IGNORED
-        head = cast(NextWordHead, network.head)
-        return summed_cross_entropy(head.dropout(states)[charged], head.linear, target[charged]), int(charged.sum())
+        linear = cast(NextWordHead, network.head).linear
+        sums = [
+            summed_cross_entropy(states[k][charged[k]], linear.weight[k], linear.bias[k], target[k][charged[k]]) for k in range(len(read))
+        ]
+        return torch.stack(sums), charged.flatten(1).sum(1)
 
     def description(self) -> dict[str, Any]:
         """Spec and vocabulary."""

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor, nn
 
 from longshort.config import Params
 from longshort.config import Task as TaskName
+from longshort.tasks.layers import Generators
+
+if TYPE_CHECKING:
+    from longshort.models.masks import Draw
 
 Batch = tuple[Tensor, Tensor]  # what the network reads, and what it should have said
 
 
 class Network(Protocol):
-    """What a task asks of a network that it charges; `models.network` has it."""
+    """What a task asks of a fleet of networks that it charges; `models.network` has it."""
 
     head: nn.Module
 
-    def encode(self, read: Tensor) -> tuple[Tensor, Tensor]:
-        """The recurrent layers' states (batch, steps, width) and final state (batch, width)."""
+    def encode(self, read: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """The recurrent layers' states (K, batch, steps, width) and final state (K, batch, final_width)."""
 
-    def __call__(self, read: Tensor) -> Tensor:
+    def __call__(self, read: Tensor, draw: Draw | None = None) -> Tensor:
         """The answer."""
 
 
 class Task(Protocol):
-    """A task with its examples at hand."""
+    """A task with its examples at hand; K is the number of members of a fleet that is asked it."""
 
     @property
     def name(self) -> TaskName:
@@ -37,17 +41,29 @@ class Task(Protocol):
     def inputs(self) -> int:
         """Features of each step that reaches the recurrent layers."""
 
-    def front(self) -> nn.Module:
-        """The module before the recurrent layers: what the network reads -> (batch, steps, inputs)."""
+    @property
+    def dropout(self) -> float:
+        """The share that is dropped of what the recurrent layers read, and of their states before the head."""
 
-    def head(self, width: int) -> nn.Module:
-        """The module behind them: states (batch, steps, width) and final (batch, width) -> the answer."""
+    @property
+    def uncharged(self) -> float:
+        """The target of what is not charged."""
+
+    def front(self, generators: Generators) -> nn.Module:
+        """The module before the recurrent layers: what the network reads -> (K, batch, steps, inputs)."""
+
+    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
+        """The module behind them: states (K, batch, steps, width) and final (K, batch, final_width) -> the answer."""
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
-        """One pass over a part. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
+        """One pass over a part, for one member. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
 
-    def loss(self, network: Network, read: Tensor, target: Tensor) -> tuple[Tensor, int]:
-        """Summed loss of a network on a batch, and over how many terms, so that means are exact whatever the batch sizes."""
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+        """Each member's summed loss on its batch (K,), and over how many terms (K,), so that means are exact whatever the batch sizes.
+
+        read    the members' batches, the axis of members in front; target likewise, `uncharged` where nothing is asked
+        draw    where the batch stands in its epoch, for the network's dropout; only handed on
+        """
 
     def description(self) -> dict[str, Any]:
         """What a served model must know besides its weights, as JSON."""

@@ -1,4 +1,4 @@
-"""Checkpoints: where a run has got to, kept outside DVC's outputs, which DVC deletes before a stage runs.
+"""Checkpoints: where a member of a fleet has got to, kept outside DVC's outputs, which DVC deletes before a stage runs.
 
 A checkpoint is a file and its sha256 beside it. torch loads a checkpoint with a flipped bit without a
 word (191 of 200 flips), so the digest is checked first; when it is wrong, the one before is taken.

@@ -1,30 +1,41 @@
-"""The training loop: epochs until validation stops getting better, the best weights kept."""
+"""The training loop: a fleet of networks of one shape, each until its validation stops getting better, its best weights kept.
+
+Members see nothing of each other: each has its seed, its data, its rate, its optimiser's memory and its own end; a lone
+network is a fleet of one. A GPU trains them side by side. On a CPU, which is busy with one, that is no faster, and sums
+would come out otherwise by where in memory a member lies; so they go one by one, with the bits that each has alone.
+"""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from longshort.config import Optimisation
-from longshort.errors import TrainingDiverged
+from longshort.config import Optimisation, Variant
+from longshort.models.masks import Draw
 from longshort.models.network import Network
-from longshort.tasks.task import Task
+from longshort.tasks.task import Batch, Task
+from longshort.training.optimisers import OPTIMIZERS, Moments, Rows, fresh
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
-    "adam": partial(torch.optim.Adam, fused=True),  # Kingma and Ba, 2015
-    "rmsprop": torch.optim.RMSprop,  # Tieleman and Hinton, 2012
-}
 # batches outside training are not learned from, so their size is a matter of memory alone
 SCORING_BATCH = 256
+
+
+@dataclass(frozen=True)
+class Member:
+    """One network of a fleet: its name, seed, examples and settings. Batch size and optimiser are the fleet's."""
+
+    name: str
+    seed: int
+    task: Task
+    settings: Optimisation
 
 
 @dataclass(frozen=True)
@@ -44,12 +55,19 @@ class Epoch:
 
 @dataclass
 class Progress:
-    """All that a run has come to: continue from it and nothing is different."""
+    """All that a member has come to: continue from it and nothing is different.
 
-    weights: dict[str, Tensor]
-    optimizer: dict[str, Any]
-    best_weights: dict[str, Tensor]
-    history: list[dict[str, Any]]  # `Epoch.result` of each epoch, oldest first
+    weights   its parameters as one row; averages and steps: its optimiser's memory
+    history   `Epoch.result` of each epoch, oldest first
+    dropped   why it does not go on, or ''
+    """
+
+    weights: Tensor
+    averages: tuple[Tensor, ...]
+    steps: int
+    best_weights: Tensor
+    history: list[dict[str, Any]]
+    dropped: str = ""
 
     @property
     def best_epoch(self) -> int:
@@ -57,99 +75,166 @@ class Progress:
         return max(entry["epoch"] for entry in self.history if entry["best"])
 
     def is_over(self, settings: Optimisation) -> bool:
-        """Whether patience has run out or the limit is reached."""
-        last = self.history[-1]["epoch"] if self.history else 0
-        return bool(self.history) and (last - self.best_epoch >= settings.patience or last >= settings.max_epochs)
+        """Whether it was dropped, patience has run out, or the limit is reached."""
+        if self.dropped or not self.history:
+            return bool(self.dropped)
+        last = self.history[-1]["epoch"]
+        return last - self.best_epoch >= settings.patience or last >= settings.max_epochs
 
 
 def train(
-    network: Network,
-    task: Task,
-    settings: Optimisation,
-    seed: int,
+    members: Sequence[Member],
+    variant: Variant,
+    engine: str,
     device: torch.device,
-    resumed: Progress | None,
-    after_epoch: Callable[[Epoch, Progress], None],
-) -> Progress:
-    """Train until validation has not improved for ``settings.patience`` epochs.
+    resumed: Sequence[Progress | None],
+    after_epoch: Callable[[int, Epoch, Progress], None],
+) -> list[Progress]:
+    """Train each member until its validation has not improved for its ``patience`` epochs. A member whose loss or gradient is
+    not finite is dropped with the reason, and the others go on.
 
-    network      freshly initialised; changed in place
-    resumed      where an earlier process got to, or None
-    after_epoch  called with each epoch and the state to go on from; it may raise to stop
-    raises       TrainingDiverged at the first loss or gradient that is not finite
+    members      of one shape, batch size and optimiser
+    resumed      where an earlier process got to with each, or None
+    after_epoch  called with a member's place, its epoch, and the state to go on from; it may raise to stop
+    returns      what each member came to
     """
-    network.to(device)
-    optimizer = OPTIMIZERS[settings.optimizer](network.parameters(), lr=settings.learning_rate)
-    progress = Progress(network.state_dict(), optimizer.state_dict(), {}, [])
-    if resumed is not None:
-        network.load_state_dict(resumed.weights)
-        optimizer.load_state_dict(resumed.optimizer)
-        progress = resumed
-    while not progress.is_over(settings):
-        number = len(progress.history) + 1
+    done = list(_begun(members, variant, engine, resumed))
+    while going := [k for k, progress in enumerate(done) if not progress.is_over(members[k].settings)]:
+        number = min(len(done[k].history) for k in going)
+        level = [k for k in going if len(done[k].history) == number]  # an epoch's order and masks hang on its number
+        some = level if device.type != "cpu" else going[:1]
+        side_by_side(some, members, variant, engine, device, done, after_epoch)
+    return done
+
+
+def _begun(members: Sequence[Member], variant: Variant, engine: str, resumed: Sequence[Progress | None]) -> Iterator[Progress]:
+    for member, earlier in zip(members, resumed, strict=True):
+        if earlier is not None:
+            yield earlier
+            continue
+        rows = Rows(Network(member.task, variant, engine, [generator_of(member.seed)]))
+        averages = fresh(member.settings.optimizer, rows).averages
+        yield Progress(rows.weights[0], tuple(average[0] for average in averages), 0, rows.weights[0].clone(), [])
+
+
+def side_by_side(
+    places: Sequence[int],
+    members: Sequence[Member],
+    variant: Variant,
+    engine: str,
+    device: torch.device,
+    done: list[Progress],
+    after_epoch: Callable[[int, Epoch, Progress], None],
+) -> None:
+    """Train members that have come equally far, until half of them are over: what is over should not be worked on with the others.
+
+    places  of these members; done: what each of all came to, changed in place
+    """
+    some, earlier = [members[k] for k in places], [done[k] for k in places]
+    network = Network(some[0].task, variant, engine, [generator_of(member.seed) for member in some]).to(device)
+    rows = Rows(network)
+    rows.weights.copy_(torch.stack([progress.weights for progress in earlier]))
+    averages = [torch.stack(own).to(device) for own in zip(*(progress.averages for progress in earlier), strict=True)]
+    moments = Moments(tuple(averages), [progress.steps for progress in earlier])
+    while 2 * len(going := [k for k, place in enumerate(places) if not done[place].is_over(some[k].settings)]) > len(places):
+        number = len(done[places[going[0]]].history) + 1
         began = time.monotonic()
-        seed_everything(seed, number)
-        train_loss = _learn(network, task, optimizer, settings, seed, number, device)
-        validation_loss = mean_loss(network, task, "validation", device)
-        if not math.isfinite(validation_loss):
-            raise TrainingDiverged(f"epoch {number}, after its last step: validation loss {validation_loss:g}. {_remedy(task, settings)}")
-        lowest = min((entry["validation_loss"] for entry in progress.history), default=math.inf)
-        best = validation_loss < lowest
-        epoch = Epoch(number, train_loss, validation_loss, best, time.monotonic() - began)
-        weights = copy.deepcopy(network.state_dict())
-        progress = Progress(
-            weights,
-            copy.deepcopy(optimizer.state_dict()),
-            weights if best else progress.best_weights,
-            [*progress.history, epoch.result()],
-        )
-        after_epoch(epoch, progress)
-    return progress
+        train_losses, failures = _learn(network, rows, moments, some, going, number, device)
+        validation_losses = mean_losses(network, [member.task for member in some], "validation", device, going)
+        seconds = (time.monotonic() - began) / len(going)
+        for k in going:
+            progress, loss = done[places[k]], validation_losses[k]
+            if k not in failures and not math.isfinite(loss):
+                failures[k] = f"epoch {number}, after its last step: validation loss {loss:g}. {_remedy(some[k])}"
+            if k in failures:
+                progress.dropped = failures[k]
+                continue
+            best = loss < min((entry["validation_loss"] for entry in progress.history), default=math.inf)
+            epoch = Epoch(number, train_losses[k], loss, best, seconds)
+            weights = rows.weights[k].cpu().clone()
+            done[places[k]] = Progress(
+                weights,
+                tuple(average[k].cpu().clone() for average in moments.averages),
+                moments.steps[k],
+                weights if best else progress.best_weights,
+                [*progress.history, epoch.result()],
+            )
+            after_epoch(places[k], epoch, done[places[k]])
 
 
-def seed_everything(seed: int, epoch: int) -> None:
-    """Set torch's generators from (seed, epoch); epoch 0 is initialisation.
+def generator_of(seed: int) -> torch.Generator:
+    """What a member's first weights are drawn from."""
+    return torch.Generator().manual_seed(int(np.random.Philox(key=[seed, 0]).random_raw() >> np.uint64(1)))
 
-    Drawn anew each epoch, so that no generator's state has to outlive a crash.
-    """
-    torch.manual_seed(int(np.random.Philox(key=[seed, epoch]).random_raw() >> np.uint64(1)))
+
+def state_of(network: Network, row: Tensor) -> dict[str, Tensor]:
+    """The parameters of one member by name, its axis kept, from its row."""
+    state, first = {}, 0
+    for name, parameter in network.named_parameters():
+        size = parameter[0].numel()
+        state[name] = row[first : first + size].view(1, *parameter.shape[1:])
+        first += size
+    return state
 
 
 def _learn(
-    network: Network,
-    task: Task,
-    optimizer: torch.optim.Optimizer,
-    settings: Optimisation,
-    seed: int,
-    epoch: int,
-    device: torch.device,
-) -> float:
+    network: Network, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int, device: torch.device
+) -> tuple[dict[int, float], dict[int, str]]:
+    """One epoch of the members ``now``; returns their mean losses, and why some failed."""
     network.train()
-    total, terms = 0.0, 0
-    for step, (read, target) in enumerate(task.batches("train", settings.batch_size, seed, epoch)):
-        optimizer.zero_grad(set_to_none=True)
-        loss, count = task.loss(network, read.to(device), target.to(device))
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(network.parameters(), settings.clip_norm)
-        if not (torch.isfinite(norm) and torch.isfinite(loss)):
-            raise TrainingDiverged(
-                f"epoch {epoch}, step {step + 1}: loss {loss.item() / count:g}, gradient norm {norm.item():g}. {_remedy(task, settings)}"
-            )
-        optimizer.step()
-        total, terms = total + loss.item(), terms + count
-    return total / terms
+    step_of, _ = OPTIMIZERS[members[0].settings.optimizer]
+    size = members[0].settings.batch_size
+    seeds = tuple(member.seed for member in members)
+    rates = [member.settings.learning_rate for member in members]
+    limits = [member.settings.clip_norm for member in members]
+    totals, terms, failures = dict.fromkeys(now, 0.0), dict.fromkeys(now, 0), {}
+    passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in totals else iter(()) for k in range(len(members))]
+    for step, (read, target) in enumerate(together(passes, members[0].task.uncharged)):
+        losses, counts = members[0].task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size))
+        rows.backward((losses / counts.clamp(min=1)).sum())
+        norms, found, asked = rows.clip(limits), losses.tolist(), counts.tolist()
+        active = [k for k in now if asked[k] and k not in failures]
+        for k in active:
+            if not (math.isfinite(norms[k]) and math.isfinite(found[k])):
+                mean = found[k] / asked[k]
+                failures[k] = f"epoch {epoch}, step {step + 1}: loss {mean:g}, gradient norm {norms[k]:g}. {_remedy(members[k])}"
+            totals[k] += found[k]
+            terms[k] += asked[k]
+        step_of(rows, moments, rates, [k for k in active if k not in failures])
+        if len(failures) == len(now):
+            break
+    return {k: totals[k] / max(terms[k], 1) for k in now}, failures
 
 
 @torch.inference_mode()
-def mean_loss(network: Network, task: Task, part: str, device: torch.device) -> float:
-    """Mean loss over a part, in the task's unit, dropout off."""
+def mean_losses(network: Network, tasks: Sequence[Task], part: str, device: torch.device, members: Sequence[int]) -> dict[int, float]:
+    """Each member's mean loss over a part, in the task's unit, dropout off."""
     network.eval()
-    total, terms = 0.0, 0
-    for read, target in task.batches(part, SCORING_BATCH, seed=0, epoch=0):
-        loss, count = task.loss(network, read.to(device), target.to(device))
-        total, terms = total + loss.item(), terms + count
-    return total / terms
+    totals, terms = dict.fromkeys(members, 0.0), dict.fromkeys(members, 0)
+    passes = [task.batches(part, SCORING_BATCH, seed=0, epoch=0) if k in totals else iter(()) for k, task in enumerate(tasks)]
+    for read, target in together(passes, tasks[0].uncharged):
+        losses, counts = tasks[0].loss(network, read.to(device), target.to(device))
+        for k in members:
+            totals[k] += losses[k].item()
+            terms[k] += int(counts[k])
+    return {k: totals[k] / terms[k] for k in members}
 
 
-def _remedy(task: Task, settings: Optimisation) -> str:
-    return f"Lower `training.{task.name}.learning_rate` (now {settings.learning_rate:g}) in params.yaml."
+def together(passes: Sequence[Iterator[Batch]], uncharged: float) -> Iterator[Batch]:
+    """The members' batches side by side, the axis of members in front. A shorter one is filled up with rows that are not charged."""
+    for batches in zip_longest(*passes):
+        if len(batches) == 1:
+            read, target = batches[0]
+            yield read.unsqueeze(0), target.unsqueeze(0)
+            continue
+        whole = max((batch for batch in batches if batch is not None), key=lambda batch: len(batch[0]))
+        reads = torch.zeros(len(batches), *whole[0].shape, dtype=whole[0].dtype)
+        targets = torch.full((len(batches), *whole[1].shape), uncharged, dtype=whole[1].dtype)
+        for k, batch in enumerate(batches):
+            if batch is not None:
+                reads[k, : len(batch[0])], targets[k, : len(batch[1])] = batch
+        yield reads, targets
+
+
+def _remedy(member: Member) -> str:
+    return f"Lower `training.{member.task.name}.learning_rate` (now {member.settings.learning_rate:g}) in params.yaml."

@@ -3,37 +3,51 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 import longshort
 from longshort import journal, storage
 from longshort.config import Optimisation, Params, Variant
-from longshort.errors import ConfigError, TrainingDiverged
+from longshort.errors import ConfigError, DataRefused, TrainingDiverged
 from longshort.models import artefact
 from longshort.models.network import Network
+from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import Task, open_task
-from longshort.training import checkpoints
-from longshort.training.loop import Epoch, Progress, seed_everything, train
+from longshort.training import checkpoints, fleet
+from longshort.training.loop import Epoch, Member, Progress, state_of, train
 
 # the rooms whose code decides what a training gives
 CODE = ("windows", "tasks", "models", "training")
+MOST_BARS = 10
 
 
 @dataclass(frozen=True)
 class Run:
-    """One seed's training. Its identity is what it is made from, so doing it twice is doing it once."""
+    """The training of one member: a seed, and a ticker where each has a model of its own. Doing it twice is doing it once.
+
+    identity  what it is made from
+    state     the project's .state folder
+    """
 
     item: str
     seed: int
+    ticker: str | None
     identity: str
-    state: Path  # the project's .state folder
+    state: Path
+
+    @property
+    def name(self) -> str:
+        """What it is called among the members of its fleet."""
+        return f"s{self.seed}" if self.ticker is None else f"{self.ticker}-s{self.seed}"
 
     @property
     def journal(self) -> Path:
@@ -43,7 +57,7 @@ class Run:
     @property
     def checkpoints(self) -> Path:
         """Where its resumable state lies."""
-        return self.state / "checkpoints" / f"{self.item}-s{self.seed}" / self.identity[:16]
+        return self.state / "checkpoints" / f"{self.item}-{self.name}" / self.identity[:16]
 
 
 def journal_path(state: Path, identity: str) -> Path:
@@ -52,9 +66,10 @@ def journal_path(state: Path, identity: str) -> Path:
 
 
 def run(root: Path, item: str, params: Params) -> None:
-    """Train one item, once a seed, going on where a killed process stopped.
+    """Train one item: a fleet of its seeds, times its tickers where each has a network of its own; goes on where a process was killed.
 
-    raises  CorruptArtefact; ConfigError when CUDA is asked for and not there; DataRefused when every seed diverged
+    raises  CorruptArtefact; ConfigError when CUDA is asked for and not there; DataRefused when no ticker is long enough,
+            or every member diverged
     """
     entry = params.training.items[item]
     variant = params.models.variants[entry.variant]
@@ -62,7 +77,8 @@ def run(root: Path, item: str, params: Params) -> None:
     folder = root / "data/windows" / entry.dataset
     windows_sha256 = storage.verify(folder)
     task = open_task(entry.task, folder, params)
-    device = choose_device(params.training.device)
+    device, engine = choose_device(params.training.device), params.engine_of(item)
+    print(f"training on {device_name(device)}, engine {engine}", file=sys.stderr)
     make_deterministic(device)
     origin = {
         "windows_sha256": windows_sha256,
@@ -71,39 +87,106 @@ def run(root: Path, item: str, params: Params) -> None:
         "optimisation": settings.model_dump(),
         "code_sha256": code_sha256(),
         "device": device.type,
+        "engine": engine,
         "torch": torch.__version__.partition("+")[0],
     }
-    runs = [Run(item, seed, storage.digest({**origin, "item": item, "seed": seed}), root / ".state") for seed in params.training.seeds]
+    tasks: dict[str | None, Task]
+    tasks, left_out = _a_task_a_ticker(task) if entry.per == "ticker" else ({None: task}, {})
+    for why in left_out.values():
+        print(f"{item}: left out: {why}", file=sys.stderr)
+    runs = [_run(item, seed, ticker, origin, root / ".state") for seed in params.training.seeds for ticker in tasks]
     _forget_others(runs)
-    failures = {}
-    with storage.new_artefact(root / "data/training" / item) as place, _display(item, settings) as show:
-        for each in runs:
-            try:
-                progress = _train_seed(each, task, variant, settings, device, show)
-            except TrainingDiverged as error:
-                failures[each.seed] = str(error)
-                print(f"{item}-s{each.seed}: dropped: {error}", file=sys.stderr)
-                continue
-            _write_seed(place / f"seed-{each.seed}", each, task, variant, progress, origin)
-        if len(failures) == len(runs):
-            raise TrainingDiverged(f"{item}: every seed diverged. Seed {runs[0].seed}: {failures[runs[0].seed]}")
-        storage.write_json(place / "runs.json", _summary(place, runs, entry.dataset, failures))
+    members = [Member(each.name, each.seed, tasks[each.ticker], settings) for each in runs]
+    with storage.new_artefact(root / "data/training" / item) as place:
+        _train(runs, members, variant, engine, device, cores(params))
+        ended = [progress for each in runs if (progress := checkpoints.load(each.checkpoints)) is not None]
+        _write(place, runs, members, ended, variant, origin, task)
+        storage.write_json(place / "runs.json", _summary(place, runs, ended, entry.dataset, left_out))
     for each in runs:
         checkpoints.forget(each.checkpoints)
 
 
+def _run(item: str, seed: int, ticker: str | None, origin: dict[str, Any], state: Path) -> Run:
+    made_of = {**origin, "item": item, "seed": seed} | ({} if ticker is None else {"ticker": ticker})
+    return Run(item, seed, ticker, storage.digest(made_of), state)
+
+
+def _a_task_a_ticker(task: Task) -> tuple[dict[str | None, Task], dict[str, str]]:
+    """The task over each ticker alone, and why some tickers have none.
+
+    raises  DataRefused when none has one
+    """
+    assert isinstance(task, ForecastTask)
+    tasks: dict[str | None, Task] = {}
+    left_out: dict[str, str] = {}
+    for ticker in task.data.tickers():
+        try:
+            tasks[ticker] = ForecastTask.of(task.data.of_ticker(ticker))
+        except DataRefused as refusal:
+            left_out[ticker] = str(refusal)
+    if not tasks:
+        raise DataRefused(f"no ticker can have a model of its own. {next(iter(left_out.values()))}.")
+    return tasks, left_out
+
+
+def _train(runs: list[Run], members: list[Member], variant: Variant, engine: str, device: torch.device, count: int) -> None:
+    """Bring every run to its end; what each came to is its last checkpoint."""
+
+    def work(places: list[int], tell: fleet.Tell) -> None:
+        resumed = [checkpoints.load(runs[k].checkpoints) for k in places]
+        for k, progress in zip(places, resumed, strict=True):
+            begun = {"kind": "begun", "item": runs[k].item, "member": runs[k].name, "seed": runs[k].seed, "identity": runs[k].identity}
+            done = len(progress.history) if progress else 0
+            journal.append(runs[k].journal, {**begun, "device": device.type, "engine": engine, "resumed_after": done})
+
+        def after_epoch(number: int, epoch: Epoch, progress: Progress) -> None:
+            each = runs[places[number]]
+            # journal before checkpoint: an epoch may be told twice, never lost
+            journal.append(each.journal, {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds})
+            checkpoints.save(each.checkpoints, progress)
+            tell((each.name, epoch))
+
+        ended = train([members[k] for k in places], variant, engine, device, resumed, after_epoch)
+        for k, progress in zip(places, ended, strict=True):
+            if progress.dropped:
+                journal.append(runs[k].journal, {"kind": "dropped", "reason": progress.dropped})
+                checkpoints.save(runs[k].checkpoints, progress)
+            else:
+                finished = {"kind": "finished", "best_epoch": progress.best_epoch, "epochs": len(progress.history)}
+                journal.append(runs[k].journal, finished)
+
+    with _display(runs[0].item, len(runs), members[0].settings) as show:
+        # asked again, since a checkpoint may be damaged that was the last
+        while to_do := [k for k, each in enumerate(runs) if not _is_over(checkpoints.load(each.checkpoints), members[k].settings)]:
+            if device.type == "cpu":
+                fleet.spread(to_do, lambda k, tell: work([k], tell), runs[0].state / "cores", count, show)
+            else:
+                work(to_do, show)
+
+
+def _is_over(progress: Progress | None, settings: Optimisation) -> bool:
+    return progress is not None and progress.is_over(settings)
+
+
 def choose_device(asked: str) -> torch.device:
-    """CUDA when there and not refused, said aloud; the CPU else.
+    """CUDA when there and not refused; the CPU else.
 
     raises  ConfigError when CUDA is asked for and is not there
     """
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
-    device = torch.device("cuda" if there and asked != "cpu" else "cpu")
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "one thread"
-    print(f"training on {device.type} ({name})", file=sys.stderr)
-    return device
+    return torch.device("cuda" if there and asked != "cpu" else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What a person calls it."""
+    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu (one thread a network)"
+
+
+def cores(params: Params) -> int:
+    """How many processes may compute at the same time."""
+    return len(os.sched_getaffinity(0)) if params.resources.workers == "auto" else params.resources.workers
 
 
 def make_deterministic(device: torch.device) -> None:
@@ -119,52 +202,88 @@ def make_deterministic(device: torch.device) -> None:
 def code_sha256() -> str:
     """Digest of the source of the rooms that training runs through."""
     package = Path(longshort.__file__).parent
-    sources = sorted(path for room in CODE for path in (package / room).glob("*.py"))
+    sources = sorted(path for room in CODE for path in (package / room).rglob("*.py"))
     return storage.digest({path.relative_to(package).as_posix(): storage.sha256(path) for path in sources})
 
 
-def _train_seed(
-    each: Run, task: Task, variant: Variant, settings: Optimisation, device: torch.device, show: Callable[[Run, Epoch], None]
-) -> Progress:
-    resumed = checkpoints.load(each.checkpoints)
-    begun = {"kind": "begun", "item": each.item, "seed": each.seed, "identity": each.identity, "device": device.type}
-    journal.append(each.journal, {**begun, "resumed_after": len(resumed.history) if resumed else 0})
-    seed_everything(each.seed, epoch=0)
+def _write(
+    place: Path,
+    runs: list[Run],
+    members: list[Member],
+    ended: list[Progress],
+    variant: Variant,
+    origin: dict[str, Any],
+    whole: Task,
+) -> None:
+    """A model a seed: the weights of its members side by side, best epoch each.
 
-    def after_epoch(epoch: Epoch, progress: Progress) -> None:
-        # journal before checkpoint: an epoch may be told twice, never lost
-        journal.append(each.journal, {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds})
-        checkpoints.save(each.checkpoints, progress)
-        show(each, epoch)
+    raises  TrainingDiverged when every member was dropped
+    """
+    for each, progress in zip(runs, ended, strict=True):
+        if progress.dropped:
+            print(f"{each.item}-{each.name}: dropped: {progress.dropped}", file=sys.stderr)
+    if all(progress.dropped for progress in ended):
+        many = "every seed" if runs[0].ticker is None else f"every one of {len(runs)} members"
+        raise TrainingDiverged(f"{runs[0].item}: {many} diverged. {runs[0].name}: {ended[0].dropped}")
+    skeleton = Network(members[0].task, variant, origin["engine"])
+    for seed in dict.fromkeys(each.seed for each in runs):
+        own = [k for k, each in enumerate(runs) if each.seed == seed and not ended[k].dropped]
+        if not own:
+            continue
+        states = [state_of(skeleton, ended[k].best_weights) for k in own]
+        state = {name: torch.cat([each[name] for each in states]) for name in states[0]}
+        identities = {str(runs[k].ticker): runs[k].identity for k in own}
+        identity = runs[own[0]].identity if runs[own[0]].ticker is None else storage.digest(identities)
+        card: dict[str, Any] = {"description": whole.description(), "origin": {**origin, "seed": seed, "identity": identity}}
+        if runs[own[0]].ticker is not None:
+            # a list and not an object, whose keys are sorted: the order is that of the axis of members
+            card["members"] = [{"ticker": runs[k].ticker, "scaler": members[k].task.description()["scaler"]} for k in own]
+        artefact.save(place / f"seed-{seed}", whole.name, whole, variant, state, card)
 
-    try:
-        progress = train(Network(task, variant), task, settings, each.seed, device, resumed, after_epoch)
-    except TrainingDiverged as error:
-        journal.append(each.journal, {"kind": "dropped", "reason": str(error)})
-        raise
-    journal.append(each.journal, {"kind": "finished", "best_epoch": progress.best_epoch, "epochs": len(progress.history)})
-    return progress
 
-
-def _write_seed(folder: Path, each: Run, task: Task, variant: Variant, progress: Progress, origin: dict[str, Any]) -> None:
-    card = {"description": task.description(), "origin": {**origin, "seed": each.seed, "identity": each.identity}}
-    artefact.save(folder, task.name, task, variant, progress.best_weights, card)
-
-
-def _summary(place: Path, runs: list[Run], dataset: str, failures: dict[int, str]) -> dict[str, Any]:
+def _summary(place: Path, runs: list[Run], ended: list[Progress], dataset: str, left_out: dict[str, str]) -> dict[str, Any]:
     seeds = []
-    for each in runs:
-        entry: dict[str, Any] = {"seed": each.seed, "identity": each.identity}
-        if each.seed in failures:
-            entry["dropped"] = failures[each.seed]
+    for seed in dict.fromkeys(each.seed for each in runs):
+        own = [(each, progress) for each, progress in zip(runs, ended, strict=True) if each.seed == seed]
+        kept = [(each, progress) for each, progress in own if not progress.dropped]
+        entry: dict[str, Any] = {"seed": seed}
+        if kept:
+            model = storage.read_json(place / f"seed-{seed}" / artefact.CARD)
+            entry |= {"identity": model["origin"]["identity"], "model_sha256": storage.verify(place / f"seed-{seed}")}
+            entry["history"] = mean_history([progress for _, progress in kept])
+            entry["best_epoch"] = max(epoch["epoch"] for epoch in entry["history"] if epoch["best"])
         else:
-            progress = checkpoints.load(each.checkpoints)
-            assert progress is not None
-            entry["best_epoch"] = progress.best_epoch
-            entry["history"] = progress.history
-            entry["model_sha256"] = storage.verify(place / f"seed-{each.seed}")
+            entry |= {"identity": own[0][0].identity, "dropped": own[0][1].dropped}
+        if own[0][0].ticker is not None:
+            entry["members"] = [
+                {"ticker": each.ticker, "identity": each.identity}
+                | ({"dropped": progress.dropped} if progress.dropped else {"best_epoch": progress.best_epoch, "history": progress.history})
+                for each, progress in own
+            ]
         seeds.append(entry)
-    return {"item": runs[0].item, "dataset": dataset, "seeds": seeds}
+    return {"item": runs[0].item, "dataset": dataset, "seeds": seeds, **({"left_out": left_out} if left_out else {})}
+
+
+def mean_history(members: list[Progress]) -> list[dict[str, Any]]:
+    """The epochs of a seed's members together: their mean training loss, and the mean validation loss of the weights that each would keep.
+
+    A member that has ended counts with its last training loss.
+    """
+    if len(members) == 1:
+        return members[0].history
+    longest = max(len(progress.history) for progress in members)
+    trained, kept = np.empty((2, len(members), longest))
+    for row, progress in enumerate(members):
+        losses = np.array([[entry["train_loss"], entry["validation_loss"]] for entry in progress.history]).T
+        missing = longest - losses.shape[1]
+        trained[row] = np.pad(losses[0], (0, missing), mode="edge")
+        kept[row] = np.pad(np.minimum.accumulate(losses[1]), (0, missing), mode="edge")
+    means = [trained.mean(axis=0).tolist(), kept.mean(axis=0).tolist()]
+    best = [True, *(after < before for before, after in itertools.pairwise(means[1]))]
+    return [
+        {"epoch": number, "train_loss": train_loss, "validation_loss": validation_loss, "best": better}
+        for number, (train_loss, validation_loss, better) in enumerate(zip(*means, best, strict=True), start=1)
+    ]
 
 
 def _forget_others(runs: list[Run]) -> None:
@@ -177,23 +296,27 @@ def _forget_others(runs: list[Run]) -> None:
 
 
 @contextlib.contextmanager
-def _display(item: str, settings: Optimisation) -> Iterator[Callable[[Run, Epoch], None]]:
-    """A progress bar on a terminal, one quiet line a seed elsewhere."""
+def _display(item: str, members: int, settings: Optimisation) -> Iterator[fleet.Tell]:
+    """On a terminal a progress bar a member, or one for all where they are many; elsewhere nothing."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda each, epoch: None
+        yield lambda told: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    with Progress(*columns, console=console) as bar:
-        bars: dict[int, Any] = {}
+    # without a thread of its own: processes are forked meanwhile
+    with Progress(*columns, console=console, auto_refresh=False) as bar:
+        many = members > MOST_BARS
+        bars: dict[str, Any] = {}
 
-        def show(each: Run, epoch: Epoch) -> None:
-            if each.seed not in bars:
-                bars[each.seed] = bar.add_task(f"{item}-s{each.seed}", total=settings.max_epochs, said="")
-            said = f"epoch {epoch.number}  train {epoch.train_loss:.4f}  validation {epoch.validation_loss:.4f}"
-            bar.update(bars[each.seed], completed=epoch.number, said=said)
+        def show(told: tuple[str, Epoch]) -> None:
+            name, epoch = told
+            place = item if many else f"{item}-{name}"
+            if place not in bars:
+                bars[place] = bar.add_task(place, total=settings.max_epochs * (members if many else 1), said="")
+            said = f"{name} " * many + f"epoch {epoch.number}  train {epoch.train_loss:.4f}  validation {epoch.validation_loss:.4f}"
+            bar.update(bars[place], advance=1, said=said, refresh=True)
 
         yield show

@@ -13,7 +13,7 @@ from longshort import storage
 from longshort.config import ClassifyWindows, PriceWindows, TagWindows, TextWindows, TranslateWindows
 from longshort.windows.contamination import Overlap
 from longshort.windows.labelled import ClassifyData, Division, RowRange, Sequences, TagData, TranslateData
-from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows
+from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows, fit_scaler, only
 from longshort.windows.text import Ids, Stretch, Vocabulary
 
 NAME = "windows.json"
@@ -28,6 +28,19 @@ class PriceData:
     parts: dict[str, Windows]
     scaler: Scaler
     calendar: str
+
+    def tickers(self) -> list[str]:
+        """The tickers, in their order."""
+        return list(dict.fromkeys(segment.ticker for segment in self.series.segments))
+
+    def of_ticker(self, ticker: str) -> PriceData:
+        """The data of one ticker alone, split at the same days, with a scaler fitted on its own training windows.
+
+        raises  SeriesTooShort when a part has no window, with the number of sessions that is missing; DataRefused when
+                a column does not vary
+        """
+        series, parts = only(self.series, self.parts, self.spec, ticker)
+        return PriceData(self.spec, series, parts, fit_scaler(series, parts["train"], self.spec), self.calendar)
 
     def description(self) -> dict[str, Any]:
         """What a model must know to read prices later: spec, scaler and calendar, as JSON."""

@@ -243,6 +243,34 @@ def make_parts(series: Series, spec: PriceWindows) -> dict[str, Windows]:
     return parts
 
 
+def only(series: Series, parts: dict[str, Windows], spec: PriceWindows, ticker: str) -> tuple[Series, dict[str, Windows]]:
+    """The series and the windows of one ticker; views, no copies.
+
+    raises  SeriesTooShort when a part has no window of it
+    """
+    places = np.array([place for place, segment in enumerate(series.segments) if segment.ticker == ticker])
+    segments = [series.segments[place] for place in places]
+    first, last = segments[0].start, segments[-1].stop
+    own = Series(
+        series.values[first:last],
+        series.price[first:last],
+        series.dates[first:last],
+        tuple(Segment(ticker, segment.start - first, segment.stop - first) for segment in segments),
+    )
+    cut = {
+        part: Windows(windows.starts[places] - first, windows.stops[places] - first, windows.lookback, windows.horizon)
+        for part, windows in parts.items()
+    }
+    for part, windows in cut.items():
+        if len(windows) == 0:
+            longest = max(int((windows.stops - windows.starts).max()), 0)
+            raise SeriesTooShort(
+                f"{ticker}: {last - first} sessions; the {part} part needs a stretch of {spec.span} that ends in it, and there "
+                f"{'is none' if not longest else f'are {longest}'}: {spec.span - longest} are missing"
+            )
+    return own, cut
+
+
 def fit_scaler(series: Series, train: Windows, spec: PriceWindows) -> Scaler:
     """Fit the scaler on the steps that training windows touch, and on no other.
 

@@ -1,0 +1,77 @@
+"""Choice: which engine trains which item, settled before the graph starts, so that no stage hangs on a timing.
+
+What cannot be trained is refused here, before anything runs; `auto` is measured and becomes a name.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from typing import Any, Literal
+
+from longshort.config import EngineName, Params, Variant
+from longshort.errors import ConfigError
+from longshort.models.cells import CELLS, refusal
+from longshort.models.cells.kernels import without_kernel
+
+TIMES = 3
+
+
+def settle(params: Params) -> list[str]:
+    """The settings that put names where params.yaml says `auto`; none where it names every engine.
+
+    raises  ConfigError when a variant asks for what its cell has not, or a named engine cannot run it
+    """
+    for item, entry in params.training.items.items():
+        variant = params.models.variants[entry.variant]
+        if reason := refusal(variant.cell, CELLS[variant.cell], variant):
+            raise ConfigError(f"params.yaml: models.variants.{entry.variant}: {reason}")
+        engine = entry.engine or params.training.engine
+        if engine == "torch" and (reason := without_kernel(variant)):
+            raise ConfigError(
+                f"params.yaml: training.items.{item}: engine 'torch' cannot train it: {reason}. Write `engine: reference` into the item, "
+                "or `engine: auto`, which measures."
+            )
+    asked = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "auto"]
+    if not asked:
+        return []
+    measured = {item: _fastest(params, item) for item in asked}
+    settings: list[str] = []
+    usual: EngineName | Literal["auto"] = params.training.engine
+    if usual == "auto":
+        usual = Counter(measured.values()).most_common(1)[0][0]
+        settings.append(f"training.engine={usual}")
+    for item, engine in measured.items():
+        own = params.training.items[item].engine
+        if engine != usual or own == "auto":
+            settings.append(f"training.items.{item}.engine={engine}")
+    return settings
+
+
+def _fastest(params: Params, item: str) -> EngineName:
+    """The engine with the shortest step of training, of those that run the item's variant."""
+    entry = params.training.items[item]
+    variant, task = params.models.variants[entry.variant], entry.task
+    spec: Any = params.of_task(params.windows, task)
+    inputs = len(spec.columns) if task == "forecast" else params.tasks.language_model.embedding_size
+    shape = (params.of_task(params.training, task).batch_size, spec.lookback, inputs)
+    engines: list[EngineName] = ["torch", "reference"] if without_kernel(variant) is None else ["reference"]
+    return engines[0] if len(engines) == 1 else min(engines, key=lambda engine: seconds(variant, engine, shape))
+
+
+def seconds(variant: Variant, engine: EngineName, shape: tuple[int, int, int]) -> float:
+    """Of a step forward and backward on one thread, the shortest of some; shape: (batch, steps, inputs)."""
+    import torch
+
+    from longshort.models.encoder import Encoder
+    from longshort.models.masks import Draw
+
+    torch.set_num_threads(1)
+    encoder, read = Encoder(shape[2], variant, engine), torch.zeros(1, *shape)
+    found = []
+    for _ in range(1 + TIMES):  # the first one also sets things up
+        began = time.perf_counter()
+        states, final = encoder(read, Draw((0,), 1, 0))
+        (states.sum() + final.sum()).backward()
+        found.append(time.perf_counter() - began)
+    return min(found[1:])

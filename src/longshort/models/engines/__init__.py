@@ -1,0 +1,15 @@
+"""Engines: who carries a layer over a whole sequence. All read the same weights and give the same states.
+
+    reference   an explicit loop over time, every cell, any number format: what other engines are held against
+    kernels     the engine `torch`: torch's own LSTM, GRU and RNN, where the cell is one of theirs
+
+An engine that cannot run a variant says why; nothing falls back to another in silence.
+"""
+
+from longshort.models.engines.engine import Engine, Inside
+from longshort.models.engines.kernels import Kernels
+from longshort.models.engines.reference import Reference
+
+ENGINES: dict[str, Engine] = {"torch": Kernels(), "reference": Reference()}  # torch first: faster for its LSTMs, as fast for the others
+
+__all__ = ["ENGINES", "Engine", "Inside"]

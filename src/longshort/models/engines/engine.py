@@ -1,0 +1,76 @@
+"""What an engine offers, and what it is handed.
+
+In memory a sequence is (members, steps, batch, features): what one step reads lies in one piece, and the
+input's product for all steps is one product a member without moving anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from longshort.config import Variant
+from longshort.models.cells import Cell
+
+
+@dataclass(frozen=True)
+class Inside:
+    """Options that act inside the loop over time, with their masks of one layer and direction.
+
+    state_mask    (K, batch, size of h), factors on what R reads, at every step the same; None: off
+    update_mask   (K, steps, batch, hidden), factors on the candidate; None: off
+    zoneout       the share of a state that keeps its old value; without masks the mean is taken, as in evaluation
+    zoned         state -> (K, steps, batch, size), true where the old value is kept
+    """
+
+    state_mask: Tensor | None = None
+    update_mask: Tensor | None = None
+    zoneout: float = 0.0
+    zoned: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def of_member(self, k: int) -> Inside:
+        """The same for one member alone, its axis kept."""
+        return Inside(
+            None if self.state_mask is None else self.state_mask[k : k + 1],
+            None if self.update_mask is None else self.update_mask[k : k + 1],
+            self.zoneout,
+            {name: mask[k : k + 1] for name, mask in self.zoned.items()},
+        )
+
+
+class Engine(Protocol):
+    """Carries one layer in one direction over a whole sequence; gradients come by autograd."""
+
+    def runs(self, variant: Variant) -> str | None:
+        """None when it can run the variant, else the reason why not, as the rest of a sentence."""
+
+    def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
+        """Read whole sequences.
+
+        weights  those of `cells.shapes`, and start_h and so on where initial states are learned, each with
+                 the axis of members in front
+        steps    (K, steps, batch, inputs)
+        returns  h at every step, (K, steps, batch, size of h)
+        """
+
+
+def member_by_member(
+    forward: Callable[[Mapping[str, Tensor], Tensor, Inside], Tensor], weights: Mapping[str, Tensor], steps: Tensor, inside: Inside
+) -> Tensor:
+    """Run a fleet as lone networks. On a CPU this is as fast as together, and gives each member the bits that it has alone."""
+    if len(steps) == 1:
+        return forward(weights, steps, inside)
+    alone = [{name: weight[k : k + 1] for name, weight in weights.items()} for k in range(len(steps))]
+    return torch.cat([forward(alone[k], steps[k : k + 1], inside.of_member(k)) for k in range(len(steps))])
+
+
+def start(cell: Cell, weights: Mapping[str, Tensor], name: str, like: Tensor, size: int) -> Tensor:
+    """A state before the first step, (K, batch, size); ``like`` is (K, batch, ...)."""
+    learned = weights.get(f"start_{name}")
+    if learned is not None:
+        return learned.unsqueeze(1).expand(-1, like.shape[1], -1)
+    return like.new_full((*like.shape[:2], size), cell.states[name].start)

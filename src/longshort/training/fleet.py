@@ -1,0 +1,113 @@
+"""Fleets on a CPU: members are spread over processes of one thread each, and processes over the cores that are free.
+
+A small network is no faster on two threads, and collapses when a neighbour is busy; processes of one thread add up.
+Stages may run side by side, so the cores of a machine are tokens, files that are locked: who holds one computes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import multiprocessing
+import multiprocessing.connection
+import os
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from longshort.errors import LongshortError
+
+Tell = Callable[[Any], None]
+_PAUSE = 0.05  # seconds between two looks for a free core
+
+
+def spread(places: Sequence[int], work: Callable[[int, Tell], None], cores: Path, count: int, told: Tell) -> None:
+    """Do work for each place, in as many processes as there are cores; each is forked, so nothing is handed over but what is told.
+
+    work    called in some process with a place and what it may tell; it keeps its result on the disk
+    cores   the folder of the tokens; count: how many cores this machine lends
+    told    called here with everything that is told
+    raises  what a work raised, of our own errors; LongshortError when a process died
+    """
+    if len(places) < 2 or count < 2:
+        for place in places:
+            with core(cores, count):
+                work(place, told)
+        return
+    context = multiprocessing.get_context("fork")
+    following = context.Value("i", 0)
+    workers = []
+    for _ in range(min(count, len(places))):
+        ours, theirs = context.Pipe(duplex=False)
+        process = context.Process(target=_work_off, args=(places, following, work, cores, count, theirs), daemon=True)
+        process.start()
+        theirs.close()
+        workers.append((process, ours))
+    try:
+        _listen(workers, told)
+    finally:
+        for process, _ in workers:
+            process.terminate()
+            process.join()
+
+
+def _work_off(places: Sequence[int], following: Any, work: Callable[[int, Tell], None], cores: Path, count: int, pipe: Any) -> None:
+    parent = os.getppid()
+
+    def tell(what: Any) -> None:
+        if os.getppid() != parent:
+            os._exit(1)  # nobody listens any more, and the next run may be at the same work
+        pipe.send((None, what))
+
+    try:
+        while True:
+            with following.get_lock():
+                number, following.value = following.value, following.value + 1
+            if number >= len(places):
+                break
+            with core(cores, count):
+                work(places[number], tell)
+    except LongshortError as error:
+        pipe.send((error, None))
+    except KeyboardInterrupt:
+        os._exit(130)  # who started us says so
+
+
+def _listen(workers: list[tuple[Any, Any]], told: Tell) -> None:
+    """Hand on what is told until every process has ended well."""
+    pipes: dict[Any, Any] = {pipe: process for process, pipe in workers}
+    while pipes:
+        ready: list[Any] = multiprocessing.connection.wait(list(pipes))
+        for pipe in ready:
+            try:
+                error, what = pipe.recv()
+            except EOFError:
+                process = pipes.pop(pipe)
+                process.join()
+                if process.exitcode:
+                    hint = "; the machine may be out of memory" if process.exitcode == -9 else ""
+                    raise LongshortError(
+                        f"a training process ended with {process.exitcode}{hint}. Run this again: it goes on from the last checkpoint."
+                    ) from None
+                continue
+            if error is not None:
+                raise error
+            told(what)
+
+
+@contextlib.contextmanager
+def core(folder: Path, count: int) -> Iterator[None]:
+    """Hold one of the machine's cores; waits until one is free. A process that is killed holds none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with contextlib.ExitStack() as open_files:
+        files = [open_files.enter_context((folder / str(number)).open("w")) for number in range(count)]
+        while True:
+            for file in files:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield
+                return
+            time.sleep(_PAUSE)

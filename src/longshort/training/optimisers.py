@@ -1,0 +1,91 @@
+"""Optimisers of a fleet: all parameters of a member are one row, and each member has its own rate, moments and steps.
+
+Rows do not see each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from longshort.models.network import Network
+
+BETAS, SMOOTHING, EPSILON = (0.9, 0.999), 0.99, 1e-8  # torch's defaults
+
+
+class Rows:
+    """A fleet's parameters and gradients as two arrays, a row a member: (members, parameters of one).
+
+    The network's own parameters are views of the first from here on.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._parameters = list(network.parameters())
+        self._ends = np.cumsum([parameter[0].numel() for parameter in self._parameters]).tolist()
+        self.weights = torch.cat([parameter.detach().reshape(network.members, -1) for parameter in self._parameters], dim=1)
+        self.gradients = torch.zeros_like(self.weights)
+        for parameter, own in zip(self._parameters, self._cut(self.weights), strict=True):
+            parameter.data = own.view(parameter.shape)
+
+    def _cut(self, rows: Tensor) -> tuple[Tensor, ...]:
+        return rows.tensor_split(self._ends[:-1], dim=1)
+
+    def backward(self, loss: Tensor) -> None:
+        """Fill the gradients with those of a loss."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        for parameter, own in zip(self._parameters, self._cut(self.gradients), strict=True):
+            if parameter.grad is None:
+                own.zero_()
+            else:
+                own.copy_(parameter.grad.view(own.shape))
+            parameter.grad = None
+
+    def clip(self, most: Sequence[float]) -> list[float]:
+        """Scale each member's gradient down to a norm; returns the norms before it."""
+        norms = []
+        for gradient, limit in zip(self.gradients, most, strict=True):
+            norm = torch.linalg.vector_norm(gradient)
+            gradient.mul_((limit / (norm + 1e-6)).clamp(max=1.0))
+            norms.append(norm)
+        return torch.stack(norms).tolist()
+
+
+@dataclass
+class Moments:
+    """What an optimiser remembers: averages, each (members, parameters), and how many steps each member has taken."""
+
+    averages: tuple[Tensor, ...]
+    steps: list[int]
+
+
+def adam(rows: Rows, moments: Moments, rates: Sequence[float], members: Sequence[int]) -> None:
+    """One step of Adam (Kingma and Ba, 2015) for some of the members."""
+    for k in members:
+        moments.steps[k] += 1
+        gradient, mean, square = rows.gradients[k], moments.averages[0][k], moments.averages[1][k]
+        mean.lerp_(gradient, 1 - BETAS[0])
+        square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
+        unbiased = (square.sqrt() / (1 - BETAS[1] ** moments.steps[k]) ** 0.5).add_(EPSILON)
+        rows.weights[k].addcdiv_(mean, unbiased, value=-rates[k] / (1 - BETAS[0] ** moments.steps[k]))
+
+
+def rmsprop(rows: Rows, moments: Moments, rates: Sequence[float], members: Sequence[int]) -> None:
+    """One step of RMSProp (Tieleman and Hinton, 2012) for some of the members."""
+    for k in members:
+        moments.steps[k] += 1
+        gradient, square = rows.gradients[k], moments.averages[0][k]
+        square.mul_(SMOOTHING).addcmul_(gradient, gradient, value=1 - SMOOTHING)
+        rows.weights[k].addcdiv_(gradient, square.sqrt().add_(EPSILON), value=-rates[k])
+
+
+OPTIMIZERS = {"adam": (adam, 2), "rmsprop": (rmsprop, 1)}
+
+
+def fresh(optimizer: str, rows: Rows) -> Moments:
+    """The moments before the first step."""
+    _, averages = OPTIMIZERS[optimizer]
+    return Moments(tuple(torch.zeros_like(rows.weights) for _ in range(averages)), [0] * len(rows.weights))
