@@ -243,6 +243,16 @@ def test_a_flipped_byte_of_a_model_is_refused(tmp_path, name):
         flip(tmp_path / "seed-0" / name, place)
 
 
+def test_a_model_that_an_older_longshort_wrote_is_refused(tmp_path):
+    saved(tmp_path / "seed-0", "forecast", "rnn")
+    card = storage.read_json(tmp_path / "seed-0/model.json")
+    del card["origin"]["engine"]
+    storage.write_json(tmp_path / "seed-0/model.json", card)
+    storage.seal(tmp_path / "seed-0")
+    with pytest.raises(CorruptArtefact, match="an older longshort wrote this model"):
+        artefact.load(tmp_path / "seed-0")
+
+
 def test_weights_of_another_architecture_are_refused(tmp_path):
     saved(tmp_path / "seed-0", "forecast", "rnn")
     card = storage.read_json(tmp_path / "seed-0/model.json")

@@ -594,7 +594,12 @@ def test_a_language_model_is_trained_by_the_same_stage(root):
 def test_a_variant_that_only_the_reference_engine_runs_goes_through_the_same_stage(tmp_path):
     variant = "{cell: lstm_fgr, hidden_size: 3, num_layers: 2, bidirectional: false, dropout: 0.1, zoneout: 0.2, recurrent_dropout: 0.2}"
     root = made(tmp_path, f"models.variants.stacked={variant}", "training.seeds=[3]", "training.forecast.max_epochs=2")
+    with pytest.raises(ConfigError, match=r"engine 'torch' cannot run this variant: torch has no kernel for cell 'lstm_fgr'"):
+        run_stage(root, "training", ITEM)  # and nothing takes another in silence
+    config.assign(root / "params.yaml", [f"training.items.{ITEM}.engine=reference"])
     finish(root)
+    begun = [line["engine"] for line in told(root)[3] if line["kind"] == "begun"]
+    assert begun[-1] == "reference"
     model = artefact.load(root / "data/training" / ITEM / "seed-3")
     assert model.network.encoder.cell.title.endswith("(FGR)") and model.card["variant"]["zoneout"] == 0.2
     (entry,) = storage.read_json(root / "data/training" / ITEM / "runs.json")["seeds"]

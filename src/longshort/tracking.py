@@ -397,7 +397,7 @@ def _log_settings(client: MlflowClient, run_id: str, root: Path, seed: Trained, 
     from mlflow.entities import Dataset, DatasetInput, InputTag, Param
 
     card = storage.read_json(seed.folder / "model.json")
-    settings = {"seed": seed.seed, "device": card["origin"]["device"], "torch": card["origin"]["torch"]}
+    settings = {"seed": seed.seed, **{name: card["origin"][name] for name in ("device", "engine", "torch")}}
     for section in ("variant", "optimisation", "task"):
         settings |= {f"{section}.{name}": value for name, value in card["origin"][section].items()}
     spec = {f"windows.{name}": value for name, value in card["description"]["spec"].items()}

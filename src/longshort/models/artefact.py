@@ -90,6 +90,8 @@ def load(folder: Path) -> Model:
     """
     sha256 = storage.verify(folder)
     card = storage.read_json(folder / CARD)
+    if "engine" not in card["origin"]:
+        raise CorruptArtefact(f"{folder}: an older longshort wrote this model in another form. Train it again with `longshort run`.")
     tensors = parse_tensors((folder / WEIGHTS).read_bytes())
     try:
         return Model(card["task"], _network(card, tensors), card, sha256)
