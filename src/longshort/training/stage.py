@@ -19,6 +19,7 @@ from longshort import journal, storage
 from longshort.config import Optimisation, Params, Variant
 from longshort.errors import ConfigError, DataRefused, TrainingDiverged
 from longshort.models import artefact
+from longshort.models.encoder import opened
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import Task, open_task
@@ -68,8 +69,8 @@ def journal_path(state: Path, identity: str) -> Path:
 def run(root: Path, item: str, params: Params) -> None:
     """Train one item: a fleet of its seeds, times its tickers where each has a network of its own; goes on where a process was killed.
 
-    raises  CorruptArtefact; ConfigError when CUDA is asked for and not there; DataRefused when no ticker is long enough,
-            or every member diverged
+    raises  CorruptArtefact; ConfigError when CUDA is asked for and not there, or the engine cannot run the variant; DataRefused when
+            no ticker is long enough, or every member diverged
     """
     entry = params.training.items[item]
     variant = params.models.variants[entry.variant]
@@ -78,6 +79,7 @@ def run(root: Path, item: str, params: Params) -> None:
     windows_sha256 = storage.verify(folder)
     task = open_task(entry.task, folder, params)
     device, engine = choose_device(params.training.device), params.engine_of(item)
+    opened(engine, variant)  # what it cannot run is refused before anything is said to have begun
     print(f"training on {device_name(device)}, engine {engine}", file=sys.stderr)
     make_deterministic(device)
     origin = {
