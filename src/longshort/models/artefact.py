@@ -91,7 +91,10 @@ def load(folder: Path) -> Model:
     sha256 = storage.verify(folder)
     card = storage.read_json(folder / CARD)
     if "engine" not in card["origin"]:
-        raise CorruptArtefact(f"{folder}: an older longshort wrote this model in another form. Train it again with `longshort run`.")
+        raise CorruptArtefact(
+            f"{folder}: an older longshort wrote this model in a form that is no longer read. Put another in its place with "
+            "`longshort promote MODEL VERSION`."
+        )
     tensors = parse_tensors((folder / WEIGHTS).read_bytes())
     try:
         return Model(card["task"], _network(card, tensors), card, sha256)
