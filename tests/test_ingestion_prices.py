@@ -61,6 +61,11 @@ def good() -> list[Row]:
     return rows()
 
 
+def bars() -> list[Row]:
+    """A clean file's prices every six minutes of three days, a hundred a day."""
+    return [[f"2016-01-{4 + n // 100:02d} {9 + n % 100 // 10:02d}:{n % 10 * 6:02d}:00", *row[1:]] for n, row in enumerate(good())]
+
+
 def changed(place: int, column: int, cell: str) -> Callable[[], bytes]:
     """A clean file with one other cell; places count from the newest when negative."""
 
@@ -344,7 +349,22 @@ INPUTS: list[tuple[str, bytes | Callable[[], bytes], Refused | Taken]] = [
     ("C64 a ticker that is a formula", lambda: long("Ticker", ("AAA", "=CMD()", "../X", "<B>")), Taken(900, "ticker", same=False)),
     ("monthly", lambda: csv([[f"{2000 + place // 12}-{place % 12 + 1:02d}-28", *row[1:]] for place, row in enumerate(good())]), Refused("a monthly series, 31 days from row to row.*--calendar none")),
     ("monthly, asked for", lambda: csv([[f"{2000 + place // 12}-{place % 12 + 1:02d}-28", *row[1:]] for place, row in enumerate(good())]), Taken(same=False, calendar=EVERY_ROW)),
-    ("intraday", lambda: csv([[f"2016-01-{4 + place // 100:02d} {place % 100 // 10 + 9:02d}:{place % 10}0:00", *row[1:]] for place, row in enumerate(good())]), Refused("an intraday series, 100 rows a day")),
+    ("intraday", lambda: csv(bars()), Refused("an intraday series, 100 rows a day.*--calendar none")),
+    ("intraday, asked for", lambda: csv(bars()), Taken(same=False, calendar=EVERY_ROW, said=("as written", "2016-01-04 09:00:00", "2016-01-06 18:54:00"))),
+    ("intraday, newest first", lambda: csv(bars()[::-1]), Taken(same=False, calendar=EVERY_ROW, said=("newest first, sorted",))),
+    ("intraday, out of order", lambda: csv([*bars()[:20], bars()[21], bars()[20], *bars()[22:]]), Taken(same=False, calendar=EVERY_ROW, said=("rows out of order, sorted",))),
+    ("intraday, a second twice", lambda: csv([*bars()[:20], bars()[19], *bars()[20:]]), Taken(merged=1, same=False, calendar=EVERY_ROW, said=("identical rows of one time merged",))),
+    ("intraday, a second with other values", lambda: csv([*bars()[:20], [bars()[19][0], *bars()[20][1:]], *bars()[20:]]), Taken(2, "contradiction", same=False, calendar=EVERY_ROW)),
+    ("intraday, a second with other values, the last kept", lambda: csv([*bars()[:20], [bars()[19][0], *bars()[20][1:]], *bars()[20:]]), Taken(1, "contradiction", same=False, calendar=EVERY_ROW, limits=Limits(needed=100, on_duplicate="last"))),
+    ("intraday, one time that is none", lambda: csv([*bars()[:20], ["2016-02-30 10:00:00", *bars()[20][1:]], *bars()[21:]]), Taken(1, "date", same=False, calendar=EVERY_ROW)),
+    ("intraday, with a zone", lambda: csv([[f"{row[0]}-05:00", *row[1:]] for row in bars()]), Refused("no exchange's midnight or close.*--calendar none")),
+    ("intraday, with a zone, asked for", lambda: csv([[f"{row[0]}-05:00", *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, asked=Asked(every_row=True), said=("times converted to UTC", "2016-01-04 14:00:00"))),
+    ("intraday, date and time in two columns", lambda: csv([[*row[0].split(" "), *row[1:]] for row in bars()], HEADER.replace("Date", "Date,Time")), Taken(same=False, calendar=EVERY_ROW, said=("2016-01-06 18:54:00",))),
+    ("intraday, by a pattern", lambda: csv([[row[0][2:], *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, asked=Asked(date_format="%y-%m-%d %H:%M:%S"), said=("2016-01-06 18:54:00",))),
+    ("intraday, seconds since 1970", lambda: csv([[str(int(dt.datetime.fromisoformat(f"{row[0]}+00:00").timestamp())), *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, asked=Asked(date_format="epoch_s"), said=("UTC", "2016-01-06 18:54:00"))),
+    ("several tickers at one time, every row asked for", lambda: csv([[f"2016-01-{4 + place // 100:02d} 16:00:00", *row[1:]] for place, row in enumerate(good())]), Refused("100 rows a date: are several tickers in one file")),
+    ("a close at 16:00, every row asked for", dated("%Y-%m-%d 16:00:00"), Taken(calendar=EVERY_ROW, said=("times of day left out",))),
+    ("a last trade at any time, every row asked for", lambda: csv([[f"{row[0]} {15 + place % 2}:00:00", *row[1:]] for place, row in enumerate(good())]), Taken(calendar=EVERY_ROW, said=("times of day left out",))),
 ]  # fmt: skip
 
 
@@ -392,6 +412,37 @@ def test_the_quick_way_and_the_careful_way_agree_to_the_byte(data, outcome):
         return reading.table.to_pydict(), reading.as_json(), reading.quarantined
 
     assert told(True) == told(False)
+
+
+def test_rows_of_an_intraday_series_keep_their_second_and_their_order():
+    body = bars()
+    reading = read(csv(body[::-1]), AS_IT_IS, A_HUNDRED, EVERY_ROW)
+    assert reading.table["date"].to_pylist() == [dt.datetime.fromisoformat(row[0]) for row in body]
+    assert reading.table.drop_columns("date").equals(clean().table.drop_columns("date")) and reading.table.schema == prices.schema("s")
+
+
+def test_times_with_zones_are_in_order_of_utc_so_that_an_hour_that_comes_twice_is_two_hours():
+    hours = [
+        f"2015-11-01 {hour:02d}:{minute:02d}:00{zone}"
+        for hour, zone in ((0, "-04:00"), (1, "-04:00"), (1, "-05:00"), (2, "-05:00"))
+        for minute in range(60)
+    ]
+    body = [[time, *row[1:]] for time, row in zip(hours, good(), strict=False)]
+    reading = read(csv(body), Asked(every_row=True), A_HUNDRED, EVERY_ROW)
+    assert reading.counts.kept == 240 and reading.read_as["times"] == "UTC"
+    assert reading.table["date"].to_pylist() == [dt.datetime(2015, 11, 1, 4) + dt.timedelta(minutes=n) for n in range(240)]
+
+
+@pytest.mark.parametrize(("place", "said"), [(150, ""), (200, "all prices go to 1/2 of the row before on 2016-01-06 09:00:00")])
+def test_a_share_splits_overnight_and_never_within_a_day(place, said):
+    body = bars()
+    for row in body[place:]:
+        row[1:5] = [f"{float(cell) / 2 * float(body[place - 1][4]) / float(good()[place][4]):.4f}" for cell in row[1:5]]
+    if not said:
+        assert read(csv(body), AS_IT_IS, A_HUNDRED, EVERY_ROW).counts.kept == 300
+        return
+    with pytest.raises(DataRefused, match=said):
+        read(csv(body), AS_IT_IS, A_HUNDRED, EVERY_ROW)
 
 
 def test_files_that_are_read_together_are_each_what_they_are_alone():

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared/data"
 PARAMS = config.read(ROOT / "params.yaml")
 LINES = (ROOT / "docs/inputs.md").read_text(encoding="utf-8").partition("| file | outcome |")[2].splitlines()[2:]
+READ = {"--calendar": "calendar", "--adjust": "adjust", "--on-dup": "on_duplicate"}
 FILES = [[cell.strip() for cell in line.strip("|").split("|")] for line in LINES if line.startswith("|")]
 
 
@@ -28,10 +29,13 @@ def inspected(name, outcome, files):
         task = "classify" if outcome.endswith("--as labels") else recognition.guess_task(files)
     else:
         task = "language-model" if name.startswith("text/") else "forecast"
-    return intake.inspect(files, intake.with_dataset(PARAMS, intake.CHECKED, task, {}), intake.CHECKED), task
+    asked = {READ[option]: value for option, value in re.findall(r"(--\S+) (\S+)", outcome.partition("; with ")[2])}
+    return intake.inspect(files, intake.with_dataset(PARAMS, intake.CHECKED, task, asked), intake.CHECKED), task
 
 
-@pytest.mark.parametrize(("name", "outcome", "kept", "quarantined", "merged", "mended"), FILES, ids=[entry[0] for entry in FILES])
+@pytest.mark.parametrize(
+    ("name", "outcome", "kept", "quarantined", "merged", "mended"), FILES, ids=[f"{entry[0]}: {entry[1]}" for entry in FILES]
+)
 def test_a_real_file_has_the_outcome_of_the_page(name, outcome, kept, quarantined, merged, mended):
     paths = [SHARED / part for part in name.split(" + ")]
     if not all(path.exists() for path in paths):
@@ -40,7 +44,7 @@ def test_a_real_file_has_the_outcome_of_the_page(name, outcome, kept, quarantine
     if outcome.startswith("refused: "):
         with pytest.raises(LongshortError) as refusal:
             inspected(name, outcome, files)
-        assert outcome.removeprefix("refused: ") in str(refusal.value)
+        assert outcome.removeprefix("refused: ").partition("; with --")[0] in str(refusal.value)
         return
     account, task = inspected(name, outcome, files)
     assert task == (asked[1] if (asked := re.search(r"taken in for (\w+)", outcome)) else task)

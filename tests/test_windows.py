@@ -142,6 +142,43 @@ def test_sessions_are_told_apart_in_any_order_and_number():
     assert split_dates(dates, SPEC) == split_dates(np.unique(dates), SPEC)
 
 
+def half_hours(numbers):
+    return np.datetime64("2020-01-06T09:30:00", "s") + 1800 * numbers.astype("timedelta64[s]")
+
+
+def test_parts_of_intraday_rows_are_split_by_the_second():
+    dates = np.random.default_rng(0).permutation(np.repeat(half_hours(np.arange(1000)), 3))
+    bounds = split_dates(dates, SPEC)
+    assert bounds["train"] == (half_hours(np.int64(0)), half_hours(np.int64(597)))
+    assert bounds["validation"] == (half_hours(np.int64(600)), half_hours(np.int64(797)))
+    assert bounds["test"] == (half_hours(np.int64(800)), half_hours(np.int64(999)))
+
+
+def test_each_intraday_row_is_a_step_over_nights_too_and_the_targets_of_a_part_lie_within_it():
+    times = half_hours(np.concatenate([48 * day + np.arange(13) for day in range(10)]))
+    series = make_series(table(["AAA"] * 130, times, np.arange(130) + 1), SPEC, shell.session_numbers("none", times))
+    assert [(s.start, s.stop) for s in series.segments] == [(0, 129)] and (series.dates == times[1:]).all()
+    for part, windows in make_parts(series, SPEC).items():
+        first, last = split_dates(series.dates, SPEC)[part]
+        origins = windows.origins(np.arange(len(windows)))
+        assert (series.dates[origins + 1] >= first).all() and (series.dates[origins + SPEC.horizon] <= last).all()
+        assert len(windows) == ((series.dates >= first) & (series.dates <= last)).sum() - (SPEC.horizon - 1) - (4 if part == "train" else 0)
+
+
+def test_windows_of_intraday_rows_keep_their_seconds_on_disk(tmp_path):
+    times = half_hours(np.arange(200))
+    rows = {
+        name: column for name, column in table(["AAA"] * 200, times, np.arange(200) % 7 + 1.0).items() if name not in ("ticker", "date")
+    }
+    tidy = pa.table({"ticker": ["AAA"] * 200, "date": pa.array(times).cast(pa.timestamp("ms")), **rows})
+    made = shell.price_data(tidy, SPEC, "none")
+    with storage.new_artefact(tmp_path / "mine") as folder:
+        files.write_prices(folder, made)
+    read = files.read_prices(tmp_path / "mine")
+    assert read.series.dates.dtype == "datetime64[s]" and (read.series.dates == times[1:]).all()
+    assert described(tmp_path / "mine")["parts"]["test"]["last_target"] == str(times[-1]) == "2020-01-10T13:00:00"
+
+
 @pytest.mark.parametrize("hole", [0, 1, 3, 4, 9])
 def test_a_window_never_crosses_a_hole_of_more_than_max_gap_sessions(hole):
     numbers = np.concatenate([np.arange(20), np.arange(20 + hole, 40 + hole)])

@@ -33,7 +33,8 @@ def file_lines(entry: dict[str, Any]) -> list[str]:
     told = [f"{entry['name']}", *([f"  read as    {', '.join(words)}"] if words else [])]
     if "first" in read:
         tickers = f"{read['tickers']:,} tickers" if read["tickers"] != 1 else f"{read['ticker']}"
-        told.append(f"  holds      {tickers}, {read['first']} to {read['last']}")
+        times = f", times {read['times']}" if "times" in read else ""
+        told.append(f"  holds      {tickers}, {read['first']} to {read['last']}{times}")
     if "columns" in read:
         told.append(f"  columns    {read['columns']}")
     if "characters" in read:

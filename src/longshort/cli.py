@@ -357,7 +357,7 @@ def forecast(ticker: str, as_json: Json = False) -> None:
         return _print_json({**vars(told), "last_session": told.last_session.isoformat(), "sessions": days, **by})
     for day, level in zip(told.sessions, told.levels, strict=True):
         change = 100 * (level / told.last_price - 1)
-        print(f"{told.ticker}  {day:%a %Y-%m-%d}  {level:.2f}  ({change:+.2f} % on {told.last_price:.2f} of {told.last_session})")
+        print(f"{told.ticker}  {day:%a} {day}  {level:.2f}  ({change:+.2f} % on {told.last_price:.2f} of {told.last_session})")
     print(_by_whom(by))
 
 
@@ -524,7 +524,7 @@ def _summarise(root: Path, as_json: bool) -> None:
             model, table = registry.open_version(client, version), serving.read_tidy(root, decision.dataset)
             told = serving.forecast(model, table, str(table["ticker"][0]))
             day, level = told.sessions[0], told.levels[0]
-            said = f"{day:%a %Y-%m-%d}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}"
+            said = f"{day:%a} {day}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}"
             print(f"\nnext session of {told.ticker}: {said}")
     _where_to_look(root, params, last["nothing_new"])
 

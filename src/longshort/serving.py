@@ -23,6 +23,7 @@ from longshort.windows.stage import session_numbers, tidy_columns
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from numpy.typing import NDArray
 
     from longshort.tracking import Trained
 
@@ -139,7 +140,10 @@ def example_for(model: artefact.Model) -> Any:
 
 @dataclass(frozen=True)
 class Forecast:
-    """The next sessions of one ticker: dates and levels, nearest first; ``target`` is what the model said, in its own unit."""
+    """The next sessions of one ticker: dates and levels, nearest first; ``target`` is what the model said, in its own unit.
+
+    Dates are datetimes where the rows are intraday.
+    """
 
     ticker: str
     last_session: dt.date
@@ -175,11 +179,17 @@ def forecast(model: artefact.Model, table: pa.Table, ticker: str) -> Forecast:
     levels = forecasts.levels(one, past, last)[0]
     target = _target(one, past)[0]
     dates = [series.dates[stretch.stop - 1].item()]
-    usual = dt.timedelta(days=int(np.median(np.diff(own["date"]).astype(int))))
+    usual = _usual_step(own["date"])
     for _ in levels:
         every = calendar == sessions.EVERY_ROW  # no exchange tells the next day: as far on as rows usually are
         dates.append(dates[-1] + usual if every else sessions.next_session(calendar, dates[-1]))
     return Forecast(ticker, dates[0], float(last[0]), dates[1:], levels.tolist(), spec.target, target.tolist())
+
+
+def _usual_step(dates: NDArray[np.datetime64]) -> dt.timedelta:
+    """The median from row to row, in whole days or seconds."""
+    usual = int(np.median(np.diff(dates).astype(np.int64)))
+    return dt.timedelta(days=usual) if dates.dtype == "datetime64[D]" else dt.timedelta(seconds=usual)
 
 
 def read_tidy(root: Path, dataset: str) -> pa.Table:

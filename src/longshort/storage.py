@@ -210,7 +210,7 @@ def _format(schema: pa.Schema) -> dict[str, Any]:
     import pyarrow as pa
 
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    whole = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_date(field.type)]
+    whole = [field.name for field in schema if pa.types.is_integer(field.type) or pa.types.is_temporal(field.type)]
     encoding = dict.fromkeys(whole, "DELTA_BINARY_PACKED")
     return {"compression": "zstd", "write_page_checksum": True, "use_dictionary": texts, "column_encoding": encoding}
 

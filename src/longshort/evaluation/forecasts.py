@@ -24,7 +24,7 @@ BATCH = 1024
 class Outcomes:
     """What was forecast and what came, one row a window, in the order of the windows' numbers.
 
-    tickers  (windows,); targets (windows,) datetime64[D], the first session forecast
+    tickers  (windows,); targets (windows,) datetime64[D], the first session forecast, or [s], its time
     last     (windows,) level at the origin: the naive forecast of every step
     actual   (windows, horizon) levels; forecast the same
     """

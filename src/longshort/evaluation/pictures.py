@@ -114,7 +114,7 @@ def forecast_against_actual(dates: ArrayLike, actual: ArrayLike, forecasts: Arra
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
         above.plot(days, level, color=INK, linewidth=1.7)
         above.plot(days, base, **NAIVE_LINE, zorder=3)  # on top: a forecast that repeats it would hide it
-        below.bar(days, level - base, color=BARS, width=0.8)
+        below.bar(days, level - base, color=BARS, width=_bar_width(days))
         below.axhline(0, **NAIVE_LINE)
         for axes, shift in ((above, 0.0), (below, base)):
             axes.fill_between(days, (seeds - shift).min(axis=0), (seeds - shift).max(axis=0), color=MODEL, alpha=0.25, linewidth=0)
@@ -129,6 +129,13 @@ def forecast_against_actual(dates: ArrayLike, actual: ArrayLike, forecasts: Arra
         changes = [(change, "actual", MUTED), (0.0, "naive", NAIVE), (expected, "forecast", MODEL)]
         _label_ends(figure, {above: levels, below: changes})
         return _png(figure)
+
+
+def _bar_width(dates: NDArray[np.datetime64]) -> float:
+    """In days: most of a session's, or of the usual step between rows that are intraday."""
+    if dates.dtype != "datetime64[s]" or len(dates) < 2:
+        return 0.8
+    return 0.8 * float(np.median(np.diff(dates).astype(np.int64))) / 86_400
 
 
 def residuals(dates: ArrayLike, errors: ArrayLike, naive_errors: ArrayLike, title: str, unit: str) -> bytes:

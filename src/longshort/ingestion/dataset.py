@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from longshort.ingestion.rows import Steps
+
 LATEST = (dt.date(2200, 1, 1) - dt.date(1970, 1, 1)).days
 WORKERS = 2  # batches of files read side by side
 TOGETHER = 64  # files that are read in one go where they are alike
@@ -82,7 +84,16 @@ def terms(params: Params, item: str, taken: dt.datetime | None = None) -> Terms:
     read, rules = params.ingestion.datasets[item].read, params.validation.forecast
     calendar = read.calendar or rules.calendar
     return Terms(
-        Asked(read.ticker, read.date_format, read.decimal, read.price, read.encoding, read.skip_rows, sessions.zone(calendar)),
+        Asked(
+            read.ticker,
+            read.date_format,
+            read.decimal,
+            read.price,
+            read.encoding,
+            read.skip_rows,
+            sessions.zone(calendar),
+            calendar == sessions.EVERY_ROW,
+        ),
         Limits(
             rules.tolerance,
             read.most_bad,
@@ -124,7 +135,7 @@ def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Datas
     """Read price files of a ticker each, by ticker, and hand each one's rows on at once: no more than a few files are held.
 
     into     takes the rows of a file, by ticker and date
-    returns  the data set without its table; None where a ticker came out of order, so that `assemble` must be asked
+    returns  the data set without its table; None where a ticker came out of order or is intraday, so that `assemble` must be asked
     raises   as `assemble`
     """
     _check_names(files)
@@ -135,7 +146,7 @@ def pour(files: Files, stated: Terms, into: Callable[[pa.Table], None]) -> Datas
     calendar, hashes, found = _readings(files, names, stated)
     for name, reading in found:
         first, final = (reading.table["ticker"][place].as_py() for place in (0, -1)) if reading.table.num_rows else (last, last)
-        if reading.table.num_rows and first <= last:
+        if (reading.table.num_rows and first <= last) or reading.table.schema != nothing.schema:
             return None
         last = final
         into(reading.table)
@@ -194,7 +205,9 @@ def _check_names(files: Files) -> None:
 
 def _prices(files: Files, stated: Terms) -> Dataset:
     calendar, hashes, found = _readings(files, sorted(files), stated)
-    readings = _one_history_a_ticker(dict(found), stated.prefer)
+    readings = dict(found)
+    _refuse_two_units(readings)
+    readings = _one_history_a_ticker(readings, stated.prefer)
     return _told(readings, hashes, calendar, (), _joined([reading.table for reading in readings.values()]))
 
 
@@ -283,7 +296,7 @@ def _readings(files: Files, names: list[str], stated: Terms) -> tuple[dict[str, 
     sample = {name: observe(name, bytes_of(name)) for name in names[:: max(1, len(names) // SAMPLED)][:SAMPLED]}
     calendar, told = _calendar([observed.seen for observed in sample.values()], stated)
 
-    def covering(days: NDArray[np.int32]) -> Calendar:
+    def covering(days: Steps) -> Calendar:
         return _covering(calendar, days)
 
     def read(some: list[str]) -> list[tuple[str, Reading]]:
@@ -323,7 +336,7 @@ def _calendar(seen: list[Observations], stated: Terms) -> tuple[Calendar, dict[s
     return Calendar(told["name"], _sessions(told["name"], days), complete), told
 
 
-def _covering(calendar: Calendar, days: NDArray[np.int32]) -> Calendar:
+def _covering(calendar: Calendar, days: Steps) -> Calendar:
     """The calendar, as far as known days reach; it was made for a sample of the files."""
     if calendar.sessions is None or calendar.name == "auto" or not len(days) or not len(calendar.sessions):
         return calendar
@@ -332,7 +345,7 @@ def _covering(calendar: Calendar, days: NDArray[np.int32]) -> Calendar:
     return dataclasses.replace(calendar, sessions=_sessions(calendar.name, np.append(days, calendar.sessions[[0, -1]])))
 
 
-def _known_days(seen: Observations) -> NDArray[np.int32]:
+def _known_days(seen: Observations) -> Steps:
     """The days of rows that have one; a row of the year 9999 is set aside later."""
     days = np.delete(seen.day, list(seen.faults)) if seen.faults else seen.day
     return days[(days >= EARLIEST) & (days <= LATEST)]
@@ -347,6 +360,16 @@ def _sessions(name: str, days: NDArray[Any]) -> NDArray[np.int32]:
     known = sessions.within_reach(name, asked)
     asked = known if len(known) else asked
     return sessions.trading_days(name, asked.min().item(), asked.max().item()).astype(np.int32)
+
+
+def _refuse_two_units(readings: dict[str, Reading]) -> None:
+    """Rows by the day and rows by the second are no one data set: a step would be of two lengths."""
+    daily = [name for name, reading in readings.items() if reading.table.schema == prices.schema()]
+    if daily and len(daily) < len(readings):
+        name = next(name for name in readings if name not in daily)
+        raise DataRefused(
+            f"{name}:1:1: an intraday series, and {daily[0]} has a row a date; expected one kind in a data set; take them in as two."
+        )
 
 
 def _one_history_a_ticker(readings: dict[str, Reading], prefer: str | None) -> dict[str, Reading]:
@@ -393,7 +416,7 @@ def _merged(readings: dict[str, Reading], ticker: str, names: list[str], prefer:
     result = dict(readings)
     for name in names:
         others = readings[name].table.filter(pc.not_equal(readings[name].table["ticker"], ticker))
-        part = pa.table([list(column) for column in zip(*kept[name], strict=True)], schema=prices.schema()) if kept[name] else None
+        part = pa.table([list(column) for column in zip(*kept[name], strict=True)], schema=others.schema) if kept[name] else None
         table = pa.concat_tables([others, part]) if part is not None else others
         counts = readings[name].counts
         result[name] = dataclasses.replace(

@@ -1,4 +1,4 @@
-"""Prices: the bytes of an export become daily prices, a row a ticker and session.
+"""Prices: the bytes of an export become daily prices, a row a ticker and session, or prices by the second where every row is a step.
 
 `form` finds the layout, `rows` reads the cells, `rules` judges what they say together; here they are put in a row.
 Everything is text until it matches a grammar: no parser guesses (pandas reads the ticker NA as missing, a row with an
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from longshort.ingestion.cells import Decimal_
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.form import Form
 from longshort.ingestion.reading import Counts, Quarantined, Reading
-from longshort.ingestion.rows import VALUES, Fault, Observations, Style, Tally
+from longshort.ingestion.rows import VALUES, Fault, Observations, Style, Tally, Unit
 from longshort.ingestion.rules import EVERY_ROW, NO_LIMITS, Calendar, Limits, Settled
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from numpy.typing import NDArray
+
+    from longshort.ingestion.rows import Steps
 
 _TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.^=_&-]{0,39}")
 _HEAD_CHARACTERS = 11 * 2**20  # more than the longest line that is read
@@ -42,7 +44,8 @@ Values = tuple[Any, ...]  # date, open, high, low, close, adj_close, volume
 class Asked:
     """What a person said about the files of a data set, where a file leaves it open; see `config.Read`.
 
-    zone  of the exchange that they named: times with a zone of their own are told in it
+    zone       of the exchange that they named: times with a zone of their own are told in it
+    every_row  whether they take each row as a step of its own
     """
 
     ticker: str | None = None
@@ -52,6 +55,7 @@ class Asked:
     encoding: str | None = None
     skip_rows: int = 0
     zone: str | None = None
+    every_row: bool = False
 
 
 AS_IT_IS = Asked()
@@ -105,7 +109,7 @@ def observe(data: bytes, name: str, asked: Asked, more: Mapping[str, list[str]],
     first = rows.LINE_END.split(head[:_HEAD_CHARACTERS], maxsplit=many)[:many]
     lines = [(number, line) for number, line in enumerate(first, start=1) if line.strip()]
     form = forms.find(lines, name, asked.skip_rows, asked.price, more)
-    style = Style(asked.date_format, asked.decimal, asked.zone)
+    style = Style(asked.date_format, asked.decimal, asked.zone, asked.every_row)
     ticker = ticker_of(name, asked.ticker) if form.ticker is None and form.series[0].ticker is None else ""
     if asked.ticker and form.series[0].ticker and len(form.series) == 1:
         ticker = asked.ticker
@@ -130,12 +134,16 @@ def settle(observed: Observed, asked: Asked, limits: Limits, calendar: Calendar,
     quickly  whether tickers of which nothing can be said are kept without asking every rule
     raises   DataRefused when the file's ticker is refused, or all of its tickers are
     """
+    if calendar.sessions is None and rules.is_intraday(observed.seen):
+        observed = replace(observed, seen=observed.seen.by_second())
     form, seen = observed.form, observed.seen
     _name_tickers(seen, form, asked)
     order = np.argsort(seen.owner, kind="stable") if len(seen.tickers) > 1 else np.arange(len(seen.owner))
     ends = np.cumsum(np.bincount(seen.owner, minlength=len(seen.tickers)))
     places_of = [dict(series.places) for series in form.series]
-    calm = _calm(seen, order, ends, places_of[0], limits, calendar) if quickly and len(places_of) == 1 else np.zeros(len(ends), bool)
+    calm = np.zeros(len(ends), bool)
+    if quickly and len(places_of) == 1 and seen.unit == "D":
+        calm = _calm(seen, order, ends, places_of[0], limits, calendar)
     settled: list[Settled] = []
     for owner in range(len(seen.tickers)):
         own = order[(ends[owner - 1] if owner else 0) : ends[owner]]
@@ -170,7 +178,7 @@ def together(
     asked: Asked,
     more: Mapping[str, list[str]],
     limits: Limits,
-    covering: Callable[[NDArray[np.int32]], Calendar],
+    covering: Callable[[Steps], Calendar],
 ) -> dict[str, Reading]:
     """Read and judge clean files of a ticker each, those with the same header in one go.
 
@@ -293,11 +301,12 @@ def _reading(observed: Observed, settled: list[Settled], order: NDArray[np.int64
         )
         for place, fault in sorted(faults.items(), key=lambda item: (int(seen.line[item[0]]), item[0]))
     )
-    table = _table(kept)
+    table = _table(kept, seen.unit)
     read_as = dict(seen.read_as)
     if table.num_rows:
         days = np.concatenate([state.day for state in kept])
-        read_as |= {"ticker": kept[0].ticker, "first": rules.day_name(int(days.min())), "last": rules.day_name(int(days.max()))}
+        first, last = (rules.day_name(int(day), seen.unit) for day in (days.min(), days.max()))
+        read_as |= {"ticker": kept[0].ticker, "first": first, "last": last}
     counts = Counts(len(seen.line), sum(len(state.kept) for state in kept), len(bad), merged)
     had = tuple(price for price in PRICES if all(price in series.places for series in form.series))
     return Reading(table, counts, bad, observed.notes, read_as, repairs.as_json(), warnings.as_json(), refused, factors, had)
@@ -311,15 +320,19 @@ def _copy(tally: Tally) -> Tally:
     return Tally(tally.counts.copy(), dict(tally.first))
 
 
-def schema() -> pa.Schema:
-    """The tidy price table: ticker, date, open, high, low, close, adj_close (null where there is none), volume (likewise)."""
+def schema(unit: Unit = "D") -> pa.Schema:
+    """The tidy price table: ticker, date, open, high, low, close, adj_close (null where there is none), volume (likewise).
+
+    unit  of the dates: days, or whole seconds of what is intraday, which Parquet holds as milliseconds
+    """
     import pyarrow as pa
 
+    kind = pa.date32() if unit == "D" else pa.timestamp("ms")
     numbers = [(meaning, pa.float64()) for meaning in VALUES if meaning != "volume"]
-    return pa.schema([("ticker", pa.string()), ("date", pa.date32()), *numbers, ("volume", pa.int64())])
+    return pa.schema([("ticker", pa.string()), ("date", kind), *numbers, ("volume", pa.int64())])
 
 
-def _table(settled: list[Settled]) -> pa.Table:
+def _table(settled: list[Settled], unit: Unit) -> pa.Table:
     """The tidy table of tickers, by ticker and date."""
     settled = sorted(settled, key=lambda state: state.ticker)
     return _tidy(
@@ -327,16 +340,19 @@ def _table(settled: list[Settled]) -> pa.Table:
         np.array([len(state.kept) for state in settled]),
         np.concatenate([state.day for state in settled]),
         {meaning: np.concatenate([state.values[meaning] for state in settled]) for meaning in VALUES},
+        unit,
     )
 
 
-def _tidy(tickers: list[str], sizes: NDArray[np.int64], day: NDArray[np.int32], values: dict[str, NDArray[np.float64]]) -> pa.Table:
+def _tidy(tickers: list[str], sizes: NDArray[np.int64], day: Steps, values: dict[str, NDArray[np.float64]], unit: Unit = "D") -> pa.Table:
     """The tidy table of tickers with so many rows each, one after the other."""
     import pyarrow as pa
 
     owner = np.repeat(np.arange(len(tickers), dtype=np.int32), sizes)
     ticker = pa.DictionaryArray.from_arrays(owner, pa.array(tickers, pa.string())).cast(pa.string())
-    arrays = [ticker, pa.array(day, pa.int32()).view(pa.date32())]
+    of = schema(unit)
+    dates = pa.array(day, pa.int32()) if unit == "D" else pa.array(1000 * day)
+    arrays = [ticker, dates.view(of.field("date").type)]
     for meaning in VALUES:
         column = values[meaning]
         absent = np.isnan(column)
@@ -344,7 +360,7 @@ def _tidy(tickers: list[str], sizes: NDArray[np.int64], day: NDArray[np.int32], 
             arrays.append(pa.array(np.where(absent, 0, column).astype(np.int64), mask=absent if absent.any() else None))
         else:
             arrays.append(pa.array(column, mask=absent if absent.any() else None))
-    return pa.table(arrays, schema=schema())
+    return pa.table(arrays, schema=of)
 
 
 def make_table(ticker: str, found: list[Values]) -> pa.Table:

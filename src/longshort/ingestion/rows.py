@@ -11,8 +11,8 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,12 +25,17 @@ from longshort.ingestion.form import Form, delimiter_name, split
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Steps = NDArray[np.signedinteger[Any]]  # days as int32, or seconds as int64
+
+Unit = Literal["D", "s"]  # of dates: days, or seconds for what is intraday
 VALUES = (*PRICES, "adj_close", "volume")
 NO_TRADE = "no trade"  # a row without any price: nothing was lost, so it does not count as bad
 LINE_END = re.compile(r"\r\n|\r|\n")  # not splitlines(), which also cuts at U+2028 and form feeds, so line numbers would differ
 _EPOCH = dt.date(1970, 1, 1).toordinal()
 ORDERS: dict[Order, str] = {"ymd": "year, month, day", "dmy": "day, month, year", "mdy": "month, day, year"}
 _TIMES = "times of day left out"
+_AS_WRITTEN = "as written"
+_DAY_SECONDS = 86_400
 POINT = "with a decimal point"
 _COUNTED = {cells.EXCEL: "excel", cells.EPOCH_S: "epoch_s", cells.EPOCH_MS: "epoch_ms"}
 
@@ -67,18 +72,20 @@ class Observations:
     """A file's rows as columns, in the file's order: a line, or in wide files a line and a ticker.
 
     owner    place of the row's ticker in ``tickers``
-    day      days since 1970-01-01
+    day      days since 1970-01-01; of a series `by_second` seconds, as int64
     values   open, high, low, close, adj_close, volume as float64, NaN where there is none (volumes stay below 2**53)
     faults   by place among the rows
     merged   rows that only repeat the header, by place
-    read_as  how the cells were read, in words; timed: whether the dates had times of day
+    read_as  how the cells were read, in words
     line_of  the text of a line by its number
+    time     seconds after midnight, None where no date has a time of day; zone: in which zone they are, in words
+    unit     of ``day``: D days, s seconds
     """
 
     line: NDArray[np.int64]
     owner: NDArray[np.int32]
     tickers: list[str]
-    day: NDArray[np.int32]
+    day: Steps
     values: dict[str, NDArray[np.float64]]
     faults: dict[int, Fault]
     merged: set[int]
@@ -86,7 +93,17 @@ class Observations:
     warnings: Tally
     read_as: dict[str, str | int]
     line_of: Callable[[int], str]
-    timed: bool = False
+    time: NDArray[np.int32] | None = None
+    zone: str = ""
+    unit: Unit = "D"
+
+    def by_second(self) -> Observations:
+        """The same with each row at its own second, its time of day no longer left out."""
+        assert self.time is not None
+        told = {what: count for what, count in self.repairs.counts.items() if what != _TIMES}
+        repairs = Tally(Counter(told), {what: self.repairs.first[what] for what in told})
+        day = self.day.astype(np.int64) * _DAY_SECONDS + self.time
+        return replace(self, day=day, unit="s", repairs=repairs, read_as={**self.read_as, "times": self.zone})
 
 
 @dataclass(frozen=True)
@@ -96,6 +113,18 @@ class Style:
     date_format: str | None = None
     decimal: Decimal_ | None = None
     zone: str | None = None  # of the exchange, for stamps with a time and a zone
+    every_row: bool = False  # each row is a step: times need be no exchange's
+
+
+@dataclass(frozen=True)
+class _Dates:
+    """What a column of dates says, by line: days, seconds after midnight (of all days or of none), and what is no date."""
+
+    days: dict[int, int]
+    times: dict[int, int]
+    faults: dict[int, Fault]
+    read: str
+    zone: str = _AS_WRITTEN
 
 
 def described(form: Form, tickers: int) -> dict[str, str | int]:
@@ -139,13 +168,14 @@ def carefully(text: str, form: Form, style: Style, name: str, ticker: str) -> Ob
     if numbers and numbers[-1] in faults_of_line and not text.endswith(("\n", "\r")):
         warnings.add("the last line is cut short: the file looks truncated", numbers[-1])
     good = [(number, row) for number, row in body if number not in faults_of_line and number not in repeated]
-    days, day_faults, dates_read = _days(good, form, style, name, repairs)
+    dates = _days(good, form, style, name, repairs)
     decimal, numbers_read = _decimal(good, form, style, name)
 
     own_tickers: dict[str, int] = {}
     out_line: list[int] = []
     out_owner: list[int] = []
     out_day: list[int] = []
+    out_time: list[int] = []
     out_values: dict[str, list[float]] = {meaning: [] for meaning in VALUES}
     faults: dict[int, Fault] = {}
     merged: set[int] = set()
@@ -163,14 +193,15 @@ def carefully(text: str, form: Form, style: Style, name: str, ticker: str) -> Ob
                 if form.ticker is not None:
                     known = row[form.ticker]
                     fault = None if known else Fault("ticker", form.ticker, "the ticker is missing; expected one")
-                fault = fault or day_faults.get(number)
+                fault = fault or dates.faults.get(number)
                 if fault is None:
                     values, fault = _values(row, series.places, decimal, number, repairs, warnings, currencies)
             if fault is not None:
                 faults[place] = fault
             out_line.append(number)
             out_owner.append(own_tickers.setdefault(known, len(own_tickers)))
-            out_day.append(days.get(number, 0))
+            out_day.append(dates.days.get(number, 0))
+            out_time.append(dates.times.get(number, 0))
             for meaning in VALUES:
                 out_values[meaning].append(values[meaning])
     _refuse_two_currencies(currencies, form, name)
@@ -186,9 +217,10 @@ def carefully(text: str, form: Form, style: Style, name: str, ticker: str) -> Ob
         merged,
         repairs,
         warnings,
-        {**described(form, len(own_tickers)), "dates": dates_read, "numbers": numbers_read},
+        {**described(form, len(own_tickers)), "dates": dates.read, "numbers": numbers_read},
         lambda number: lines[number - 1],
-        _TIMES in repairs.counts,
+        np.array(out_time, np.int32) if dates.times else None,
+        dates.zone,
     )
 
 
@@ -293,10 +325,8 @@ def _decimal(rows: list[tuple[int, list[str]]], form: Form, style: Style, name: 
     return ".", words["."]
 
 
-def _days(
-    rows: list[tuple[int, list[str]]], form: Form, style: Style, name: str, repairs: Tally
-) -> tuple[dict[int, int], dict[int, Fault], str]:
-    """The day of each line, the faults of lines that name none, and how the dates were read."""
+def _days(rows: list[tuple[int, list[str]]], form: Form, style: Style, name: str, repairs: Tally) -> _Dates:
+    """The day and the time of each line, the faults of lines that name none, and how they were read."""
     column = [(number, row[form.date] if form.time is None else f"{row[form.date]} {row[form.time]}") for number, row in rows]
     if style.date_format and "%" in style.date_format:
         return _by_pattern(column, form, style.date_format)
@@ -308,7 +338,7 @@ def _days(
     if not families:
         first = column[0] if column else (form.header, "")
         if not column:
-            return {}, {}, "none"
+            return _Dates({}, {}, {}, "none")
         raise DataRefused(
             f"{name}:{first[0]}:{form.date + 1}: '{first[1]}' is no date that is known, nor is any other; expected dates such as "
             "2024-01-31; give their form with --date-format, such as --date-format '%d.%m.%Y'."
@@ -332,27 +362,43 @@ def _days(
             day = cells.day(found.parts, order)
             return None if day is None else day.toordinal() - _EPOCH
 
-    shift = _shifts(stamps, style, name, form, repairs)
+    zone = _zone(stamps, convert, style, name, form, repairs)
     days: dict[int, int] = {}
+    times: dict[int, int] = {}
     faults: dict[int, Fault] = {}
     for (number, cell), (_, found) in zip(column, stamps, strict=True):
         value = None if found is None else convert(found)
-        if value is None:
+        if found is None or value is None:
             faults[number] = Fault("date", form.date, f"Date is '{cell}'; expected a day such as {words}")
-        else:
-            days[number] = value + (shift(found, value) if shift and found else 0)
-    return days, faults, words
+            continue
+        seconds = _second(found, family)
+        days[number], time = (value, seconds or 0) if zone is None else _in_zone(found, value, zone)
+        if seconds is not None:
+            times[number] = time
+    where = _AS_WRITTEN if zone is None and family not in _COUNTED else str(zone or "UTC")
+    return _Dates(days, times, faults, words, where)
 
 
-def _by_pattern(column: list[tuple[int, str]], form: Form, pattern: str) -> tuple[dict[int, int], dict[int, Fault], str]:
+def _second(found: cells.Stamp, family: str) -> int | None:
+    """The seconds after its midnight that a stamp names; None when it names none."""
+    if family not in (cells.EPOCH_S, cells.EPOCH_MS):
+        return found.time
+    return found.parts[0] // (1 if family == cells.EPOCH_S else 1000) % _DAY_SECONDS
+
+
+def _by_pattern(column: list[tuple[int, str]], form: Form, pattern: str) -> _Dates:
     days: dict[int, int] = {}
+    times: dict[int, int] = {}
     faults: dict[int, Fault] = {}
     for number, cell in column:
         try:
-            days[number] = dt.datetime.strptime(cell, pattern).date().toordinal() - _EPOCH
+            found = dt.datetime.strptime(cell, pattern)
         except ValueError:
             faults[number] = Fault("date", form.date, f"Date is '{cell}'; expected the form {pattern}")
-    return days, faults, f"{pattern} (as given)"
+            continue
+        days[number] = found.date().toordinal() - _EPOCH
+        times[number] = found.hour * 3600 + found.minute * 60 + found.second
+    return _Dates(days, times, faults, f"{pattern} (as given)")
 
 
 def _refuse_mixed(families: dict[str, list[int]], name: str, form: Form) -> None:
@@ -425,12 +471,18 @@ def _counted(family: str, style: Style, name: str, line: int, form: Form) -> tup
     return lambda found: found.parts[0] // scale, f"{'seconds' if kind == 'epoch_s' else 'milliseconds'} since 1970 (as given)"
 
 
-def _shifts(
-    stamps: Iterable[tuple[int, cells.Stamp | None]], style: Style, name: str, form: Form, repairs: Tally
-) -> Callable[[cells.Stamp, int], int] | None:
-    """How many days a stamp's exchange is ahead of the day that is written: for stamps with a zone that are not midnights.
+def _zone(
+    stamps: Iterable[tuple[int, cells.Stamp | None]],
+    convert: Callable[[cells.Stamp], int | None],
+    style: Style,
+    name: str,
+    form: Form,
+    repairs: Tally,
+) -> dt.tzinfo | None:
+    """The zone that stamps with a zone of their own are told in: the exchange's. None where they stay as written.
 
-    raises  DataRefused when some stamps have a zone and some have none, or no exchange's zone fits
+    convert  the day that a stamp names as it is written
+    raises   DataRefused when some stamps have a zone and some have none, or no exchange's zone fits and not every row is a step
     """
     timed = [(number, found) for number, found in stamps if found is not None and found.time is not None]
     if not timed:
@@ -446,23 +498,21 @@ def _shifts(
         return None
     import zoneinfo
 
+    dated = [(found, day) for _, found in timed if (day := convert(found)) is not None]
     candidates = [style.zone] if style.zone else ["America/New_York", "Europe/London", "Europe/Paris", "Asia/Tokyo", "Asia/Kolkata", "UTC"]
-    for zone in candidates:
-        local = zoneinfo.ZoneInfo(zone)
-        if style.zone or len({_in_zone(found, local)[1] for _, found in timed}) == 1:
-            repairs.add(f"times converted to {zone}", timed[0][0], len(timed))
-            return lambda found, day: _in_zone(found, local)[0] - day
-    raise DataRefused(
-        f"{name}:{timed[0][0]}:{form.date + 1}: times with a zone that are no exchange's midnight or close; expected a date a row; "
-        "name the exchange with --calendar, such as --calendar XNYS."
-    )
+    fitting = (zone for zone in candidates if style.zone or len({_in_zone(*each, zoneinfo.ZoneInfo(zone))[1] for each in dated}) == 1)
+    zone = next(fitting, "UTC" if style.every_row else None)  # of steps within days none fits, and in UTC no hour comes twice
+    if zone is None:
+        raise DataRefused(
+            f"{name}:{timed[0][0]}:{form.date + 1}: times with a zone that are no exchange's midnight or close; expected a date a row; "
+            "name the exchange with --calendar, such as --calendar XNYS, or take each row as a step of its own with --calendar none."
+        )
+    repairs.add(f"times converted to {zone}", timed[0][0], len(timed))
+    return zoneinfo.ZoneInfo(zone)
 
 
-def _in_zone(found: cells.Stamp, zone: dt.tzinfo) -> tuple[int, int]:
-    """The day, and the seconds after its midnight, of a stamp with a zone somewhere else."""
-    year, month, number = found.parts
-    moment = dt.datetime(year, month, number, tzinfo=dt.timezone(dt.timedelta(seconds=found.offset or 0))) + dt.timedelta(
-        seconds=found.time or 0
-    )
-    there = moment.astimezone(zone)
+def _in_zone(found: cells.Stamp, day: int, zone: dt.tzinfo) -> tuple[int, int]:
+    """The day, and the seconds after its midnight, of a stamp with a zone somewhere else; ``day`` is the day that is written."""
+    midnight = dt.datetime.fromordinal(day + _EPOCH).replace(tzinfo=dt.timezone(dt.timedelta(seconds=found.offset or 0)))
+    there = (midnight + dt.timedelta(seconds=found.time or 0)).astimezone(zone)
     return there.date().toordinal() - _EPOCH, there.hour * 3600 + there.minute * 60 + there.second

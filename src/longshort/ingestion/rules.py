@@ -15,10 +15,12 @@ import numpy as np
 
 from longshort.ingestion.cells import LEAST_PRICE, MOST_PRICE
 from longshort.ingestion.columns import LABELS, PRICES
-from longshort.ingestion.rows import NO_TRADE, VALUES, Fault, Observations, Tally
+from longshort.ingestion.rows import NO_TRADE, VALUES, Fault, Observations, Tally, Unit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from longshort.ingestion.rows import Steps
 
 MOST_CONTRADICTORY = 0.001  # share of a ticker's rows that may share a date with other values
 SPLITS = (2.0, 3.0, 4.0, 5.0, 7.0, 10.0, 20.0, 1.5)  # shares for one; and their inverses
@@ -32,6 +34,7 @@ MOST_INVERTED = 0.05
 EARLIEST = (dt.date(1900, 1, 1) - dt.date(1970, 1, 1)).days
 _USUAL = 1.3  # a day's move below which no price has split, changed its unit or surprised anybody
 _DAY = dt.date(1970, 1, 1)
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -59,13 +62,13 @@ class Limits:
 class Settled:
     """What became of one ticker's observations, by their places in the file.
 
-    kept     oldest first; values: theirs, adjusted where a person asked for it
+    kept     oldest first; day: theirs, in the unit of the observations; values: theirs, adjusted where a person asked for it
     refused  why the ticker is not taken in, or ''
     """
 
     ticker: str
     kept: NDArray[np.int64]
-    day: NDArray[np.int32]
+    day: Steps
     values: dict[str, NDArray[np.float64]]
     faults: dict[int, Fault]
     merged: set[int]
@@ -97,6 +100,23 @@ class Calendar:
 
 NO_LIMITS = Limits()
 EVERY_ROW = Calendar("none", None)
+
+
+def is_intraday(seen: Observations) -> bool:
+    """Whether some ticker has several rows on a day of its own, at other times, in half of its days and more."""
+    if seen.time is None:
+        return False
+    sound = np.ones(len(seen.day), bool)
+    sound[[*seen.faults, *seen.merged]] = False
+    owner, day, time = seen.owner[sound], seen.day[sound], seen.time[sound]
+    if not len(time) or (time == time[0]).all():
+        return False
+    return any(_rows_a_day(day[owner == own]) > 1 for own in np.unique(owner).tolist())
+
+
+def _rows_a_day(day: Steps) -> float:
+    """The median over the days of a ticker; 1 where there are too few rows to tell."""
+    return float(np.median(np.unique(day, return_counts=True)[1])) if len(day) >= 3 else 1.0
 
 
 def settle(
@@ -156,7 +176,7 @@ def _settle(
 
 
 def calm(
-    day: NDArray[np.int32],
+    day: Steps,
     values: dict[str, NDArray[np.float64]],
     starts: NDArray[np.int64],
     places: Mapping[str, int],
@@ -221,7 +241,9 @@ class _View:
         self.day = seen.day if whole else seen.day[rows]
         self.values = {meaning: seen.values[meaning] if whole else seen.values[meaning][rows] for meaning in VALUES}
         self.prices = [meaning for meaning in PRICES if meaning in places]
-        self.timed = seen.timed
+        self.unit, self.time = seen.unit, None if seen.time is None else seen.time[rows]
+        # what a row is told apart by, and what the row before it is
+        self.step, self.before = ("date", "the day before") if seen.unit == "D" else ("time", "the row before")
 
     def keep(self, standing: NDArray[np.bool_] | NDArray[np.int64]) -> None:
         """Go on with these."""
@@ -238,28 +260,28 @@ class _View:
         self.keep(~bad)
 
     def date(self, index: int) -> str:
-        return day_name(int(self.day[index]))
+        return day_name(int(self.day[index]), self.unit)
 
     # --- one row ------------------------------------------------------------------------------
 
     def a_row_a_session(self, calendar: Calendar) -> None:
         """Refuse what is not daily, unless every row was asked for as it is."""
-        if len(self.day) < 3:
+        if len(self.day) < 3 or self.unit == "s":
             return
-        days, counts = np.unique(self.day, return_counts=True)
-        if np.median(counts) > 1 and not self.timed:
+        days, many = np.unique(self.day), _rows_a_day(self.day)
+        if many > 1 and (self.time is None or (self.time == self.time[0]).all()):
             raise _Refused(
                 int(self.line[0]),
                 self.date_place,
-                f"{int(np.median(counts)):,} rows a date: are several tickers in one file?; expected a row a session; add a column "
+                f"{int(many):,} rows a date: are several tickers in one file?; expected a row a session; add a column "
                 "Ticker, or split the file",
             )
-        if np.median(counts) > 1:
+        if many > 1:
             raise _Refused(
                 int(self.line[0]),
                 self.date_place,
-                f"an intraday series, {int(np.median(counts)):,} rows a day; expected a row a session; make daily rows of it first, "
-                "such as with the last price of each day",
+                f"an intraday series, {int(many):,} rows a day; expected a row a session; take each row as a step of its own with "
+                "--calendar none, or make daily rows of it first, such as with the last price of each day",
             )
         between = float(np.median(np.diff(days))) if len(days) > 2 else 1.0
         if between < SPARSE or calendar.sessions is None:
@@ -295,7 +317,8 @@ class _View:
             self.set_aside(bad, "price", self.places[meaning], what)
 
     def days_in_limits(self, calendar: Calendar) -> None:
-        self.set_aside(self.day < EARLIEST, "date", self.date_place, "Date is {date}; expected a day from 1900 on")
+        earliest = EARLIEST if self.unit == "D" else EARLIEST * _DAY_SECONDS
+        self.set_aside(self.day < earliest, "date", self.date_place, "Date is {date}; expected a day from 1900 on")
         if calendar.complete is not None:
             self.set_aside(
                 self.day > calendar.complete + 7, "date", self.date_place, "Date is {date}, in the future; expected a past session"
@@ -334,12 +357,12 @@ class _View:
             same = [tuple(_key(self.values[meaning][index]) for meaning in VALUES) for index in range(first, last + 1)]
             if len(set(same)) == 1:
                 self.state.merged.update(self.rows[first + 1 : last + 1].tolist())
-                self.state.repairs.add("identical rows of one date merged", int(self.line[first + 1]), last - first)
+                self.state.repairs.add(f"identical rows of one {self.step} merged", int(self.line[first + 1]), last - first)
                 standing[first + 1 : last + 1] = False
                 continue
             spared = int(first + np.argmax(self.line[first : last + 1])) if limits.on_duplicate == "last" else -1
             lines = ", ".join(map(str, sorted(self.line[first : last + 1].tolist())))
-            what = f"Date {self.date(first)} has different values on lines {lines}; expected one row a date"
+            what = f"{self.step.title()} {self.date(first)} has different values on lines {lines}; expected one row a {self.step}"
             for index in range(first, last + 1):
                 if index != spared:
                     contradictory += 1
@@ -350,8 +373,8 @@ class _View:
             raise _Refused(
                 int(self.line[index]),
                 self.date_place,
-                f"{contradictory:,} of {total:,} rows share a date with other values; expected one row a date; mend them, or keep "
-                "the last of each with --on-dup last",
+                f"{contradictory:,} of {total:,} rows share a {self.step} with other values; expected one row a {self.step}; mend them, or "
+                "keep the last of each with --on-dup last",
             )
         self.keep(standing)
 
@@ -461,6 +484,8 @@ class _View:
         whole = close[1:] / close[:-1]
         factors = np.array([*SPLITS, *(1 / factor for factor in SPLITS)])
         likely = np.flatnonzero((np.abs(np.log(whole)) > 0.3) & (np.abs(np.log(jump)) > 0.3))
+        if self.unit == "s":  # a share splits overnight; what halves within a day is no split
+            likely = likely[np.diff(self.day // _DAY_SECONDS)[likely] > 0]
         found: list[tuple[int, float]] = []
         for index in likely.tolist():
             nearest = float(factors[np.argmin(np.abs(np.log(factors / jump[index])))])
@@ -474,7 +499,7 @@ class _View:
             raise _Refused(
                 int(self.line[index]),
                 self.places["close"],
-                f"all prices go to {_factor(factor)} of the day before on {self.date(index)} ({close[index - 1]:g} to {close[index]:g})"
+                f"all prices go to {_factor(factor)} of {self.before} on {self.date(index)} ({close[index - 1]:g} to {close[index]:g})"
                 f"{f', and at {len(found) - 1} more places' if len(found) > 1 else ''}, as at a split that is not adjusted for; "
                 "expected adjusted prices; repair them with --adjust auto, or keep them as they are with --adjust none",
             )
@@ -495,7 +520,8 @@ class _View:
             raise _Refused(
                 line,
                 0,
-                f"{len(self.day):,} sessions; expected at least {limits.needed:,} (`validation.forecast.min_sessions`), "
+                f"{len(self.day):,} {'sessions' if self.unit == 'D' else 'rows'}; expected at least {limits.needed:,} "
+                "(`validation.forecast.min_sessions`), "
                 f"{limits.needed - len(self.day):,} more; export a longer history, or lower that number",
             )
         close = self.values["close"]
@@ -508,7 +534,7 @@ class _View:
             raise _Refused(
                 int(self.line[np.flatnonzero(same)[0]]),
                 self.places["close"],
-                f"Close repeats the day before in {same.mean():.0%} of the rows; expected at most {MOST_STALE:.0%}; is this a traded "
+                f"Close repeats {self.before} in {same.mean():.0%} of the rows; expected at most {MOST_STALE:.0%}; is this a traded "
                 "series?",
             )
 
@@ -578,10 +604,12 @@ def _factor(factor: float) -> str:
     return f"{factor:g} ×" if factor >= 1 else f"1/{1 / factor:g}"
 
 
-def day_name(day: int) -> str:
-    """A day since 1970-01-01 as 2024-01-31.
+def day_name(day: int, unit: Unit = "D") -> str:
+    """A day since 1970-01-01 as 2024-01-31, or a second as 2024-01-31 09:30:00.
 
-    >>> day_name(0)
-    '1970-01-01'
+    >>> day_name(0), day_name(86_399, "s")
+    ('1970-01-01', '1970-01-01 23:59:59')
     """
+    if unit == "s":
+        return str(np.datetime64(day, "s")).replace("T", " ")
     return (_DAY + dt.timedelta(days=day)).isoformat() if -719162 <= day <= 2932896 else str(day)

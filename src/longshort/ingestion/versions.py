@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _COMPARED = ("open", "high", "low", "close", "volume")
-_DAYS = 2**32  # more than there are, so that a ticker and a day are one number
+_SECONDS = 2**40  # more than a calendar has, so that a ticker and a second are one number
 
 
 def compare(before: pa.Table, after: pa.Table) -> dict[str, Any]:
@@ -92,12 +92,13 @@ def first_words(told: dict[str, Any]) -> str:
 
 
 def _keys(table: pa.Table, tickers: list[str]) -> NDArray[np.int64]:
-    """A number for each row that is its ticker and day."""
+    """A number for each row that is its ticker and second; a day is its midnight."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     owner = pc.index_in(table["ticker"], pa.array(tickers, pa.string())).to_numpy().astype(np.int64)
-    return owner * _DAYS + table["date"].cast(pa.int32()).to_numpy().astype(np.int64)
+    dates: NDArray[np.datetime64] = table["date"].to_numpy()
+    return owner * _SECONDS + dates.astype("datetime64[s]").astype(np.int64)
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:

@@ -11,7 +11,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ Numbers = NDArray[np.int64]
 WIDE = 2000  # units of the stretched frame, from left to right
 FINE = 4  # units to a pixel, from top to bottom
 _TOP, _FOOT = 8, 22  # pixels above the highest line of the grid, and below the lowest for the letters of the x axis
+_MINUTES = (1, 5, 15, 60, 180, 360, 720, 1440, 2880, 10080)  # from tick to tick, up to a week
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,20 @@ def date_ticks(first: date, last: date, most: int = 9) -> list[tuple[int, str]]:
         if first <= day <= last:
             found.append((_number(day), str(day.year) if step >= 12 else f"{day.year}-{day.month:02}"))
     return found or [(_number(first), first.isoformat())]
+
+
+def time_ticks(first: int, last: int, most: int = 9) -> list[tuple[int, str]]:
+    """As `date_ticks`, of seconds since 1970: whole minutes, hours, days or months, by how far it is.
+
+    >>> time_ticks(1_388_534_400, 1_388_544_000, most=3)
+    [(1388534400, '01-01 00:00'), (1388538000, '01-01 01:00'), (1388541600, '01-01 02:00')]
+    """
+    fitting = (minutes * 60 for minutes in _MINUTES if (last - first) / (minutes * 60) <= most)
+    if (step := next(fitting, None)) is None:
+        days = [datetime.fromtimestamp(second, UTC).date() for second in (first, last)]
+        return [(at * 86_400, name) for at, name in date_ticks(days[0], days[1], most) if at * 86_400 >= first]
+    form = "%Y-%m-%d" if step >= 86_400 else "%m-%d %H:%M"
+    return [(at, datetime.fromtimestamp(at, UTC).strftime(form)) for at in range(-(-first // step) * step, last + 1, step)]
 
 
 def _number(day: date) -> int:

@@ -40,7 +40,7 @@ def from_table(table: pa.Table) -> pd.DataFrame:
 
 
 def prices(frame: pd.DataFrame, calendar: str) -> pd.DataFrame:
-    """A tidy price frame with what its rules need beside it; dates become ISO text, as people read them.
+    """A tidy price frame with what its rules need beside it; dates become ISO text, as people read them, with a time if one has one.
 
     ticker_sessions  how many rows its ticker has, said once, in the ticker's first row
     date_is_session  the exchange traded on that day
@@ -55,8 +55,9 @@ def prices(frame: pd.DataFrame, calendar: str) -> pd.DataFrame:
     days = known if every else sessions.sessions(calendar, known.min().date(), known.max().date())
     same, later = ticker == ticker.shift(), ticker > ticker.shift()
     out_of_order = (~later & ~same).fillna(False) | (same & (dates < dates.shift())).fillna(False)
+    timed = bool((known != known.dt.normalize()).any())
     return frame.assign(
-        date=dates.dt.strftime("%Y-%m-%d"),
+        date=dates.dt.strftime("%Y-%m-%d %H:%M:%S" if timed else "%Y-%m-%d"),
         ticker_sessions=frame.groupby("ticker", dropna=False)["date"].transform("size").astype("Int64").mask(ticker.duplicated()),
         date_is_session=dates.isin(days) | dates.isna(),  # that a date is missing is another rule's finding
         in_order=~out_of_order.astype(bool),

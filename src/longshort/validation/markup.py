@@ -88,8 +88,8 @@ def percent(share: float, digits: int = 1, signed: bool = False) -> str:
 
 
 def day(value: date) -> str:
-    """A date that does not break at the end of a line."""
-    return f"<time>{value.isoformat()}</time>"
+    """A date, or a date and a time, that does not break at the end of a line."""
+    return f"<time>{value}</time>"
 
 
 def text(shown: str) -> Cell:

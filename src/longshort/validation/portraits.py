@@ -26,7 +26,7 @@ def of_prices(prices: Prices, sessions: Days | None, account: dict[str, Any]) ->
     calendar = account.get("calendar") or {}
     facts = [("Rows", count(prices.rows + prices.unplaced)), ("Tickers", count(len(prices.tickers)))]
     if prices.rows:
-        first, last = as_date(prices.days.min()), as_date(prices.days.max())
+        first, last = prices.when(prices.days.min()), prices.when(prices.days.max())
         facts += [("First", day(first)), ("Last", day(last))]
         verdict = f"{plural(len(prices.tickers), 'ticker')}, {plural(prices.rows, 'row')}, {day(first)} to {day(last)}"
     else:
@@ -70,7 +70,7 @@ def _look_first(prices: Prices, held: Coverage | None) -> str:
         split = profiles.looks_like_split(float(prices.moves[row]))
         whose = f", {inert(prices.tickers[prices.owner[row]])}" if several else ""
         like = f" It has the size of a {split} split." if split else ""
-        said.append(("returns", f"The largest move is {_move(prices.moves[row])} on {day(as_date(prices.days[row]))}{whose}.{like}"))
+        said.append(("returns", f"The largest move is {_move(prices.moves[row])} on {day(prices.when(prices.days[row]))}{whose}.{like}"))
     if stale := int(prices.stale.sum()):
         anchor, share = "tickers" if several else "returns", percent(stale / prices.rows)
         said.append((anchor, f"{plural(stale, 'close')} ({share}) {'repeats' if stale == 1 else 'repeat'} the one before."))
@@ -104,7 +104,8 @@ def _time(prices: Prices) -> Scale:
 
 
 def _date_ticks(prices: Prices, most: int = 9) -> list[tuple[float, str]]:
-    found = drawing.date_ticks(as_date(prices.days.min()), as_date(prices.days.max()), most)
+    first, last = int(prices.days.min()), int(prices.days.max())
+    found = drawing.time_ticks(first, last, most) if prices.intraday else drawing.date_ticks(as_date(first), as_date(last), most)
     return [(float(_time(prices).share(at)), name) for at, name in found]
 
 
@@ -148,17 +149,17 @@ def _price_chart(prices: Prices, k: int, height: int, points: int, y_most: int =
         curves.append(_range_band(x[banded], y.share(low[banded]), y.share(high[banded]), points, height))
     at, value = x[drawn], y.share(close[drawn])
     kept = drawing.thin(at, value, points)
-    far = _pauses(days[drawn])
+    far = _pauses(days[drawn], 31 * 86_400.0 if prices.intraday else 31.0)
     breaks = np.searchsorted(kept, far)
     curves.append(drawing.line(at[kept], value[kept], height, "line", breaks))
     rows = [int(n) for n in np.argsort(-moves, kind="stable")[: 3 if points > 200 else 1] if moves[n] > 0]
     marks = [
-        drawing.dot(float(x[n]), float(y.share(close[n])), height, "dot", f"{as_date(days[n])}: {_move(prices.moves[own][n])}")
+        drawing.dot(float(x[n]), float(y.share(close[n])), height, "dot", f"{prices.when(days[n])}: {_move(prices.moves[own][n])}")
         for n in reversed(rows)
     ]
     ticks = _date_ticks(prices, x_most)
     name = inert(prices.tickers[k])
-    told = f"From {as_date(days[0])} to {as_date(days[-1])}, {plural(len(days), 'session')}"
+    told = f"From {prices.when(days[0])} to {prices.when(days[-1])}, {plural(len(days), prices.step)}"
     key = ""
     if points > 200:
         behind = '<li class="range">low to high</li>' if banded.any() else ""
@@ -174,10 +175,10 @@ def _range_band(x: Floats, low: Floats, high: Floats, points: int, height: int) 
     return drawing.band(x[heads], np.minimum.reduceat(low, heads), np.maximum.reduceat(high, heads), height, "range")
 
 
-def _pauses(days: profiles.Numbers) -> profiles.Numbers:
-    """Rows before which a line is broken: more than a month after the one before, or six times the usual step."""
+def _pauses(days: profiles.Numbers, month: float) -> profiles.Numbers:
+    """Rows before which a line is broken: more than a month after the one before, and six times the usual step."""
     steps = np.diff(days)
-    return np.flatnonzero(steps > max(31.0, 6 * float(np.median(steps)))) + 1 if len(steps) else np.empty(0, np.int64)
+    return np.flatnonzero(steps > max(month, 6 * float(np.median(steps)))) + 1 if len(steps) else np.empty(0, np.int64)
 
 
 def _volume_chart(prices: Prices) -> str:
@@ -193,7 +194,7 @@ def _volume_chart(prices: Prices) -> str:
     ticks = _date_ticks(prices)
     curves = [drawing.columns(np.linspace(0, 1, bars + 1), y.share(means), 70, "volume")]
     none = int((values[known] == 0).sum())
-    idle = f"; {plural(none, 'session')} without trade" if none else ""
+    idle = f"; {plural(none, prices.step)} without trade" if none else ""
     key = f'<ul class="key"><li class="vol">volume, mean of a stretch{idle}</li></ul>'
     return key + drawing.chart("Volume", f"Mean volume, up to {amount(float(means.max()))}", 70, curves, y, ticks, y_ticks=y.ticks(2))
 
@@ -296,18 +297,18 @@ def _returns(prices: Prices) -> str:
         split = profiles.looks_like_split(float(prices.moves[n]))
         size = _move(prices.moves[n]) + (f' <span class="hint">like a {split} split</span>' if split else "")
         whose = [text(inert(prices.tickers[prices.owner[n]]))] if several else []
-        rows.append([text(day(as_date(prices.days[n]))), *whose, figure(size), figure(f"{amount(before)} → {amount(after)}")])
+        rows.append([text(day(prices.when(prices.days[n]))), *whose, figure(size), figure(f"{amount(before)} → {amount(after)}")])
     head = [text("Date"), *([text("Ticker")] if several else []), figure("Move"), figure("Close")]
     largest = table("The largest moves", head, rows, "moves") if rows else ""
-    return f'{tiles(facts)}\n<div class="beside">{_histogram(moves, found)}{largest}</div>'
+    return f'{tiles(facts)}\n<div class="beside">{_histogram(moves, found, prices)}{largest}</div>'
 
 
 def _signed(value: float) -> str:
     return "–" if value != value else f"{value:+.2f}".replace("-", "−")
 
 
-def _histogram(moves: Floats, found: profiles.Moments) -> str:
-    """Daily log returns on a log axis, where a normal curve is a parabola and heavy tails stand out."""
+def _histogram(moves: Floats, found: profiles.Moments, prices: Prices) -> str:
+    """Log returns from row to row on a log axis, where a normal curve is a parabola and heavy tails stand out."""
     quarter, three = np.percentile(moves, (25, 75))
     widest = float(np.abs(moves).max())
     reach = min(widest, 10 * (float(three - quarter) / 1.349 or found.deviation)) or 0.01
@@ -330,10 +331,11 @@ def _histogram(moves: Floats, found: profiles.Moments) -> str:
     levels = x.ticks(4)
     digits = 0 if all(abs(100 * t - round(100 * t)) < 1e-6 for t in levels) else 1 if reach > 0.002 else 3
     ticks = [(float(x.share(t)), percent(t, digits, signed=True) if abs(t) > 1e-12 else "0") for t in levels]
-    key = f'<li class="bars">sessions, log axis{outer}</li><li class="curve">a normal distribution of that mean and deviation</li>'
-    told = f"{plural(len(moves), 'daily log return')}, standard deviation {percent(found.deviation, 2)}"
+    key = f'<li class="bars">{prices.step}s, log axis{outer}</li><li class="curve">a normal distribution of that mean and deviation</li>'
+    name = "log return" if prices.intraday else "daily log return"
+    told = f"{plural(len(moves), name)}, standard deviation {percent(found.deviation, 2)}"
     powers = [10.0**n for n in range(0, 9) if 10.0**n <= y.high]
-    drawn = drawing.chart("Daily log returns", told, 220, curves, y, ticks, y_ticks=powers)
+    drawn = drawing.chart(f"{name.capitalize()}s", told, 220, curves, y, ticks, y_ticks=powers)
     return f'<div class="grow"><ul class="key">{key}</ul>{drawn}</div>'
 
 
@@ -363,7 +365,7 @@ def _tickers(prices: Prices, held: Coverage | None) -> str:
     for k, name in enumerate(prices.tickers[:MOST_LISTED]):
         start, stop = int(prices.starts[k]), int(prices.starts[k + 1])
         top = start + int(size[start:stop].argmax())
-        largest = f"{_move(prices.moves[top])} {day(as_date(prices.days[top]))}" if size[top] else "–"
+        largest = f"{_move(prices.moves[top])} {day(prices.when(prices.days[top]))}" if size[top] else "–"
         known = np.flatnonzero(np.isfinite(close[start:stop])) + start
         y = scale_of(close[known], log=True)
         x, shares = time.share(prices.days[known]), y.share(close[known])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections import Counter
 from dataclasses import dataclass
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,12 +28,13 @@ PRICES = ("open", "high", "low", "close", "adj_close", "volume")
 
 @dataclass(frozen=True)
 class Prices:
-    """Daily prices, ticker by ticker in alphabetical order, oldest day first.
+    """Daily or intraday prices, ticker by ticker in alphabetical order, oldest first.
 
     tickers   their names; rows ``starts[k]`` to ``starts[k + 1]`` belong to ticker k
-    days      (rows,) days since 1970
+    days      (rows,) days since 1970, or seconds of what is intraday
     columns   name -> (rows,) values, NaN where nothing is known
     unplaced  rows without ticker or date, which are nowhere else
+    intraday  whether ``days`` are seconds
     """
 
     tickers: list[str]
@@ -41,10 +42,20 @@ class Prices:
     days: Numbers
     columns: dict[str, Floats]
     unplaced: int
+    intraday: bool = False
 
     @property
     def rows(self) -> int:
         return len(self.days)
+
+    @property
+    def step(self) -> str:
+        """What a row is to a reader."""
+        return "row" if self.intraday else "session"
+
+    def when(self, day: int) -> date:
+        """An entry of ``days`` as a date, or as a datetime."""
+        return datetime.fromtimestamp(int(day), UTC).replace(tzinfo=None) if self.intraday else as_date(day)
 
     @functools.cached_property
     def owner(self) -> Numbers:
@@ -90,7 +101,8 @@ def of_prices(table: pa.Table) -> Prices | None:
     types = {field.name: field.type for field in table.schema}
     if len(types) < len(table.schema) or not {"ticker", "date", "close"} <= set(types):
         return None
-    if types["ticker"] not in (pa.string(), pa.large_string()) or types["date"] != pa.date32() or not _is_number(types["close"]):
+    known = types["ticker"] in (pa.string(), pa.large_string()) and types["date"] in (pa.date32(), pa.timestamp("ms"))
+    if not known or not _is_number(types["close"]):
         return None
     whole = table
     if table["ticker"].null_count or table["date"].null_count:
@@ -101,14 +113,16 @@ def of_prices(table: pa.Table) -> Prices | None:
     rank = np.empty(len(names), np.int64)
     rank[order] = np.arange(len(names))
     owner = rank[coded.indices.to_numpy(zero_copy_only=False)] if len(names) else np.empty(0, np.int64)
-    days = whole["date"].combine_chunks().cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64)
+    intraday = types["date"] != pa.date32()
+    dates = whole["date"].combine_chunks().to_numpy(zero_copy_only=False)
+    days = dates.astype("datetime64[s]" if intraday else "datetime64[D]").astype(np.int64)
     columns = {name: _floats(whole[name]) for name in PRICES if name in types and _is_number(types[name])}
     later = (owner[1:] > owner[:-1]) | ((owner[1:] == owner[:-1]) & (days[1:] >= days[:-1]))
     if not later.all():
         sort = np.lexsort((days, owner))
         owner, days, columns = owner[sort], days[sort], {name: values[sort] for name, values in columns.items()}
     starts = np.searchsorted(owner, np.arange(len(names) + 1)).astype(np.int64)
-    return Prices([names[n] for n in order], starts, days, columns, table.num_rows - whole.num_rows)
+    return Prices([names[n] for n in order], starts, days, columns, table.num_rows - whole.num_rows, intraday)
 
 
 def _is_number(kind: Any) -> bool:

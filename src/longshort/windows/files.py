@@ -75,7 +75,8 @@ def write_prices(folder: Path, data: PriceData) -> None:
     """Write a price data set's files into an artefact that is being built."""
     np.save(folder / "values.npy", data.series.values)
     np.save(folder / "price.npy", data.series.price)
-    np.save(folder / "dates.npy", data.series.dates.astype("datetime64[D]").astype(np.int64))
+    unit = np.datetime_data(data.series.dates.dtype)[0]
+    np.save(folder / "dates.npy", data.series.dates.astype(np.int64))
     parts = {}
     for part, windows in data.parts.items():
         stretches = np.stack([windows.starts, windows.stops], axis=1).tolist()
@@ -87,14 +88,15 @@ def write_prices(folder: Path, data: PriceData) -> None:
             "last_target": str(data.series.dates[windows.stops[held] - 1].max()),
         }
     segments = [asdict(segment) for segment in data.series.segments]
-    storage.write_json(folder / NAME, {"task": "forecast", **data.description(), "parts": parts, "segments": segments})
+    described = {"task": "forecast", **data.description(), **({} if unit == "D" else {"dates": unit})}
+    storage.write_json(folder / NAME, {**described, "parts": parts, "segments": segments})
 
 
 def read_prices(folder: Path) -> PriceData:
     """Read a price data set; `storage.verify` its folder first."""
     content = storage.read_json(folder / NAME)
     spec = PriceWindows(**content["spec"])
-    dates = _load(folder / "dates.npy").astype("datetime64[D]")
+    dates = _load(folder / "dates.npy").astype(f"datetime64[{content.get('dates', 'D')}]")
     segments = tuple(Segment(**segment) for segment in content["segments"])
     series = Series(_load(folder / "values.npy"), _load(folder / "price.npy"), dates, segments)
     parts = {}

@@ -68,7 +68,7 @@ class Series:
 
     values  (steps, columns) float32, in natural units; column 0 is the target
     price   (steps,) float64, the level that a forecast is turned back into (the close, or the target's own level)
-    dates   (steps,) datetime64[D], the session of each step
+    dates   (steps,) datetime64[D], the session of each step; datetime64[s], its time, where rows are intraday
     """
 
     values: NDArray[np.float32]
@@ -140,11 +140,11 @@ class Scaler:
 def make_series(table: dict[str, NDArray[Any]], spec: PriceWindows, session_number: Callable[[NDArray[Any]], NDArray[np.int64]]) -> Series:
     """Turn tidy rows into the columns that ``spec`` names.
 
-    table           tidy columns (ticker, date, open, high, low, close, volume), sorted by ticker and date
+    table           tidy columns (ticker, date, open, high, low, close, volume), sorted by ticker and date; dates are datetime64[D] or [s]
     session_number  maps dates to their place in the exchange calendar; a jump of more than ``spec.max_gap`` ends a segment
     raises          DataRefused when a column holds a value that is not finite (a missing volume, say)
     """
-    dates = table["date"].astype("datetime64[D]")
+    dates = table["date"]
     tickers = table["ticker"]
     numbers = session_number(dates)
     breaks = np.flatnonzero((tickers[1:] != tickers[:-1]) | (np.diff(numbers) > spec.max_gap + 1)) + 1
@@ -177,7 +177,7 @@ def _refuse_gaps(columns: Floats, names: list[str], ticker: Any, dates: NDArray[
 def split_dates(dates: NDArray[np.datetime64], spec: PriceWindows) -> dict[str, tuple[np.datetime64, np.datetime64]]:
     """The first and last target date of each part.
 
-    dates    every session that any ticker has, in any order
+    dates    every session (or second) that any ticker has, in any order
     returns  part -> (first, last), both inclusive; ``spec.gap`` sessions stand unused between two parts
 
     >>> from longshort.config import PriceWindows
@@ -205,7 +205,9 @@ def split_dates(dates: NDArray[np.datetime64], spec: PriceWindows) -> dict[str, 
 
 
 def _distinct(dates: NDArray[np.datetime64]) -> NDArray[np.datetime64]:
-    """Each day once, oldest first; sorted by marking, since np.unique would copy 25 million dates."""
+    """Each day once, oldest first; days by marking, since np.unique would copy 25 million dates; seconds are too many to mark."""
+    if dates.dtype == "datetime64[s]":
+        return np.unique(dates)
     days = dates.astype("datetime64[D]", copy=False)
     first = days.min()
     seen = np.zeros(int((days.max() - first).astype(np.int64)) + 1, bool)

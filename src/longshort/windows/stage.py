@@ -63,10 +63,13 @@ def price_data(table: pa.Table, spec: PriceWindows, calendar: str) -> files.Pric
 
 
 def tidy_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
-    """The tidy table's columns as arrays; a missing volume is NaN."""
+    """The tidy table's columns as arrays; a missing volume is NaN. Dates are datetime64[D], or [s] where rows are intraday."""
+    import pyarrow as pa
+
+    unit = "D" if table.schema.field("date").type == pa.date32() else "s"
     frame = table.to_pandas()
     columns = {name: frame[name].to_numpy(np.float64, na_value=np.nan) for name in ("open", "high", "low", "close", "volume")}
-    return {"ticker": frame["ticker"].to_numpy(str), "date": frame["date"].to_numpy("datetime64[D]"), **columns}
+    return {"ticker": frame["ticker"].to_numpy(str), "date": frame["date"].to_numpy(f"datetime64[{unit}]"), **columns}
 
 
 def session_numbers(calendar: str, dates: NDArray[Any]) -> Callable[[NDArray[Any]], NDArray[np.int64]]:
