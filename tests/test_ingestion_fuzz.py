@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from longshort.errors import DataRefused
 from longshort.ingestion import prices
-from longshort.ingestion.prices import AS_IT_IS
-from longshort.ingestion.rules import Calendar, Limits
+from longshort.ingestion.prices import AS_IT_IS, Asked
+from longshort.ingestion.rules import EVERY_ROW, Calendar, Limits
 
 SESSIONS = np.array([day for day in range(10_000, 22_000) if (day + 3) % 7 < 5], np.int32)
 WEEKDAYS = Calendar("24/5", SESSIONS, 21_000)
@@ -39,6 +39,14 @@ NUMBERS = [
         "",
     ),
     *("-", "null", "1_0", "0x1", "+1", ".5", "5.", "1.2%", "7.5M", "0", "-0", "99999999999999999999", "=1+1", "<b>", '"', "'"),
+]
+TIMES = [
+    "9999-12-31 23:00:00Z",
+    "0001-01-01 00:30:00+05:00",
+    "2024-01-31 24:00",
+    "2024-01-31 10:00:00.5",
+    "2024-01-31 10:00:00",
+    "2024-01-31 4:00 PM",
 ]
 DATES = [
     *("2024-01-31", "2024-02-30", "31/01/2024", "01/31/2024", "1/2/2024", "31.01.24", "20240131", "2024-01", "45293", "1706659200", ""),
@@ -69,14 +77,20 @@ cell = st.one_of(st.sampled_from(NUMBERS), st.sampled_from(NUMBERS), st.sampled_
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> bytes:
-    """A small export, and what went wrong with it: cells, rows, the header, the bytes."""
+def tables(draw: st.DrawFn, a_day: int = 1) -> bytes:
+    """A small export, and what went wrong with it: cells, rows, the header, the bytes.
+
+    a_day  rows that a day has; with more than one they have times, and a zone or none
+    """
     count = draw(st.integers(1, 15))
+    zone = draw(st.sampled_from(["", "", "Z", "-05:00", "+99:59"])) if a_day > 1 else ""
     closes = draw(st.lists(st.floats(50, 99), min_size=count, max_size=count))
     first = draw(st.dates(dt.date(2001, 1, 1), dt.date(2024, 1, 1)))
-    days = [first + dt.timedelta(place + 2 * (place // 5)) for place in range(count)]
+    days = [str(first + dt.timedelta(place + 2 * (place // 5))) for place in range(count)]
+    if a_day > 1:
+        days = [f"{first + dt.timedelta(place // a_day)} {10 + place % a_day}:{place:02d}:00{zone}" for place in range(count)]
     rows = [
-        [str(day), f"{close:.2f}", f"{close * 1.02:.2f}", f"{close * 0.98:.2f}", f"{close:.2f}", "500"]
+        [day, f"{close:.2f}", f"{close * 1.02:.2f}", f"{close * 0.98:.2f}", f"{close:.2f}", "500"]
         for day, close in zip(days, closes, strict=True)
     ]
     for _ in range(draw(st.integers(0, 3))):
@@ -93,10 +107,10 @@ def tables(draw: st.DrawFn) -> bytes:
     return data[: draw(st.integers(0, len(data)))] if draw(st.integers(0, 9)) == 0 else data
 
 
-def outcome(data: bytes, quick: bool) -> object:
+def outcome(data: bytes, quick: bool, asked: Asked = AS_IT_IS, calendar: Calendar = WEEKDAYS) -> object:
     """The table and account, or the words of the refusal."""
     try:
-        reading = prices.parse(data, "AAPL.csv", AS_IT_IS, {}, LIMITS, WEEKDAYS, quick)
+        reading = prices.parse(data, "AAPL.csv", asked, {}, LIMITS, calendar, quick)
     except DataRefused as refusal:
         return str(refusal)
     counts = reading.counts
@@ -115,3 +129,14 @@ def outcome(data: bytes, quick: bool) -> object:
 @example(b"Date,Close\n2024-01-31,1e400\n2024-02-01,2\n2024-02-02,1\n")
 def test_any_bytes_are_a_table_that_balances_or_a_refusal_and_both_ways_agree(data):
     assert outcome(data, quick=True) == outcome(data, quick=False)
+
+
+@settings(max_examples=300, deadline=dt.timedelta(seconds=2), derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+@given(tables(a_day=5), st.sampled_from(TIMES), st.integers(0, 400))
+@example(b"Date,Close\n" + b"".join(b"2024-01-31 %d:00:00Z,%d\n" % (hour, hour) for hour in range(10, 20)), "9999-12-31 23:00:00Z", 25)
+def test_any_bytes_with_times_are_a_table_that_balances_or_a_refusal_where_every_row_is_asked_for(data, time, place):
+    asked = Asked(every_row=True)
+    assert outcome(data, True, asked, EVERY_ROW) == outcome(data, False, asked, EVERY_ROW)
+    lines = data.splitlines(keepends=True)
+    lines.insert(1 + place % max(len(lines), 1), f"{time},10,11,9,10.5,500\n".encode())
+    outcome(b"".join(lines), True, asked, EVERY_ROW)

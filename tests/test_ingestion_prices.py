@@ -357,6 +357,8 @@ INPUTS: list[tuple[str, bytes | Callable[[], bytes], Refused | Taken]] = [
     ("intraday, a second with other values", lambda: csv([*bars()[:20], [bars()[19][0], *bars()[20][1:]], *bars()[20:]]), Taken(2, "contradiction", same=False, calendar=EVERY_ROW)),
     ("intraday, a second with other values, the last kept", lambda: csv([*bars()[:20], [bars()[19][0], *bars()[20][1:]], *bars()[20:]]), Taken(1, "contradiction", same=False, calendar=EVERY_ROW, limits=Limits(needed=100, on_duplicate="last"))),
     ("intraday, one time that is none", lambda: csv([*bars()[:20], ["2016-02-30 10:00:00", *bars()[20][1:]], *bars()[21:]]), Taken(1, "date", same=False, calendar=EVERY_ROW)),
+    *[(f"intraday, a time {time} that is none", lambda time=time: csv([*bars()[:20], [f"2016-01-04 {time}", *bars()[20][1:]], *bars()[21:]]), Taken(1, "date", same=False, calendar=EVERY_ROW)) for time in ("10:75:00", "25:00:00", "10:00:61")],
+    ("a time that is none, of a daily series", lambda: csv([[f"{row[0]} {'16:75' if place == 9 else '16:00'}:00", *row[1:]] for place, row in enumerate(good())]), Taken(said=("times of day left out",))),
     ("intraday, with a zone", lambda: csv([[f"{row[0]}-05:00", *row[1:]] for row in bars()]), Refused("no exchange's midnight or close.*--calendar none")),
     ("intraday, with a zone, asked for", lambda: csv([[f"{row[0]}-05:00", *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, asked=Asked(every_row=True), said=("times converted to UTC", "2016-01-04 14:00:00"))),
     ("intraday, date and time in two columns", lambda: csv([[*row[0].split(" "), *row[1:]] for row in bars()], HEADER.replace("Date", "Date,Time")), Taken(same=False, calendar=EVERY_ROW, said=("2016-01-06 18:54:00",))),

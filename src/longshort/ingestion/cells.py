@@ -174,6 +174,7 @@ class Stamp:
     family  the form, as a person would describe it
     parts   the three numbers as they stand; in forms that leave no choice year, month, day
     time    seconds after midnight, None without a time; offset: seconds east of UTC, None without a zone
+    clock   whether a clock shows that time; 10:75 is none
     """
 
     family: str
@@ -182,6 +183,7 @@ class Stamp:
     short_year: bool = False
     time: int | None = None
     offset: int | None = None
+    clock: bool = True
 
 
 def stamp(cell: str) -> Stamp | None:
@@ -226,10 +228,12 @@ def _stamp(family: str, parts: tuple[int, int, int], fixed: bool, found: re.Matc
     hour = int(found["hour"])
     if found["half"]:
         hour = hour % 12 + 12 * found["half"].lower().startswith("p")
-    seconds = hour * 3600 + int(found["minute"]) * 60 + int(found["second"] or 0)
+    minute, second = int(found["minute"]), int(found["second"] or 0)
+    seconds = hour * 3600 + minute * 60 + second
+    clock = minute < 60 and second < 60 and seconds <= 86_400
     zone = found["zone"]
     offset = None if zone is None else 0 if zone[0] in "ZUG" else _offset(zone)
-    return Stamp(f"{family} with a time{'' if offset is None else ' and a zone'}", parts, fixed, short, seconds, offset)
+    return Stamp(f"{family} with a time{'' if offset is None else ' and a zone'}", parts, fixed, short, seconds, offset, clock)
 
 
 def _offset(zone: str) -> int:

@@ -135,7 +135,7 @@ def settle(observed: Observed, asked: Asked, limits: Limits, calendar: Calendar,
     raises   DataRefused when the file's ticker is refused, or all of its tickers are
     """
     if calendar.sessions is None and rules.is_intraday(observed.seen):
-        observed = replace(observed, seen=observed.seen.by_second())
+        observed = replace(observed, seen=observed.seen.by_second(observed.form.date))
     form, seen = observed.form, observed.seen
     _name_tickers(seen, form, asked)
     order = np.argsort(seen.owner, kind="stable") if len(seen.tickers) > 1 else np.arange(len(seen.owner))

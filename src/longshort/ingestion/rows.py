@@ -36,6 +36,8 @@ ORDERS: dict[Order, str] = {"ymd": "year, month, day", "dmy": "day, month, year"
 _TIMES = "times of day left out"
 _AS_WRITTEN = "as written"
 _DAY_SECONDS = 86_400
+_NO_TIME = -1
+_AT_THE_ENDS = 7  # days, more than any offset has
 POINT = "with a decimal point"
 _COUNTED = {cells.EXCEL: "excel", cells.EPOCH_S: "epoch_s", cells.EPOCH_MS: "epoch_ms"}
 
@@ -78,7 +80,7 @@ class Observations:
     merged   rows that only repeat the header, by place
     read_as  how the cells were read, in words
     line_of  the text of a line by its number
-    time     seconds after midnight, None where no date has a time of day; zone: in which zone they are, in words
+    time     seconds after midnight, -1 for what no clock shows; None where no date has a time. zone: theirs, in words
     unit     of ``day``: D days, s seconds
     """
 
@@ -97,13 +99,15 @@ class Observations:
     zone: str = ""
     unit: Unit = "D"
 
-    def by_second(self) -> Observations:
-        """The same with each row at its own second, its time of day no longer left out."""
+    def by_second(self, date_place: int) -> Observations:
+        """The same with each row at its own second, its time of day no longer left out; a time that is none is a fault."""
         assert self.time is not None
         told = {what: count for what, count in self.repairs.counts.items() if what != _TIMES}
         repairs = Tally(Counter(told), {what: self.repairs.first[what] for what in told})
         day = self.day.astype(np.int64) * _DAY_SECONDS + self.time
-        return replace(self, day=day, unit="s", repairs=repairs, read_as={**self.read_as, "times": self.zone})
+        odd = Fault("date", date_place, "the time of day is none that a clock shows; expected one such as 16:30:00")
+        faults = dict.fromkeys(np.flatnonzero(self.time == _NO_TIME).tolist(), odd) | self.faults
+        return replace(self, day=day, unit="s", faults=faults, repairs=repairs, read_as={**self.read_as, "times": self.zone})
 
 
 @dataclass(frozen=True)
@@ -374,7 +378,7 @@ def _days(rows: list[tuple[int, list[str]]], form: Form, style: Style, name: str
         seconds = _second(found, family)
         days[number], time = (value, seconds or 0) if zone is None else _in_zone(found, value, zone)
         if seconds is not None:
-            times[number] = time
+            times[number] = time if found.clock else _NO_TIME
     where = _AS_WRITTEN if zone is None and family not in _COUNTED else str(zone or "UTC")
     return _Dates(days, times, faults, words, where)
 
@@ -513,6 +517,9 @@ def _zone(
 
 def _in_zone(found: cells.Stamp, day: int, zone: dt.tzinfo) -> tuple[int, int]:
     """The day, and the seconds after its midnight, of a stamp with a zone somewhere else; ``day`` is the day that is written."""
-    midnight = dt.datetime.fromordinal(day + _EPOCH).replace(tzinfo=dt.timezone(dt.timedelta(seconds=found.offset or 0)))
-    there = (midnight + dt.timedelta(seconds=found.time or 0)).astimezone(zone)
+    seconds = found.time or 0
+    if not _AT_THE_ENDS < day + _EPOCH < dt.date.max.toordinal() - _AT_THE_ENDS:
+        return day, seconds  # another zone may lie beyond the first year or the last
+    midnight = dt.datetime.fromordinal(day + _EPOCH).replace(tzinfo=dt.UTC)
+    there = (midnight + dt.timedelta(seconds=seconds - (found.offset or 0))).astimezone(zone)
     return there.date().toordinal() - _EPOCH, there.hour * 3600 + there.minute * 60 + there.second
