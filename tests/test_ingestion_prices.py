@@ -362,6 +362,8 @@ INPUTS: list[tuple[str, bytes | Callable[[], bytes], Refused | Taken]] = [
     ("intraday, with a zone", lambda: csv([[f"{row[0]}-05:00", *row[1:]] for row in bars()]), Refused("no exchange's midnight or close.*--calendar none")),
     ("intraday, with a zone, asked for", lambda: csv([[f"{row[0]}-05:00", *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, asked=Asked(every_row=True), said=("times converted to UTC", "2016-01-04 14:00:00"))),
     ("intraday, date and time in two columns", lambda: csv([[*row[0].split(" "), *row[1:]] for row in bars()], HEADER.replace("Date", "Date,Time")), Taken(same=False, calendar=EVERY_ROW, said=("2016-01-06 18:54:00",))),
+    ("intraday, of 1950", lambda: csv([[row[0].replace("2016", "1950"), *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, said=("1950-01-04 09:00:00",))),
+    ("intraday, one row before 1900", lambda: csv([["1899-12-31 23:59:59", *bars()[0][1:]], *bars()[1:]]), Taken(1, "date", same=False, calendar=EVERY_ROW)),
     ("intraday, by a pattern", lambda: csv([[row[0][2:], *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, asked=Asked(date_format="%y-%m-%d %H:%M:%S"), said=("2016-01-06 18:54:00",))),
     ("intraday, seconds since 1970", lambda: csv([[str(int(dt.datetime.fromisoformat(f"{row[0]}+00:00").timestamp())), *row[1:]] for row in bars()]), Taken(same=False, calendar=EVERY_ROW, asked=Asked(date_format="epoch_s"), said=("UTC", "2016-01-06 18:54:00"))),
     ("several tickers at one time, every row asked for", lambda: csv([[f"2016-01-{4 + place // 100:02d} 16:00:00", *row[1:]] for place, row in enumerate(good())]), Refused("100 rows a date: are several tickers in one file")),
@@ -421,6 +423,13 @@ def test_rows_of_an_intraday_series_keep_their_second_and_their_order():
     reading = read(csv(body[::-1]), AS_IT_IS, A_HUNDRED, EVERY_ROW)
     assert reading.table["date"].to_pylist() == [dt.datetime.fromisoformat(row[0]) for row in body]
     assert reading.table.drop_columns("date").equals(clean().table.drop_columns("date")) and reading.table.schema == prices.schema("s")
+    assert [each["what"] for each in reading.repairs] == ["newest first, sorted"], "no time of day is left out"
+
+
+def test_several_tickers_at_one_time_are_no_intraday_series_where_every_row_is_asked_for_either():
+    body = [[f"2016-01-{4 + place // 100:02d} 16:00:00", *row[1:]] for place, row in enumerate(good())]
+    with pytest.raises(DataRefused, match="100 rows a date: are several tickers in one file"):
+        read(csv(body), AS_IT_IS, A_HUNDRED, EVERY_ROW)
 
 
 def test_times_with_zones_are_in_order_of_utc_so_that_an_hour_that_comes_twice_is_two_hours():

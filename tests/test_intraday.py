@@ -19,6 +19,7 @@ from longshort.evaluation import stage as evaluation
 from longshort.ingestion import intake, versions
 from longshort.ingestion.dataset import Terms, account_of, assemble
 from longshort.ingestion.prices import Asked
+from longshort.ingestion.stage import write
 from longshort.models.artefact import Model
 from longshort.validation import drawing, profiles
 from longshort.validation.stage import examine
@@ -90,6 +91,14 @@ def test_tickers_in_files_of_their_own_are_one_table_by_ticker_and_second():
     assert whole.table["ticker"].to_pylist() == ["A"] * 100 + ["B"] * 400
     assert whole.table["date"].to_pylist() == times(100) + times()
     assert account_of(content, "forecast", EVERY_ROW) == whole.account
+
+
+def test_files_that_could_be_poured_one_by_one_are_written_with_their_seconds(tmp_path):
+    paths = {name: tmp_path / name for name in ("A.csv", "B.csv")}
+    for place, path in enumerate(paths.values()):
+        path.write_bytes(bars(times(), place))
+    write(paths, "forecast", EVERY_ROW, tmp_path / "table.parquet")
+    assert storage.read_table(tmp_path / "table.parquet").equals(assemble(paths, "forecast", EVERY_ROW).table)
 
 
 def test_files_of_one_ticker_that_overlap_are_merged_by_the_second():
