@@ -285,7 +285,7 @@ def test_a_text_goes_on_from_its_prompt_and_is_the_same_again(retrained):
     first, again, other = (
         clones.main(retrained, "generate", "the value of", "-n", "8", "--seed", seed, "--json").stdout for seed in ("0", "0", "1")
     )
-    assert json.loads(first)["text"].startswith("the value of ")
+    assert json.loads(first)["text"].startswith("the value of")  # a mark may follow without a space
     assert first == again and json.loads(first)["text"] != json.loads(other)["text"]
 
 

@@ -65,7 +65,12 @@ def level(root: Path) -> Model:
     """A model that forecasts a log return of 0, which is the last price."""
     data = files.read_prices(root / "data/windows/mine")
     nothing = -float(data.scaler.offset[0] / data.scaler.scale[0])
-    return Model("forecast", lambda past: torch.full((len(past), data.spec.horizon), nothing), {"description": data.description()}, "")
+    def answer(past: torch.Tensor) -> torch.Tensor:
+        return torch.full((*past.shape[:2], data.spec.horizon), nothing)
+
+    return Model("forecast", answer, {"description": data.description()}, "")
+        "forecast", lambda past: torch.full((*past.shape[:2], data.spec.horizon), nothing), {"description": data.description()}, ""
+    )
 
 
 # --- ingestion --------------------------------------------------------------------------------

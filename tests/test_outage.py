@@ -195,7 +195,7 @@ def test_following_into_a_server_that_hangs_takes_no_time_from_training(tmp_path
 def write_journal(root: Path, epochs: int, item: str = "goog-rnn") -> None:
     """What a training would have written by now."""
     path = root / ".state/journal/0123.jsonl"
-    journal.append(path, {"kind": "begun", "item": item, "seed": 0, "identity": "0123"})
+    journal.append(path, {"kind": "begun", "item": item, "member": "s0", "seed": 0, "identity": "0123"})
     for epoch in range(1, epochs + 1):
         journal.append(path, {"kind": "epoch", "epoch": epoch, "train_loss": 1.0, "validation_loss": 1.0, "seconds": 0.1})
 
