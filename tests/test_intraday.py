@@ -65,12 +65,11 @@ def level(root: Path) -> Model:
     """A model that forecasts a log return of 0, which is the last price."""
     data = files.read_prices(root / "data/windows/mine")
     nothing = -float(data.scaler.offset[0] / data.scaler.scale[0])
+
     def answer(past: torch.Tensor) -> torch.Tensor:
         return torch.full((*past.shape[:2], data.spec.horizon), nothing)
 
     return Model("forecast", answer, {"description": data.description()}, "")
-        "forecast", lambda past: torch.full((*past.shape[:2], data.spec.horizon), nothing), {"description": data.description()}, ""
-    )
 
 
 # --- ingestion --------------------------------------------------------------------------------
