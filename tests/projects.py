@@ -123,3 +123,10 @@ def flip(path: Path, place: int, by: int = 0x10) -> None:
 def described(folder: Path) -> dict:
     """windows.json, read."""
     return json.loads((folder / "windows.json").read_text())
+
+
+def first_that_runs(variant: config.Variant) -> str:
+    """The name of the first engine that runs a variant."""
+    from longshort.models.engines import ENGINES
+
+    return next(name for name, engine in ENGINES.items() if engine.runs(variant) is None)

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 import torch
-from projects import ROOT, flip
+from projects import ROOT, first_that_runs, flip
 from test_models_cells import variant
 from test_models_encoder import generators
 
@@ -13,7 +13,6 @@ from longshort.config import Variant
 from longshort.errors import CorruptArtefact
 from longshort.models import artefact, masks
 from longshort.models.cells import CELLS
-from longshort.models.encoder import first_that_runs
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastShape

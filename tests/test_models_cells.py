@@ -6,12 +6,13 @@ import math
 import numpy as np
 import pytest
 import torch
+from projects import first_that_runs
 
 from longshort.config import Variant
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal, shapes
 from longshort.models.cells.cell import ACTIVATIONS, count, output_size, recurrent, undefined
-from longshort.models.encoder import Encoder, first_that_runs
+from longshort.models.encoder import Encoder
 from longshort.models.engines import ENGINES, Inside
 from longshort.models.engines.reference import by_scan, step_by_step
 from longshort.models.masks import Draw

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from projects import first_that_runs
 from test_models_cells import HIDDEN, sequence, variant
 
 from longshort.config import Variant
@@ -12,7 +13,7 @@ from longshort.errors import ConfigError
 from longshort.models import masks
 from longshort.models.cells import CELLS
 from longshort.models.cells.cell import undefined
-from longshort.models.encoder import Encoder, first_that_runs
+from longshort.models.encoder import Encoder
 from longshort.models.masks import Draw, stream
 
 DRAW = Draw((0,), epoch=1, place=4)

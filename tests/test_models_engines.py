@@ -4,13 +4,14 @@ import warnings
 
 import pytest
 import torch
+from projects import first_that_runs
 from test_models_cells import HIDDEN, PROJECTION, projection, sequence, variant, weights
 from torch import nn
 
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS
 from longshort.models.cells.cell import starts
-from longshort.models.encoder import Encoder, first_that_runs
+from longshort.models.encoder import Encoder
 from longshort.models.engines import ENGINES, Inside
 from longshort.models.engines.kernels import GATES, torch_weights, weights_from_torch
 from longshort.models.masks import Draw

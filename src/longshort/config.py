@@ -206,34 +206,30 @@ def _refuse_no_training(validation: float, test: float) -> None:
         raise ValueError(f"validation {validation} + test {test} leave nothing to train on. Lower one of them")
 
 
-class TextWindows(Section):
-    """How many tokens a language model sees, and which words it knows."""
-
-    lookback: PositiveInt
-    min_count: PositiveInt
-    max_vocabulary: PositiveInt
-    validation: Share
-    test: Share
-
-    @model_validator(mode="after")
-    def _something_is_left_to_train_on(self) -> TextWindows:
-        _refuse_no_training(self.validation, self.test)
-        return self
-
-
-class _RowWindows(Section):
-    """Which words are known, and how rows are shared out where the files do not say it themselves."""
+class _WordWindows(Section):
+    """Which words are known, and how large the parts are."""
 
     min_count: PositiveInt
     max_vocabulary: PositiveInt
     validation: Share
     test: Share
-    seed: NonNegativeInt
 
     @model_validator(mode="after")
     def _something_is_left_to_train_on(self) -> Self:
         _refuse_no_training(self.validation, self.test)
         return self
+
+
+class TextWindows(_WordWindows):
+    """How many tokens a language model sees."""
+
+    lookback: PositiveInt
+
+
+class _RowWindows(_WordWindows):
+    """The seed shares rows out, where the files do not say it themselves."""
+
+    seed: NonNegativeInt
 
 
 class ClassifyWindows(_RowWindows):

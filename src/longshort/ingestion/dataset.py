@@ -37,6 +37,7 @@ LATEST = (dt.date(2200, 1, 1) - dt.date(1970, 1, 1)).days
 WORKERS = 2  # batches of files read side by side
 TOGETHER = 64  # files that are read in one go where they are alike
 AHEAD = 2  # such batches that may have been read and wait to be written
+ALL = "all files together"
 SAMPLED = 20  # files that tell the exchange of a data set
 
 Files = Mapping[str, Path | bytes]
@@ -228,8 +229,8 @@ def _labelled(files: Files, task: Task, stated: Terms) -> Dataset:
     notes: list[str] = []
     if sum(reading.counts.kept > 0 for reading in readings.values()) > 1:
         columns = labelled.COLUMNS[task]
-        told = labelled.repeats(list(zip(*(whole[name].to_pylist() for name in columns), strict=True)), columns, "all files together")
-        notes = [note.replace("kept", "all files together: kept") for note in told]
+        rows = list(zip(*(whole[name].to_pylist() for name in columns), strict=True))
+        notes = labelled.repeats(rows, columns, ALL, before=f"{ALL}: ")
     warnings = [
         note for note in (*(note for reading in readings.values() for note in reading.notes), *notes) if note.startswith("warning: ")
     ]

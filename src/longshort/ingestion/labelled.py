@@ -128,13 +128,14 @@ def _lengths(texts: Sequence[str]) -> dict[str, int | str]:
     return {"unit": "words" if words else "characters", "median": int(statistics.median(counts)), "most": max(counts)}
 
 
-def repeats(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], name: str) -> list[str]:
+def repeats(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], name: str, before: str = "") -> list[str]:
     """What is to be said of rows that are the same, or contradict one another: a note each.
 
-    name  of the file, or of the files together
+    name    of the file, or of the files together
+    before  what a note begins with that does not stand among those of its file
     """
     again = len(rows) - len(set(rows))
-    notes = [f"kept {again:,} rows that repeat an earlier one exactly"] * bool(again)
+    notes = [f"{before}kept {again:,} rows that repeat an earlier one exactly"] * bool(again)
     if columns == COLUMNS["classify"]:
         several = contradicted(rows)
         notes += [f"warning: {name}: {several:,} texts come with more than one label; is one a mistake?"] * bool(several)

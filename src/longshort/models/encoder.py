@@ -168,11 +168,6 @@ def opened(name: str, variant: Variant) -> Engine:
     return ENGINES[name]
 
 
-def first_that_runs(variant: Variant) -> str:
-    """The name of the first of `ENGINES` that runs a variant."""
-    return next(name for name, engine in ENGINES.items() if engine.runs(variant) is None)
-
-
 def drawn(module: nn.Module, draw: Draw | None, drops: bool) -> Draw | None:
     """The draw in training, and None in evaluation.
 
