@@ -78,14 +78,14 @@ def story(project: Path) -> Iterator[SimpleNamespace]:
             done = ended()
             return done if len(done) >= 2 and done[-1]["state_name"] == "Nothing new" else None
 
-        told.runs = neighbours.wait_for(settled, 240, process)
+        told.runs = neighbours.wait_for(settled, 600, process)
         config.assign(project / "params.yaml", ["ingestion.stale_after=5"])
 
         def skipped() -> list[dict] | None:
             done = [run for run in ended() if run["state_name"] == "Skipped"]
             return done if len(done) >= 3 else None
 
-        told.skipped = neighbours.wait_for(skipped, 120, process)
+        told.skipped = neighbours.wait_for(skipped, 600, process)
         told.family = neighbours.family(process)
         told.missed = due_when_nobody_serves(api, told.runs[-1]["deployment_id"])
         told.code = neighbours.stop_gently(process, signal.SIGTERM)
