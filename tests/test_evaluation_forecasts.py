@@ -9,6 +9,7 @@ import torch
 from projects import PER_TICKER
 
 from longshort import config, storage
+from longshort.errors import TrainingDiverged
 from longshort.evaluation import forecasts
 from longshort.evaluation.stage import report_prices
 from longshort.models import artefact
@@ -99,6 +100,12 @@ def test_a_ticker_that_one_seed_has_no_network_for_counts_for_none(data, models,
     assert {row[0] for row in report.rows} == {"BBB"} and report.test["windows"] == len(bbb.parts["test"])
     naive = forecasts.naive_loss(bbb.series, bbb.parts["validation"], bbb.scaler, bbb.spec)
     assert report.baselines["last_value"]["validation_loss"] == naive
+
+
+def test_seeds_that_share_no_ticker_are_refused(data, models, tmp_path):
+    apart = {0: only(models[0], tmp_path / "0", "AAA"), 1: only(models[1], tmp_path / "1", "BBB")}
+    with pytest.raises(TrainingDiverged, match=r"goog: no ticker has a network of every seed.*seed 0 of 1, seed 1 of 1.*learning_rate"):
+        report_prices(data, apart, "goog", 0.95)
 
 
 def test_the_stage_writes_a_seeds_figures_once_for_all_of_its_networks(tickers):

@@ -14,6 +14,7 @@ import torch
 
 from longshort import storage
 from longshort.config import Params
+from longshort.errors import TrainingDiverged
 from longshort.evaluation import baselines, forecasts, pictures, texts
 from longshort.models.artefact import Model, load
 from longshort.windows import files
@@ -62,9 +63,17 @@ def report_prices(data: files.PriceData, models: dict[int, Model], title: str, c
     """Every seed's forecasts of the test part, the naive last value, and the pictures of both.
 
     Where each ticker has a network of its own, a seed is all of its networks, and tickers count that every seed has.
+
+    raises  TrainingDiverged when there is no such ticker
     """
     found = {seed: forecasts.outcomes(model, data.series, data.parts["test"]) for seed, model in models.items()}
     shared = set.intersection(*(set(each.tickers.tolist()) for each in found.values()))
+    if not shared:
+        had = ", ".join(f"seed {seed} of {len(set(each.tickers.tolist()))}" for seed, each in found.items())
+        raise TrainingDiverged(
+            f"{title}: no ticker has a network of every seed, since the others diverged (networks are left with {had}), "
+            "so seeds cannot be compared. Lower `training.forecast.learning_rate` in params.yaml."
+        )
     found = {seed: each.only(np.isin(each.tickers, list(shared))) for seed, each in found.items()}
     history = _training_levels(data)
     scored = {seed: forecasts.score(each, history, confidence) for seed, each in found.items()}
