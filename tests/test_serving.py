@@ -23,8 +23,9 @@ from longshort import config, registry, serving, tracking
 from longshort.errors import SeriesTooShort, UsageError
 from longshort.evaluation import forecasts
 from longshort.models import artefact
-from longshort.windows import prices, text
+from longshort.windows import prices
 from longshort.windows.stage import session_numbers, tidy_columns
+from longshort.windows.tokens import words_of
 
 
 def registered(root: Path, name: str) -> artefact.Model:
@@ -150,7 +151,7 @@ def test_another_seed_writes_another_text(writer):
 
 def test_generate_writes_no_word_that_it_does_not_know(writer):
     written = serving.generate(writer, "the value of", 200)[0]
-    assert len(text.words(written)) >= 203 and "[UNK]" not in written
+    assert len(words_of(written)) >= 203 and "[UNK]" not in written
 
 
 def test_words_that_the_model_does_not_know_are_counted(writer):

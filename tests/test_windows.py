@@ -1,20 +1,24 @@
 """Windows: the past before the future, the parts apart, and nothing fitted on what is to be forecast."""
 
 import json
+import re
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import time_machine
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from projects import PARAMS, contents, days, described, flip, prices, project, run_stage, take_in, texts
 
 from longshort import config, storage
 from longshort.config import PriceWindows, TextWindows
 from longshort.errors import CorruptArtefact, DataRefused, SeriesTooShort
-from longshort.windows import contamination, files
+from longshort.windows import contamination, files, tokens
 from longshort.windows import stage as shell
 from longshort.windows.order import shuffled
 from longshort.windows.prices import (
@@ -30,17 +34,16 @@ from longshort.windows.prices import (
     split_dates,
 )
 from longshort.windows.text import (
-    Paragraph,
     Stretch,
+    count,
     judge_unknown,
     make_stretches,
     make_vocabulary,
-    paragraphs,
     scoring_windows,
     split,
     training_starts,
-    words,
 )
+from longshort.windows.tokens import Paragraphs, tokenise, words_of
 
 SPEC = PriceWindows(
     lookback=4, horizon=2, target="close", features=["close"], scaler="standard", gap=2, max_gap=3, validation=0.2, test=0.2
@@ -346,6 +349,39 @@ def test_25_million_windows_need_the_series_and_no_more_than_100_megabytes():
 # --- words ------------------------------------------------------------------------------------
 
 
+def numbered(blocks):
+    """Paragraphs of words by number, and the word of each number."""
+    index = {}
+    ids = np.array([index.setdefault(word, len(index)) for block in blocks for word in block], np.int32)
+    lengths, characters = (np.array([measure(block) for block in blocks]) for measure in (len, lambda block: len(" ".join(block)) + 1))
+    return Paragraphs(ids, lengths, characters), list(index)
+
+
+def spelled(blocks, spelt):
+    """The words of each paragraph."""
+    cuts = np.cumsum(blocks.lengths)[:-1]
+    return [[spelt[number] for number in own] for own in np.split(blocks.ids, cuts)] if len(blocks) else []
+
+
+def read(*documents):
+    """The paragraphs of documents: their words, and their characters."""
+    found, spelt = tokenise(enumerate(documents))
+    return list(zip(spelled(found, spelt), found.characters.tolist(), strict=True))
+
+
+def read_slowly(*documents):
+    """The same by regular expressions, a paragraph at a time."""
+    found = []
+    for document in documents:
+        for block in re.split(r"\n\s*\n", document):
+            for line in [block] if len(block.split()) <= tokens.LONGEST else block.split("\n"):
+                chunks = line.split()
+                for first in range(0, len(chunks), tokens.LONGEST):
+                    some = " ".join(chunks[first : first + tokens.LONGEST])
+                    found.append((words_of(some), len(some) + 1))
+    return found
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
@@ -357,40 +393,39 @@ def test_25_million_windows_need_the_series_and_no_more_than_100_megabytes():
     ],
 )
 def test_a_text_is_cut_into_words_numbers_addresses_and_punctuation(text, expected):
-    assert words(text) == expected
+    assert words_of(text) == expected
 
 
 def test_a_word_that_training_did_not_see_often_enough_becomes_unknown():
-    blocks = [Paragraph(tuple("aabbccddeef"), 1)]
-    vocabulary = make_vocabulary(blocks, TEXT.model_copy(update={"min_count": 2}))
+    vocabulary = make_vocabulary(Counter("aabbccddeef"), TEXT.model_copy(update={"min_count": 2}))
     assert vocabulary.words == ("[UNK]", "[NUM]", "[URL]", "a", "b", "c", "d", "e")
     assert vocabulary.ids(["e", "f", "[NUM]", "[URL]", "zzz"]).tolist() == [7, 0, 1, 2, 0]
 
 
 @pytest.mark.parametrize("size", [8, 9, 10])
 def test_the_vocabulary_holds_the_most_frequent_words_and_no_more_than_its_size(size):
-    blocks = [Paragraph(tuple("cabbfffdddggggeeeee"), 1)]
-    assert make_vocabulary(blocks, TEXT.model_copy(update={"max_vocabulary": size})).words[3:] == tuple("egdfbac")[: size - 3]
+    vocabulary = make_vocabulary(Counter("cabbfffdddggggeeeee"), TEXT.model_copy(update={"max_vocabulary": size}))
+    assert vocabulary.words[3:] == tuple("egdfbac")[: size - 3]
 
 
 @pytest.mark.parametrize("spec", [{"min_count": 3}, {"max_vocabulary": 1}, {"max_vocabulary": 7}])
 def test_a_vocabulary_of_fewer_than_five_words_is_refused_with_the_numbers(spec):
     with pytest.raises(DataRefused, match=r"would hold \d words: 7 different words.*min_count"):
-        make_vocabulary([Paragraph(tuple("aabbccddeeffg"), 1)], TEXT.model_copy(update=spec))
+        make_vocabulary(Counter("aabbccddeeffg"), TEXT.model_copy(update=spec))
 
 
 def test_paragraphs_end_at_blank_lines_and_hold_their_characters():
-    found = paragraphs(["One  two\nthree\n \nfour", "\n\n", "five."])
-    assert [(block.words, block.characters) for block in found] == [(("one", "two", "three"), 14), (("four",), 5), (("five", "."), 6)]
+    assert read("One  two\nthree\n \nfour", "\n\n", "five.") == [(["one", "two", "three"], 14), (["four"], 5), (["five", "."], 6)]
 
 
 def test_a_paragraph_that_recurs_in_a_later_part_is_dropped_from_the_earlier_one_only():
-    long, short = Paragraph(tuple("abcdefghijklm"), 26), Paragraph(tuple("xyz"), 6)
-    others = [Paragraph(tuple(f"{n}{letter}" for letter in "abcdefghijklmn"), 30) for n in range(30)]
-    blocks = [long, long, short, *others[:19], long, *others[19:25], long, long, short, *others[25:]]
+    long, short = list("abcdefghijklm"), list("xyz")
+    others = [[f"{n}{letter}" for letter in "abcdefghijklmn"] for n in range(30)]
+    blocks, spelt = numbered([long, long, short, *others[:19], long, *others[19:25], long, long, short, *others[25:]])
     parts, dropped, _ = split(blocks, TEXT)
-    assert [sum(block == long for block in parts[part]) for part in PARTS] == [0, 0, 2]
-    assert sum(block == short for part in PARTS for block in parts[part]) == 2
+    found = {part: spelled(own, spelt) for part, own in parts.items()}
+    assert [found[part].count(long) for part in PARTS] == [0, 0, 2]
+    assert sum(found[part].count(short) for part in PARTS) == 2
     assert dropped == {"train": 26, "validation": 13, "test": 0}
 
 
@@ -407,9 +442,10 @@ def test_the_vocabulary_and_the_training_ids_know_nothing_of_later_parts(tmp_pat
 
 
 def test_a_text_too_short_for_a_window_is_refused_with_the_numbers():
-    parts = {"train": [Paragraph(tuple("abcdefg"), 14)], "validation": [Paragraph(tuple("abcd"), 8)], "test": []}
+    blocks, spelt = numbered([list("abcdefg"), list("abcd")])
+    parts = {"train": blocks.between(0, 1), "validation": blocks.between(1, 2), "test": blocks.between(2, 2)}
     with pytest.raises(SeriesTooShort, match=r"the validation part holds 4 tokens but one window needs 4 \(lookback\) \+ 1"):
-        make_stretches(parts, make_vocabulary(parts["train"], TEXT), TEXT)
+        make_stretches(parts, spelt, make_vocabulary(count(parts["train"].ids, spelt), TEXT), TEXT)
 
 
 @pytest.mark.parametrize("lookback", [1, 2, 3, 4, 7, 60])
@@ -438,14 +474,19 @@ def test_training_windows_are_neighbours_and_another_offset_each_epoch(tokens):
 
 def test_a_paragraph_that_shares_thirteen_words_with_a_later_part_is_dropped_from_the_earlier_one_only():
     fresh = iter(range(10**6))
-    blocks = [Paragraph(tuple(str(next(fresh)) for _ in range(20)), 20) for _ in range(100)]
-    blocks[10] = Paragraph(("a", *blocks[90].words[3:16], "b"), 20)  # a run of 13
-    blocks[11] = Paragraph(("a", *blocks[90].words[3:15], "b"), 20)  # of 12
-    blocks[70] = Paragraph((*blocks[95].words[:15], "c"), 20)
-    blocks[12] = Paragraph((*blocks[72].words[2:15], "d"), 20)  # of validation alone
-    parts, dropped, stood = split(blocks, TEXT)
-    assert [block in parts["train"] for block in blocks[9:14]] == [True, False, True, False, True]
-    assert blocks[70] not in parts["validation"] and parts["test"] == blocks[80:]
+    blocks = [[str(next(fresh)) for _ in range(20)] for _ in range(100)]
+    blocks[10] = ["a", *blocks[90][3:16], "b"]  # a run of 13
+    blocks[11] = ["a", *blocks[90][3:15], "b"]  # of 12
+    blocks[70] = [*blocks[95][:15], "c"]
+    blocks[12] = [*blocks[72][2:15], "d"]  # of validation alone
+    paragraphs, spelt = numbered(blocks)
+    parts, dropped, stood = split(paragraphs, TEXT)
+    found = {part: spelled(own, spelt) for part, own in parts.items()}
+    assert [block in found["train"] for block in blocks[9:14]] == [True, False, True, False, True]
+    assert blocks[70] not in found["validation"] and found["test"] == blocks[80:]
+    assert [len(own.characters) for own in parts.values()] == [58, 19, 20] and parts["train"].characters[10] == len(
+        " ".join(blocks[11])
+    ) + 1
     assert dropped == {"train": 15 + 14, "validation": 16, "test": 0}
     assert [(one.part, one.earlier, one.found) for one in stood] == [
         ("validation", "train", 1),
@@ -456,12 +497,12 @@ def test_a_paragraph_that_shares_thirteen_words_with_a_later_part_is_dropped_fro
 
 def test_what_dropping_brings_together_is_no_leak_either():
     fresh = iter(range(10**6))
-    blocks = [Paragraph(tuple(str(next(fresh)) for _ in range(20)), 20) for _ in range(100)]
-    first, last = blocks[90].words[:6], blocks[90].words[6:13]
-    blocks[10:13] = [Paragraph(first, 6), blocks[95], Paragraph(last, 7)]
-    parts, dropped, _ = split(blocks, TEXT)
-    assert dropped["train"] == 26 and blocks[12] in parts["train"]
-    assert {one.found for one in contamination.overlaps({part: [w for b in own for w in b.words] for part, own in parts.items()})} == {0}
+    blocks = [[str(next(fresh)) for _ in range(20)] for _ in range(100)]
+    blocks[10:13] = [blocks[90][:6], blocks[95], blocks[90][6:13]]
+    paragraphs, spelt = numbered(blocks)
+    parts, dropped, _ = split(paragraphs, TEXT)
+    assert dropped["train"] == 26 and blocks[12] in spelled(parts["train"], spelt)
+    assert {one.found for one in contamination.compare({part: own.ids for part, own in parts.items()})} == {0}
 
 
 @pytest.mark.parametrize(("block", "lengths"), [
@@ -472,10 +513,24 @@ def test_what_dropping_brings_together_is_no_leak_either():
     ("a b\n" + "w " * 4001 + "\nc", [2, 2000, 2000, 1, 1]),
 ])  # fmt: skip
 def test_a_paragraph_without_end_is_cut_at_its_lines_and_a_line_without_end_between_words(block, lengths):
-    found = paragraphs([block, "x"])
-    assert [len(one.words) for one in found] == [*lengths, 1]
-    assert [word for one in found for word in one.words] == words(block + " x")
-    assert sum(one.characters for one in found) == len(" ".join((block + " x").split())) + 1
+    found = read(block, "x")
+    assert [len(words) for words, _ in found] == [*lengths, 1]
+    assert [word for words, _ in found for word in words] == words_of(block + " x")
+    assert sum(characters for _, characters in found) == len(" ".join((block + " x").split())) + 1
+
+
+PIECES = ["\n", "\n", " ", "\t", "\x85", "\u3000", "a", "B", "ß", "İ", ".", ",,", "'", "1.5", "www.", "http://", "[", "😀", "e\u0301"]
+
+
+@given(st.lists(st.lists(st.sampled_from(PIECES), max_size=40).map("".join), max_size=4), st.integers(1, 9), st.integers(1, 4))
+@settings(max_examples=300, deadline=None)
+def test_columns_say_what_paragraph_by_paragraph_would_be_said(documents, block, longest):
+    with pytest.MonkeyPatch.context() as patch:
+        for name, size in (("_BLOCK", block), ("_SLICE", block), ("LONGEST", longest)):
+            patch.setattr(tokens, name, size)
+        rows = [(name, text[at : at + block]) for name, text in enumerate(documents) for at in range(0, len(text), block)]
+        found, spelt = tokenise(rows)
+        assert list(zip(spelled(found, spelt), found.characters.tolist(), strict=True)) == read_slowly(*documents)
 
 
 # --- contamination ----------------------------------------------------------------------------
@@ -508,15 +563,15 @@ def test_a_run_that_crosses_from_part_to_part_belongs_to_neither():
 
 
 def test_words_of_the_validation_part_that_are_unknown_are_reported_and_too_many_refused():
-    train = ["to", "be", "or"] * 3 + ["not"] * 2
-    assert "2 of 10 words" in judge_unknown(train, ["to"] * 8 + ["not", "new"], "hamlet", 3, 13)
-    assert "0 of 10 words" in judge_unknown(train, ["to"] * 9 + ["not"], "hamlet", 2, 13)
+    train = Counter({"to": 3, "be": 3, "or": 3, "not": 2})
+    assert "2 of 10 words" in judge_unknown(train, Counter({"to": 8, "not": 1, "new": 1}), "hamlet", 3, 13)
+    assert "0 of 10 words" in judge_unknown(train, Counter({"to": 9, "not": 1}), "hamlet", 2, 13)
     with pytest.raises(
         DataRefused, match=r"3 of 10 words .*30.0 %.*`windows.language-model.max_vocabulary` \(now 13\).*`min_count` \(now 3\)"
     ):
-        judge_unknown(train, ["to"] * 7 + ["not"] * 3, "hamlet", 3, 13)
+        judge_unknown(train, Counter({"to": 7, "not": 3}), "hamlet", 3, 13)
     with pytest.raises(DataRefused, match="with a vocabulary of 5"):
-        judge_unknown(train, ["to"] * 10, "hamlet", 3, 5)
+        judge_unknown(train, Counter({"to": 10}), "hamlet", 3, 5)
 
 
 # --- the stage --------------------------------------------------------------------------------
@@ -583,7 +638,8 @@ def test_rows_of_one_document_are_one_text():
     whole = texts()
     cut = [(row["document"], piece) for row in whole.to_pylist() for piece in (row["text"][:20], row["text"][20:99], row["text"][99:])]
     pieces = pa.table([[name for name, _ in cut], [piece for _, piece in cut]], schema=whole.schema)
-    assert list(shell.documents(pieces)) == list(shell.documents(whole)) == whole["text"].to_pylist()
+    (cut_up, spelt), (one, same) = tokenise(shell.rows(pieces)), tokenise(shell.rows(whole))
+    assert spelled(cut_up, spelt) == spelled(one, same) and cut_up.characters.tolist() == one.characters.tolist()
 
 
 def test_a_text_whose_validation_part_is_of_other_words_is_refused(tmp_path):

@@ -19,6 +19,7 @@ from longshort.evaluation import forecasts
 from longshort.models import artefact
 from longshort.windows import prices, text
 from longshort.windows.stage import session_numbers, tidy_columns
+from longshort.windows.tokens import Ids, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -207,20 +208,20 @@ def vocabulary(model: artefact.Model) -> text.Vocabulary:
     return text.Vocabulary(tuple(model.card["description"]["vocabulary"]))
 
 
-def read_prompt(model: artefact.Model, prompt: str) -> text.Ids:
+def read_prompt(model: artefact.Model, prompt: str) -> Ids:
     """A prompt's ids.
 
     raises  UsageError when it holds no word, a NUL, or is longer than 10,000 characters
     """
     if "\0" in prompt or len(prompt) > LONGEST_PROMPT:
         raise UsageError(f"the prompt has {len(prompt)} characters; at most {LONGEST_PROMPT:,} are read, and no NUL.")
-    tokens = text.words(prompt)
+    tokens = words_of(prompt)
     if not tokens:
         raise UsageError('the prompt holds no word. Give a few to go on from, such as `longshort generate "the value of"`.')
     return vocabulary(model).ids(tokens)
 
 
-def next_word_probabilities(model: artefact.Model, ids: text.Ids) -> np.ndarray[Any, Any]:
+def next_word_probabilities(model: artefact.Model, ids: Ids) -> np.ndarray[Any, Any]:
     """The probability of every word of the vocabulary after the given ids: (vocabulary,)."""
     import torch
 
@@ -242,8 +243,8 @@ def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temp
         shares = next_word_probabilities(model, ids) ** (1 / temperature)
         shares[0] = 0.0
         ids = np.append(ids, np.int32(random.choice(len(words), p=shares / shares.sum())))
-    asked = len(text.words(prompt))
-    return join(text.words(prompt) + [words[number] for number in ids[asked:]]), unknown
+    asked = len(words_of(prompt))
+    return join(words_of(prompt) + [words[number] for number in ids[asked:]]), unknown
 
 
 def join(tokens: list[str]) -> str:

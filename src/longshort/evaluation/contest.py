@@ -21,7 +21,8 @@ from longshort.evaluation import forecasts, metrics, texts
 from longshort.evaluation.stage import fit_baselines
 from longshort.models.artefact import Model
 from longshort.windows import files, prices, text
-from longshort.windows.stage import documents, session_numbers, tidy_columns
+from longshort.windows.stage import rows, session_numbers, tidy_columns
+from longshort.windows.tokens import tokenise
 
 
 @dataclass(frozen=True)
@@ -78,8 +79,9 @@ def contest_of_prices(table: pa.Table, data: files.PriceData, models: list[Model
 
 def contest_of_texts(table: pa.Table, data: files.TextData, models: list[Model]) -> Contest:
     """Bits a character of the test part, unknown words spelled out, so that vocabularies can differ."""
-    parts, _, _ = text.split(text.paragraphs(documents(table)), data.spec)
-    words = {part: [word for block in blocks for word in block.words] for part, blocks in parts.items()}
+    blocks, spelt = tokenise(rows(table))
+    parts, _, _ = text.split(blocks, data.spec)
+    words = {part: [spelt[number] for number in own.ids] for part, own in parts.items()}
     before, test = words["train"] + words["validation"], words["test"]
     characters = data.stretches["test"].characters
     stretch = text.Stretch(len(before), len(before) + len(test), characters)

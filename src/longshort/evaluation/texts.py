@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from longshort.evaluation import metrics
 from longshort.models.artefact import Model
-from longshort.windows.text import Ids, Stretch, scoring_windows
+from longshort.windows.text import Stretch, scoring_windows
+from longshort.windows.tokens import Ids
 
 Array = NDArray[np.float64]
 BATCH = 128

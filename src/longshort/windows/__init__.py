@@ -1,7 +1,8 @@
 """Windows: a series or a text in time order becomes supervised (past, future) pairs, in three parts.
 
     prices   columns that models read, the split by date, the scaler; windows by index over one array
-    text     words, the vocabulary, the split by paragraphs; windows by index over one array of ids
+    tokens   documents become paragraphs of words by number
+    text     the vocabulary, the split by paragraphs; windows by index over one array of ids
     labelled texts with labels, words with tags, pairs: the split by rows; ids row by row
     contamination
              how much of a later part of a text stands in an earlier one

@@ -14,7 +14,8 @@ from longshort.config import ClassifyWindows, PriceWindows, TagWindows, TextWind
 from longshort.windows.contamination import Overlap
 from longshort.windows.labelled import ClassifyData, Division, RowRange, Sequences, TagData, TranslateData
 from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows, fit_scaler, only
-from longshort.windows.text import Ids, Stretch, Vocabulary
+from longshort.windows.text import Stretch, Vocabulary
+from longshort.windows.tokens import Ids
 
 NAME = "windows.json"
 

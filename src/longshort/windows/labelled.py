@@ -23,7 +23,8 @@ from longshort.errors import DataRefused
 from longshort.windows import contamination, text
 from longshort.windows.contamination import Overlap
 from longshort.windows.prices import PARTS
-from longshort.windows.text import Ids, Vocabulary
+from longshort.windows.text import Vocabulary
+from longshort.windows.tokens import SPECIAL, UNKNOWN, Ids, words_of
 
 UNSEEN = -1  # the number of a label or a tag that the training part never shows: whatever a model says, it is wrong
 START, END = "[START]", "[END]"  # a target begins and ends; put around it when a batch is made
@@ -133,12 +134,12 @@ class TranslateData:
 
 
 def tagged_words(line: str) -> list[str]:
-    """The words of a line that has a tag a word: what stands between spaces, in the spelling of `text.words`.
+    """The words of a line that has a tag a word: what stands between spaces, in the spelling of `words_of`.
 
     >>> tagged_words("St. Louis before 838 am")
     ['st.', 'louis', 'before', '[NUM]', 'am']
     """
-    return [found[0] if len(found := text.words(word)) == 1 else word.lower() for word in line.split()]
+    return [found[0] if len(found := words_of(word)) == 1 else word.lower() for word in line.split()]
 
 
 def pair_tokens(side: str, kind: str) -> list[str]:
@@ -291,13 +292,13 @@ def classify_data(texts: Sequence[str], labels: Sequence[str], named: Sequence[s
     raises  DataRefused when a part would be empty, or too few words are known
     """
     section = "windows.classify"
-    tokens = [text.words(one) for one in texts]
+    tokens = [words_of(one) for one in texts]
     before = share_out(keys := [" ".join(row) for row in tokens], labels, named, spec)
     parts = drop_repeats(before, keys)
     _refuse_empty(parts, section)
     read = [row[: spec.max_length] for row in tokens]
     order = [row for rows in parts.values() for row in rows]
-    vocabulary = make_vocabulary((read[row] for row in parts["train"]), spec, section, text.SPECIAL)
+    vocabulary = make_vocabulary((read[row] for row in parts["train"]), spec, section, SPECIAL)
     found = sequences([read[row] for row in order], vocabulary)
     names = tuple(sorted({labels[row] for row in parts["train"]}))
     division = _division(parts, before, found, [(label,) for label in labels], overlaps(before, tokens))
@@ -318,7 +319,7 @@ def tag_data(texts: Sequence[str], tags: Sequence[str], labels: Sequence[str], n
     parts = drop_repeats(before, keys)
     _refuse_empty(parts, section)
     order = [row for rows in parts.values() for row in rows]
-    vocabulary = make_vocabulary((tokens[row] for row in parts["train"]), spec, section, text.SPECIAL)
+    vocabulary = make_vocabulary((tokens[row] for row in parts["train"]), spec, section, SPECIAL)
     found = sequences([tokens[row] for row in order], vocabulary)
     names = tuple(sorted({labels[row] for row in parts["train"]}))
     tag_names = tuple(sorted({mark for row in parts["train"] for mark in marks[row]}))
@@ -353,7 +354,7 @@ def translate_data(sources: Sequence[str], targets: Sequence[str], named: Sequen
     parts = {**parts, "train": short}
     _refuse_empty(parts, section)
     order = [row for rows in parts.values() for row in rows]
-    special = (text.UNKNOWN, START, END)
+    special = (UNKNOWN, START, END)
     vocabularies = [make_vocabulary((side[row] for row in parts["train"]), spec, section, special) for side in (asked, answered)]
     found = [sequences([side[row] for row in order], own) for side, own in zip((asked, answered), vocabularies, strict=True)]
     stood = overlaps(before, asked) if kind == "words" else []

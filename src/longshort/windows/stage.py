@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ from longshort.errors import DataRefused
 from longshort.windows import files, labelled, prices, text
 from longshort.windows.labelled import Division, Sequences
 from longshort.windows.text import Vocabulary
+from longshort.windows.tokens import tokenise
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -81,15 +82,10 @@ def session_numbers(calendar: str, dates: NDArray[Any]) -> Callable[[NDArray[Any
     return lambda asked: np.searchsorted(days, asked).astype(np.int64)
 
 
-def documents(table: pa.Table) -> Iterator[str]:
-    """The texts of a tidy table; rows of one name are one text, which was too long for a row."""
-    rows = zip(
-        (cell for column in table["document"].chunks for cell in column),
-        (cell for column in table["text"].chunks for cell in column),
-        strict=True,
-    )
-    for _, own in itertools.groupby(rows, lambda row: row[0].as_py()):
-        yield "".join(cell.as_py() for _, cell in own)
+def rows(table: pa.Table) -> Iterator[tuple[str, str]]:
+    """The rows of a tidy text table: the name of the document and its text; those of one name are one text, too long for a row."""
+    for batch in table.select(["document", "text"]).to_batches(max_chunksize=1):
+        yield batch["document"][0].as_py(), batch["text"][0].as_py()
 
 
 def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
@@ -98,16 +94,17 @@ def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
     raises  DataRefused when a fifth of the validation part's words and more are unknown, or a part is too short
     """
     spec = params.windows.language_model
-    parts, dropped, stood = text.split(text.paragraphs(documents(table)), spec)
+    blocks, words = tokenise(rows(table))
+    parts, dropped, stood = text.split(blocks, spec)
     for overlap in stood:
         if overlap.found:
             print(f"windows of {item}: {overlap}")
     for part, count in dropped.items():
         if count:
             print(f"windows of {item}: {count:,} words dropped from {part}, the paragraphs of such runs; none is left")
-    vocabulary = text.make_vocabulary(parts["train"], spec)
-    ids, stretches = text.make_stretches(parts, vocabulary, spec)
-    train, validation = ((word for block in parts[part] for word in block.words) for part in ("train", "validation"))
+    train, validation = (text.count(parts[part].ids, words) for part in ("train", "validation"))
+    vocabulary = text.make_vocabulary(train, spec)
+    ids, stretches = text.make_stretches(parts, words, vocabulary, spec)
     print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
     return files.TextData(spec, ids, stretches, vocabulary, dropped, stood)
 
@@ -135,7 +132,7 @@ def write_labelled(folder: Path, table: pa.Table, item: str, task: Task, params:
     _tell(item, division)
     spec = params.of_task(params.windows, task)
     for name, (found, vocabulary) in spoken.items():
-        train, validation = (_words(found, vocabulary, division, part) for part in ("train", "validation"))
+        train, validation = (_counts(found, vocabulary, division, part) for part in ("train", "validation"))
         print(f"windows of {text.judge_unknown(train, validation, name, spec.min_count, spec.max_vocabulary, f'windows.{task}')}")
 
 
@@ -153,7 +150,7 @@ def _tell(item: str, division: Division) -> None:
             print(f"windows of {item}: {len(own.unseen):,} labels or tags of {part} stand in no row of train: {shown}")
 
 
-def _words(found: Sequences, vocabulary: Vocabulary, division: Division, part: str) -> Iterator[str]:
-    """The tokens of a part, those that are unknown as [UNK]."""
+def _counts(found: Sequences, vocabulary: Vocabulary, division: Division, part: str) -> Counter[str]:
+    """How often each token stands in a part, those that are unknown as [UNK]."""
     own = division.parts[part]
-    return (vocabulary.words[token] for token in found.ids[found.offsets[own.start] : found.offsets[own.stop]])
+    return text.count(found.ids[found.offsets[own.start] : found.offsets[own.stop]], vocabulary.words)

@@ -1,4 +1,4 @@
-"""Text windows: documents become words, words become ids in one array, cut by index.
+"""Text windows: the paragraphs of a text become ids in one array, cut by index.
 
 The text is split by paragraphs in reading order, newest last. A paragraph in which a run of 13 words begins that
 stands in a later part too is dropped from the earlier one: a model must not be tested on what it has read
@@ -7,9 +7,8 @@ stands in a later part too is dropped from the earlier one: a model must not be 
 
 from __future__ import annotations
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,34 +18,9 @@ from longshort.config import TextWindows
 from longshort.errors import DataRefused, SeriesTooShort
 from longshort.windows import contamination
 from longshort.windows.contamination import Overlap
+from longshort.windows.tokens import SPECIAL, UNKNOWN, Ids, Paragraphs
 
-UNKNOWN, NUMBER, ADDRESS = "[UNK]", "[NUM]", "[URL]"
-SPECIAL = (UNKNOWN, NUMBER, ADDRESS)
-LONGEST = 2000  # words of a paragraph; a longer one is a text without blank lines, or a table
 MOST_UNKNOWN = 0.2  # share of [UNK] among the words of the validation part
-
-# an address, a number, a word with inner apostrophes, or a run of one punctuation mark
-_WORD = re.compile(r"(?P<url>https?://\S+|www\.\S+)|(?P<num>\d+(?:[.,]\d+)*)|\w+(?:['’]\w+)*|([^\w\s])\3*")
-_BEYOND = re.compile(rf"(?:\s*+\S++){{{LONGEST}}}(?=\s*+\S)")
-
-Ids = NDArray[np.int32]
-
-
-def words(text: str) -> list[str]:
-    """Split into lower-case words and punctuation; numbers and addresses become one word each.
-
-    >>> words("See https://example.org: it's 3.14, or more...")
-    ['see', '[URL]', "it's", '[NUM]', ',', 'or', 'more', '...']
-    """
-    return [ADDRESS if m["url"] else NUMBER if m["num"] else m[0].lower() for m in _WORD.finditer(text)]
-
-
-@dataclass(frozen=True)
-class Paragraph:
-    """The words of a paragraph, and the characters that they took in the text (runs of white space count one)."""
-
-    words: tuple[str, ...]
-    characters: int
 
 
 @dataclass(frozen=True)
@@ -64,76 +38,54 @@ class Vocabulary:
         return np.fromiter((index.get(word, 0) for word in text), np.int32)
 
 
-def paragraphs(documents: Iterable[str]) -> list[Paragraph]:
-    """Cut documents at blank lines, in reading order; paragraphs without a word are left out.
-
-    A paragraph of more than 2,000 words is cut at the ends of its lines, and a line of more than 2,000 every 2,000.
-    """
-    spelt: dict[str, str] = {}  # each word is held once, however often it stands in the text
-    found = []
-    for document in documents:
-        for block in re.split(r"\n\s*\n", document):
-            for piece in _in_reach(block):
-                if tokens := tuple(spelt.setdefault(word, word) for word in words(piece)):
-                    found.append(Paragraph(tokens, len(" ".join(piece.split())) + 1))
-    return found
-
-
-def _in_reach(block: str) -> Iterator[str]:
-    """A paragraph, or where it is too long its lines, or their stretches; what stands between white space is a word here."""
-    for line in [block] if len(block.split(maxsplit=LONGEST)) <= LONGEST else block.split("\n"):
-        start = 0
-        while cut := _BEYOND.match(line, start):
-            yield line[start : cut.end()]
-            start = cut.end()
-        yield line[start:]
-
-
-def split(blocks: Sequence[Paragraph], spec: TextWindows) -> tuple[dict[str, list[Paragraph]], dict[str, int], list[Overlap]]:
+def split(blocks: Paragraphs, spec: TextWindows) -> tuple[dict[str, Paragraphs], dict[str, int], list[Overlap]]:
     """Part a text in reading order, and drop from earlier parts what stands in later ones.
 
     returns  part -> paragraphs; the number of words dropped from each part; and how much of each part stood in earlier ones before
     """
-    ends = np.cumsum([len(block.words) for block in blocks])
-    total = int(ends[-1]) if len(ends) else 0
-    first_validation = int(np.searchsorted(ends, total * (1 - spec.validation - spec.test)))
-    first_test = int(np.searchsorted(ends, total * (1 - spec.test)))
+    ends = np.cumsum(blocks.lengths)
+    first_validation = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.validation - spec.test)))
+    first_test = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.test)))
     parts = {
-        "train": list(blocks[:first_validation]),
-        "validation": list(blocks[first_validation:first_test]),
-        "test": list(blocks[first_test:]),
+        "train": blocks.between(0, first_validation),
+        "validation": blocks.between(first_validation, first_test),
+        "test": blocks.between(first_test, len(blocks)),
     }
-    ids = contamination.number({part: (word for block in own for word in block.words) for part, own in parts.items()})
-    before = {part: len(own) for part, own in ids.items()}
-    stood = contamination.compare(ids)
+    stood = contamination.compare({part: own.ids for part, own in parts.items()})
+    whole = dict(parts)
     for part, later in (("validation", ["test"]), ("train", ["validation", "test"])):
-        parts[part], ids[part] = _without(parts[part], ids[part], [ids[other] for other in later])
-    return parts, {part: before[part] - len(own) for part, own in ids.items()}, stood
+        parts[part] = _without(parts[part], [parts[other].ids for other in later])
+    return parts, {part: len(whole[part].ids) - len(own.ids) for part, own in parts.items()}, stood
 
 
-def _without(blocks: list[Paragraph], ids: Ids, later: list[Ids]) -> tuple[list[Paragraph], Ids]:
-    """The paragraphs in which no run begins that stands in a later part, and their words as numbers.
+def _without(blocks: Paragraphs, later: list[Ids]) -> Paragraphs:
+    """The paragraphs in which no run begins that stands in a later part.
 
     What was apart meets where a paragraph is dropped between, so it is asked again until nothing is found.
     """
     while True:
-        owner = np.repeat(np.arange(len(blocks)), [len(block.words) for block in blocks])
-        begins = np.zeros(max(len(ids) - contamination.RUN + 1, 0), bool)
+        begins = np.zeros(max(len(blocks.ids) - contamination.RUN + 1, 0), bool)
         for other in later:
-            begins |= contamination.shared(ids, other)
+            begins |= contamination.shared(blocks.ids, other)
         if not begins.any():
-            return blocks, ids
+            return blocks
         kept = np.ones(len(blocks), bool)
-        kept[owner[np.flatnonzero(begins)]] = False
-        blocks, ids = [block for block, stays in zip(blocks, kept, strict=True) if stays], ids[kept[owner]]
+        kept[np.searchsorted(np.cumsum(blocks.lengths), np.flatnonzero(begins), "right")] = False
+        blocks = blocks.only(kept)
 
 
-def make_vocabulary(train: Iterable[Paragraph], spec: TextWindows) -> Vocabulary:
-    """Count the training part's words; those seen ``min_count`` times and more are known, the most frequent first.
+def count(ids: Ids, words: Sequence[str]) -> Counter[str]:
+    """How often each word stands among words by number."""
+    times = np.bincount(ids, minlength=len(words))
+    return Counter({word: count for word, count in zip(words, times.tolist(), strict=True) if count})
+
+
+def make_vocabulary(train: Counter[str], spec: TextWindows) -> Vocabulary:
+    """Of the training part's words those seen ``min_count`` times and more are known, the most frequent first.
 
     raises  DataRefused when fewer than five words are left to tell apart
     """
-    counts = Counter(word for block in train for word in block.words if word not in SPECIAL)
+    counts = Counter({word: times for word, times in train.items() if word not in SPECIAL})
     frequent = known(counts, spec.min_count, spec.max_vocabulary)
     if len(frequent) < 5:
         raise DataRefused(
@@ -145,8 +97,8 @@ def make_vocabulary(train: Iterable[Paragraph], spec: TextWindows) -> Vocabulary
 
 
 def judge_unknown(
-    train: Iterable[str],
-    validation: Iterable[str],
+    train: Counter[str],
+    validation: Counter[str],
     name: str,
     min_count: int,
     max_vocabulary: int,
@@ -154,18 +106,18 @@ def judge_unknown(
 ) -> str:
     """Say how many words of the validation part the vocabulary of the training part does not hold.
 
+    train, validation  how often each word stands in them
     section  of params.yaml, where the numbers are set
     raises  DataRefused when it is more than a fifth: a model would mostly learn to say [UNK]
 
-    >>> judge_unknown(["to", "be"] * 3, ["to", "be", "to", "be", "or"], "hamlet", min_count=3, max_vocabulary=10)
+    >>> judge_unknown(Counter(to=3, be=3), Counter(to=2, be=2, _or=1), "hamlet", min_count=3, max_vocabulary=10)
     'hamlet: 1 of 5 words of the validation part (20.0 %) are [UNK], with a vocabulary of 5'
     """
-    kept = {*SPECIAL, *known(Counter(word for word in train if word not in SPECIAL), min_count, max_vocabulary)}
-    asked = Counter(validation)
-    unknown = sum(times for word, times in asked.items() if word not in kept or word == UNKNOWN)
-    share = unknown / max(asked.total(), 1)
+    kept = {*SPECIAL, *known(Counter({word: times for word, times in train.items() if word not in SPECIAL}), min_count, max_vocabulary)}
+    unknown = sum(times for word, times in validation.items() if word not in kept or word == UNKNOWN)
+    share = unknown / max(validation.total(), 1)
     said = (
-        f"{name}: {unknown:,} of {asked.total():,} words of the validation part ({100 * share:.1f} %) are [UNK], "
+        f"{name}: {unknown:,} of {validation.total():,} words of the validation part ({100 * share:.1f} %) are [UNK], "
         f"with a vocabulary of {len(kept):,}"
     )
     if share > MOST_UNKNOWN:
@@ -192,20 +144,24 @@ class Stretch:
     characters: int
 
 
-def make_stretches(parts: dict[str, list[Paragraph]], vocabulary: Vocabulary, spec: TextWindows) -> tuple[Ids, dict[str, Stretch]]:
+def make_stretches(
+    parts: dict[str, Paragraphs], words: Sequence[str], vocabulary: Vocabulary, spec: TextWindows
+) -> tuple[Ids, dict[str, Stretch]]:
     """One array of ids, train before validation before test, and where each part lies in it.
 
+    words   by the number that they have in the parts
     raises  SeriesTooShort when a part holds fewer tokens than one window and its answer
     """
+    id_of = vocabulary.ids(words)
     ids, stretches, start = [], {}, 0
     for part in ("train", "validation", "test"):
-        tokens = vocabulary.ids(word for block in parts[part] for word in block.words)
+        tokens = id_of[parts[part].ids]
         if len(tokens) < spec.lookback + 1:
             raise SeriesTooShort(
                 f"the {part} part holds {len(tokens)} tokens but one window needs {spec.lookback} (lookback) + 1. "
                 "Take in more text, or lower `windows.language-model.lookback` in params.yaml."
             )
-        stretches[part] = Stretch(start, start + len(tokens), sum(block.characters for block in parts[part]))
+        stretches[part] = Stretch(start, start + len(tokens), int(parts[part].characters.sum()))
         ids.append(tokens)
         start += len(tokens)
     return np.concatenate(ids), stretches
