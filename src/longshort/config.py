@@ -481,13 +481,14 @@ class Space(Section):
 
     @model_validator(mode="after")
     def _something_to_search(self) -> Self:
-        if not self.keys():
+        if not self.allowed:
             raise ValueError("it names no setting, so there is nothing to search. Write one into it, such as hidden_size: [16, 128]")
         return self
 
-    def keys(self) -> list[str]:
+    @property
+    def allowed(self) -> dict[str, list[Any]]:
         """The settings that it names, in the order of the class and not of the file, on which no result should hang."""
-        return [name for name in type(self).model_fields if getattr(self, name) is not None]
+        return {name: values for name in type(self).model_fields if (values := getattr(self, name)) is not None}
 
 
 def is_range(values: list[Any]) -> bool:
