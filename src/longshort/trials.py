@@ -44,7 +44,8 @@ def _trials(found: Findings) -> Table:
     states = [trial.state for trial in found.trials]
     counted = [f"{states.count(state)} {state}" for state in ("complete", "pruned", "failed") if state in states]
     names = list(found.trials[0].values)
-    table = leaderboard.blank_table(f"{found.item}: {len(states)} trials: {', '.join(counted)}", ["trial", "loss", "epoch", *names])
+    headings = [name.replace("_", "\n") for name in names]  # 80 columns hold more of them so
+    table = leaderboard.blank_table(f"{found.item}: {len(states)} trials: {', '.join(counted)}", ["trial", "loss", "epoch", *headings])
     ranked = sorted((trial for trial in found.trials if trial.state == "complete"), key=lambda trial: (trial.loss, trial.number))
     for rank, trial in enumerate(ranked):
         if rank < SHOWN or trial.number == 0:

@@ -213,7 +213,7 @@ def search(plan: Plan, say: Say, after_round: Callable[[list[Trial]], None]) -> 
 
 
 def _line(plan: Plan, trial: Trial) -> str:
-    said = f"  trial {trial.number + 1:>3}/{plan.tuning.trials}  {trial.state:<9}"
+    said = f"  trial {trial.number:>{len(str(plan.tuning.trials - 1))}}  {trial.state:<9}"
     if trial.best is None:
         return f"{said} {trial.reason}"
     return f"{said} validation {trial.loss:.4f}, best epoch {trial.best['epoch']} of {len(trial.history)}"
@@ -325,6 +325,8 @@ def judge(present: Contender, found: Contender | None) -> Verdict:
     said = f"{found.mean:.4f} against {present.mean:.4f}"
     if len(found.losses) < 2:
         return Verdict(False, f"{said} with one seed, which does not tell luck from gain. Set two or more in `training.seeds`")
+    if gain <= 0:
+        return Verdict(False, f"no better than what you have: over all seeds {said}")
     noise = 2 * math.sqrt((found.sd**2 + present.sd**2) / len(found.losses))
     if gain > noise:
         return Verdict(True, f"better than what you have: {said}; the difference {gain:.4f} is more than two standard errors ({noise:.4f})")

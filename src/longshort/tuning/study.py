@@ -133,7 +133,8 @@ def hopeless(earlier: Sequence[Trial]) -> Callable[[list[dict[str, Any]]], bool]
 
     def is_hopeless(history: list[dict[str, Any]]) -> bool:
         running = optuna.trial.TrialState.RUNNING
-        return pruner.prune(study, optuna.trial.create_trial(state=running, intermediate_values=_losses(history)))
+        given_up = pruner.prune(study, optuna.trial.create_trial(state=running, intermediate_values=_losses(history)))
+        return bool(given_up)  # numpy's own is none that a checkpoint may hold
 
     return is_hopeless
 
