@@ -151,6 +151,10 @@ def test_no_room_imports_prefect():
     assert users <= {"cli", "servers"}
 
 
+def test_only_the_search_knows_optuna():
+    assert {room(path) for path in SOURCES if "optuna" in {name.partition(".")[0] for name in imports(path)}} == {"tuning"}
+
+
 def test_importing_a_module_only_defines_names():
     for path in SOURCES:
         for node in ast.parse(path.read_text()).body:

@@ -229,6 +229,7 @@ def test_what_is_tried_hangs_on_seed_number_and_what_came_before_alone():
     assert study.suggest(parsed(WIDE), 3, 14, earlier, beside) == once[14].values
     assert study.suggest(parsed(WIDE), 4, 14, earlier, beside) != once[14].values
     assert study.suggest(parsed(WIDE), 3, 14, earlier[:8], beside) != once[14].values
+    assert study.suggest(parsed(WIDE), 3, 14, earlier, [each.values for each in once[:2]]) != once[14].values
 
 
 def test_later_trials_learn_from_earlier_ones():
@@ -381,7 +382,9 @@ def test_the_same_search_elsewhere_and_with_one_process_comes_to_the_same(tmp_pa
     assert searched(made(tmp_path / "another", "resources.workers=1")) == findings
 
 
-def test_more_trials_go_on_from_those_that_ended(tmp_path, findings):
+def test_more_trials_go_on_from_those_that_ended(tmp_path, findings, monkeypatch):
+    known, hopeless = set(), study.hopeless
+    monkeypatch.setattr(study, "hopeless", lambda earlier: known.add(len(earlier)) or hopeless(earlier))
     root = made(tmp_path, "tuning.trials=6")  # which ends within a round
     first = searched(root)
     assert first.trials == findings.trials[:6]
@@ -389,6 +392,7 @@ def test_more_trials_go_on_from_those_that_ended(tmp_path, findings):
     config.assign(root / "params.yaml", ["tuning.trials=11"])
     assert searched(root) == findings
     assert before.items() <= times_begun(root).items()
+    assert known == {0, 4, 8}, "trials are measured by earlier rounds only"
     config.assign(root / "params.yaml", ["tuning.trials=6"])
     assert searched(root) == first
 
