@@ -15,10 +15,10 @@ from longshort import config
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/longshort"
 # a room imports only rooms to its left
-ROOMS = ("ingestion", "validation", "windows", "tasks", "models", "training", "evaluation", "tracking", "registry", "serving")
+ROOMS = ("ingestion", "validation", "windows", "tasks", "models", "training", "evaluation", "tracking", "tuning", "registry", "serving")
 # what stands under all of them, and what stands over all of them
 GROUND = {"errors", "config", "storage", "journal", "sessions", "environment", "graph"}
-ABOVE = {"accounts", "cli", "console", "doctor", "leaderboard", "servers"}
+ABOVE = {"accounts", "cli", "console", "doctor", "leaderboard", "servers", "trials"}
 STAGES = ("ingestion", "validation", "windows", "training", "evaluation")
 # what a stage may read and not declare, with the reason
 UNDECLARED = {"training": {"resources"}}  # how many processes train a fleet; they leave the bytes of one, as test_training holds
@@ -113,8 +113,9 @@ def methods(path: Path, name: str) -> list[ast.FunctionDef]:
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_stage_reads_no_parameter_that_it_does_not_declare(stage):
     named = attributes(ast.parse((PACKAGE / stage / "stage.py").read_text()), "params")
-    # a method of the parameters reads what it names of itself
+    # a method of the parameters reads what it names of itself, and what the methods that it calls read
     reads = {method.name: attributes(method, "self") for method in methods(PACKAGE / "config.py", "Params")}
+    reads = {name: {one for each in own for one in reads.get(each, {each})} for name, own in reads.items()}
     read = {section for name in named for section in reads.get(name, {name})}
     assert read <= set(config.Params.model_fields)
     declared = {entry.partition(".")[0] for entry in GRAPH[stage]["do"].get("params", [])}
@@ -148,6 +149,10 @@ def test_the_mathematics_knows_no_orchestrator(library):
 def test_no_room_imports_prefect():
     users = {room(path) for path in SOURCES if "prefect" in {name.partition(".")[0] for name in imports(path)}}
     assert users <= {"cli", "servers"}
+
+
+def test_only_the_search_knows_optuna():
+    assert {room(path) for path in SOURCES if "optuna" in {name.partition(".")[0] for name in imports(path)}} == {"tuning"}
 
 
 def test_importing_a_module_only_defines_names():

@@ -18,7 +18,20 @@ import pytest
 from longshort import graph
 from longshort.errors import DataRefused
 
-SLOW = {"torch", "mlflow", "prefect", "great_expectations", "pandas", "dvc", "numpy", "pyarrow", "sklearn", "matplotlib", "pydantic"}
+SLOW = {
+    "torch",
+    "mlflow",
+    "prefect",
+    "great_expectations",
+    "pandas",
+    "dvc",
+    "numpy",
+    "pyarrow",
+    "sklearn",
+    "matplotlib",
+    "pydantic",
+    "optuna",
+}
 HELP = """
 import sys
 from longshort import cli

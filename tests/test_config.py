@@ -116,6 +116,13 @@ def test_a_mistake_is_named_with_its_line_its_key_and_the_nearest_name(path, old
             "lstm:",
             "projection_size is 50 but hidden_size is 50: .* Set projection_size to 49 or less",
         ),
+        ("tuning.space.hiden_size=[1, 2]", "space:", "tuning.space.hiden_size: unknown key. Did you mean 'hidden_size'"),
+        ("tuning.space.patience=[1, 9]", "space:", "tuning.space.patience: unknown key. "),
+        ("tuning.space.hidden_size=[0, 9]", "hidden_size: [", r"hidden_size.0: input should be greater than 0 \(found 0\)"),
+        ("tuning.space.dropout=[0.5, 0.1]", "dropout: [", "tuning.space.dropout: .* Put the lower one first"),
+        ("tuning.space.cell=[lstm, lstn]", "space:", r"cell.1: input should be .* \(found 'lstn'\). Did you mean 'lstm'"),
+        ("tuning.space.cell=[lstm, gru, lstm]", "space:", "tuning.space.cell: a value that comes twice .* Write each once"),
+        ("tuning.space={}", "space:", "tuning.space: it names no setting, so there is nothing to search"),
         ("models.variants.lstm={cell: lstm, hidden_siz: 1}", "lstm:", "lstm.hidden_siz: unknown key. Did you mean 'hidden_size'"),
         ("models.variants.cell={cell: lstm, hidden_siz: 1}", "variants:", "cell.hidden_siz: unknown key. Did you mean 'hidden_size'"),
     ],
@@ -236,3 +243,11 @@ def test_another_file_takes_its_place_only_if_it_is_good(path, tmp_path):
     other.write_text(TEXT.replace("min_gain: 0.0", "min_gain: 0.5"))
     assert "+  min_gain: 0.5" in config.replace(path, other)
     assert config.read(path).registry.min_gain == 0.5
+
+
+def test_an_item_is_trained_as_its_task_says_but_for_what_it_says_itself(path):
+    config.assign(path, ["training.items.goog-lstm.learning_rate=0.05", "training.items.goog-lstm.optimizer=rmsprop"])
+    params = config.read(path)
+    usual = params.training.forecast
+    assert params.optimisation_of("goog-lstm") == usual.model_copy(update={"learning_rate": 0.05, "optimizer": "rmsprop"})
+    assert params.optimisation_of("goog-gru") == usual and usual.learning_rate != 0.05

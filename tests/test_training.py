@@ -25,7 +25,8 @@ from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import open_task
-from longshort.training import checkpoints, fleet, loop, optimisers, stage
+from longshort.training import checkpoints, fleet, loop, optimisers
+from longshort.training import runs as training_runs
 from longshort.training.loop import Member, mean_losses, train
 from longshort.training.optimisers import Rows
 
@@ -199,13 +200,13 @@ def test_an_optimiser_takes_the_steps_of_torchs_own(name, theirs, task, params):
 
 
 def test_a_loss_that_is_not_finite_ends_with_epoch_step_and_remedy(task, params):
-    said = r"epoch 1, step 2: loss .*Lower `training\.forecast\.learning_rate` \(now 1e\+30\)"
+    said = r"epoch 1, step 2: loss .*Lower its `learning_rate` \(now 1e\+30\) in params\.yaml"
     assert re.search(said, learn(task, params, learning_rate=1e30).dropped)
 
 
 def test_a_validation_loss_that_is_not_finite_ends_with_its_epoch_and_remedy(monkeypatch, task, params):
     done, _ = follow(monkeypatch, task, params, script=[1.0, math.nan])
-    assert re.search(r"epoch 2, .* validation loss nan. Lower `training\.forecast\.learning_rate`", done.dropped)
+    assert re.search(r"epoch 2, .* validation loss nan. Lower its `learning_rate`", done.dropped)
     assert len(done.history) == 1
 
 
@@ -629,7 +630,7 @@ def test_a_seed_that_diverges_is_dropped_with_its_reason_and_the_others_go_on(tm
         done = train(members, *others)
         return [dataclasses.replace(done[0], dropped="epoch 1, step 5: loss nan")] if members[0].seed == 1 else done
 
-    monkeypatch.setattr(stage, "train", unlucky)
+    monkeypatch.setattr(training_runs, "train", unlucky)
     run_stage(root, "training", ITEM)
     runs = storage.read_json(root / "data/training" / ITEM / "runs.json")
     assert [entry.get("dropped") for entry in runs["seeds"]] == [None, "epoch 1, step 5: loss nan", None]
@@ -648,5 +649,5 @@ def test_a_run_of_which_every_seed_diverges_is_refused_and_leaves_nothing(tmp_pa
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
 def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_cpu():
     with pytest.raises(ConfigError, match=r"`training\.device` is 'cuda'"):
-        stage.choose_device("cuda")
-    assert stage.choose_device("auto") == stage.choose_device("cpu") == CPU
+        training_runs.choose_device("cuda")
+    assert training_runs.choose_device("auto") == training_runs.choose_device("cpu") == CPU

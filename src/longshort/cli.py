@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
     from longshort.config import Params
     from longshort.registry import Decision
+    from longshort.tuning.search import Findings, Plan
+    from longshort.tuning.study import Trial
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
@@ -73,6 +75,60 @@ def stage(name: str, item: Annotated[str, typer.Option("--item", help="A data se
     if item not in items:
         raise UsageError(f"stage {name} has no item '{item}'. Known: {', '.join(items)}.")
     importlib.import_module(f"longshort.{name}.stage").run(root, item, params)
+
+
+@app.command()
+def tune(
+    item: Annotated[str, typer.Argument(help="One of `training.items` of params.yaml, such as goog-lstm.")],
+    settings: Set = None,
+    as_json: Json = False,
+) -> None:
+    """Search over an item's settings, as `tuning` of params.yaml says; compare the best found with what there is."""
+    root = _root()
+    from longshort import console, graph, trials
+    from longshort.tuning import search
+
+    _end_on_sigterm()
+    with graph.lock(root, console.say):  # as `run`: what is written must not change what a retraining reads
+        _apply(root, None, settings or [])
+    params = _params(root)
+    plan = search.plan(root, item, params)
+    search.refuse_stale(root, plan.dataset)
+    console.say(f"tuning {item} on {plan.where.name}")
+    with graph.held(plan.state.with_suffix(".lock"), f"search over {item}", console.say):
+        away: list[PartlyDone] = []  # MLflow is asked again in the end, not after each round
+        found = search.search(plan, console.say, lambda told: _log_search(root, plan, told, away))
+        if as_json:
+            _print_json(found.as_json())
+        else:
+            for table in trials.tables(found):
+                _console().print(table)
+            print("\n".join(trials.lines(found)))
+        sys.stdout.flush()
+        _log_search(root, plan, found)
+
+
+def _log_search(root: Path, plan: Plan, told: list[Trial] | Findings, away: list[PartlyDone] | None = None) -> None:
+    """Bring MLflow up to date; when it is away, note that in ``away`` and go on without it.
+
+    raises  PartlyDone when there is no ``away``
+    """
+    if away:
+        return
+    from longshort import tracking
+    from longshort.tuning import record
+
+    try:
+        with tracking.reachable(root, plan.params, f"longshort tune {plan.item}"):
+            client = tracking.connect(root, plan.params)
+            if isinstance(told, list):
+                record.log_trials(client, root, plan, told)
+            else:
+                record.log_findings(client, root, plan, told)
+    except PartlyDone as error:
+        if away is None:
+            raise
+        away.append(error)
 
 
 @app.command()

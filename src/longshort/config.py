@@ -10,7 +10,7 @@ from __future__ import annotations
 import codecs
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     BaseModel,
@@ -307,6 +307,9 @@ Cell = Literal[
     "sru",
 ]
 Rate = Annotated[float, Field(ge=0, lt=1)]
+InitialState = Literal["zero", "learned"]
+Initialisation = Literal["torch", "keras"]
+Activation = Literal["tanh", "relu", "sigmoid", "softsign", "linear"]
 
 
 class Variant(Section):
@@ -337,11 +340,11 @@ class Variant(Section):
     recurrent_dropout: Rate = 0.0
     zoneout: Rate = 0.0
     weight_dropout: Rate = 0.0
-    initial_state: Literal["zero", "learned"] = "zero"
-    initialisation: Literal["torch", "keras"] = "torch"
+    initial_state: InitialState = "zero"
+    initialisation: Initialisation = "torch"
     forget_bias: float | None = None
     chrono_steps: NonNegativeInt = 0
-    activation: Literal["tanh", "relu", "sigmoid", "softsign", "linear"] | None = None
+    activation: Activation | None = None
 
     @model_validator(mode="after")
     def _settings_that_go_together(self) -> Variant:
@@ -367,11 +370,15 @@ EngineName = Literal["torch", "reference"]
 KERNELS = ("rnn", "rnn_relu", "lstm", "lstm_np", "lstmp", "alstm", "gru")  # the cells that torch has kernels of its own for
 
 
+Optimizer = Literal["adam", "rmsprop"]
+
+
 class Item(Section):
     """One line of the training matrix: a fleet of networks of one shape, one a seed.
 
     per      ticker: a network for each ticker of its own, times the seeds
     engine   in place of `training.engine`
+    optimizer, learning_rate, batch_size, clip_norm   in place of those of its task
     """
 
     dataset: Name
@@ -379,6 +386,10 @@ class Item(Section):
     variant: str
     per: Literal["ticker"] | None = None
     engine: EngineName | Literal["auto"] | None = None
+    optimizer: Optimizer | None = None
+    learning_rate: PositiveFloat | None = None
+    batch_size: PositiveInt | None = None
+    clip_norm: PositiveFloat | None = None
 
     @property
     def name(self) -> str:
@@ -392,7 +403,7 @@ class Item(Section):
 
 
 class Optimisation(Section):
-    optimizer: Literal["adam", "rmsprop"]
+    optimizer: Optimizer
     learning_rate: PositiveFloat
     batch_size: PositiveInt
     max_epochs: PositiveInt
@@ -428,6 +439,75 @@ class Tracking(Section):
     uri: str
 
 
+Value = TypeVar("Value")
+Several = Annotated[list[Value], Field(min_length=2)]
+
+
+class Space(Section):
+    """What a search may try of each setting: [lowest, highest] of a number, else the values themselves.
+
+    `patience` and `max_epochs` are not here: more of either never makes the best epoch worse, so a search would only say "more".
+    """
+
+    cell: Several[Cell] | None = None
+    hidden_size: Several[PositiveInt] | None = None
+    num_layers: Several[PositiveInt] | None = None
+    bidirectional: Several[bool] | None = None
+    dropout: Several[Rate] | None = None
+    projection_size: Several[NonNegativeInt] | None = None
+    residual: Several[bool] | None = None
+    variational_dropout: Several[Rate] | None = None
+    recurrent_dropout: Several[Rate] | None = None
+    zoneout: Several[Rate] | None = None
+    weight_dropout: Several[Rate] | None = None
+    initial_state: Several[InitialState] | None = None
+    initialisation: Several[Initialisation] | None = None
+    forget_bias: Several[float] | None = None
+    chrono_steps: Several[NonNegativeInt] | None = None
+    activation: Several[Activation] | None = None
+    optimizer: Several[Optimizer] | None = None
+    learning_rate: Several[PositiveFloat] | None = None
+    batch_size: Several[PositiveInt] | None = None
+    clip_norm: Several[PositiveFloat] | None = None
+
+    @field_validator("*")
+    @classmethod
+    def _a_range_or_values_that_differ(cls, values: list[Any] | None) -> list[Any] | None:
+        if values is not None and is_range(values) and values[0] >= values[1]:
+            raise ValueError("two numbers are a range, from the lowest to the highest. Put the lower one first")
+        if values is not None and len(set(values)) < len(values):
+            raise ValueError("a value that comes twice is tried no oftener. Write each once")
+        return values
+
+    @model_validator(mode="after")
+    def _something_to_search(self) -> Self:
+        if not self.allowed:
+            raise ValueError("it names no setting, so there is nothing to search. Write one into it, such as hidden_size: [16, 128]")
+        return self
+
+    @property
+    def allowed(self) -> dict[str, list[Any]]:
+        """The settings that it names, in the order of the class and not of the file, on which no result should hang."""
+        return {name: values for name in type(self).model_fields if (values := getattr(self, name)) is not None}
+
+
+def is_range(values: list[Any]) -> bool:
+    """Whether the values of a setting are its lowest and its highest: two numbers are; any other list is what may be chosen from."""
+    return len(values) == 2 and all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+class Tuning(Section):
+    """How `longshort tune` searches; no stage reads it.
+
+    trials  settings that are tried; the first is the item as it stands
+    round   trials that are asked for and trained together; they know of the rounds before, and not of each other's results
+    """
+
+    trials: PositiveInt
+    round: PositiveInt
+    space: Space
+
+
 class Resources(Section):
     workers: PositiveInt | Literal["auto"]
 
@@ -444,11 +524,19 @@ class Params(Section):
     evaluation: Evaluation
     registry: Registry
     tracking: Tracking
+    tuning: Tuning
     resources: Resources
 
     def of_task(self, section: Section, task: Task) -> Any:
         """The part of a section that belongs to a task."""
         return getattr(section, task.replace("-", "_"))
+
+    def optimisation_of(self, item: str) -> Optimisation:
+        """How an item is trained: as its task says, but for what the item says itself."""
+        entry = self.training.items[item]
+        usual: Optimisation = self.of_task(self.training, entry.task)
+        own = {name: value for name in Optimisation.model_fields if (value := getattr(entry, name, None)) is not None}
+        return usual.model_copy(update=own)
 
     def engine_of(self, item: str) -> EngineName:
         """The engine that trains an item.
@@ -524,16 +612,23 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
             raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.name}:`.")
         if item.per == "ticker" and item.task != "forecast":
             raise ConfigError(f"{where}: per is ticker, and a {item.task} data set has no tickers. Leave `per` out.")
-        if item.task == "language-model" and known[item.variant].bidirectional:
-            raise ConfigError(
-                f"{where}: '{item.variant}' is bidirectional, so at each step it has already read the next word, "
-                "which is the answer. A language model needs a variant that reads forward only; drop the item."
-            )
-        if item.task == "language-model" and known[item.variant].cell == "alstm":
-            raise ConfigError(
-                f"{where}: '{item.variant}' has cell 'alstm', which attends to all states for one answer at the end, and a "
-                "language model answers at every step. Take cell 'lstm', which is the same without it, or drop the item."
-            )
+        if reason := unfit(item.task, known[item.variant]):
+            raise ConfigError(f"{where}: '{item.variant}' {reason}, or drop the item.")
+
+
+def unfit(task: Task, variant: Variant) -> str | None:
+    """Why a variant cannot do a task, and what can, as the rest of a sentence; None when it can."""
+    if task == "language-model" and variant.bidirectional:
+        return (
+            "is bidirectional, so at each step it has already read the next word, which is the answer. "
+            "A language model reads forward only: take `bidirectional: false`"
+        )
+    if task == "language-model" and variant.cell == "alstm":
+        return (
+            "has cell 'alstm', which attends to all states for one answer at the end, and a "
+            "language model answers at every step. Take cell 'lstm', which is the same without it"
+        )
+    return None
 
 
 def _line(content: Any, keys: tuple[Any, ...]) -> int:

@@ -211,17 +211,21 @@ def _dvc(root: Path, arguments: list[str], slot: Slot, log: Path) -> tuple[int, 
     return code, log.read_text(errors="replace")
 
 
-@contextlib.contextmanager
-def lock(root: Path, say: Callable[[str], None]) -> Iterator[None]:
+def lock(root: Path, say: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:
     """Hold the project for one retraining; a second one waits, saying who holds it."""
-    path = root / ".state/lock"
+    return held(root / ".state/lock", "retraining", say)
+
+
+@contextlib.contextmanager
+def held(path: Path, occasion: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a lock for an occasion, until the block or the process ends; a second one waits, saying who holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            say(f"another retraining holds {path} ({_holder(file.read())}); waiting for it to end")
+            say(f"another {occasion} holds {path} ({_holder(file.read())}); waiting for it to end")
             fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
         file.truncate()

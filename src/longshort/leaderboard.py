@@ -64,7 +64,8 @@ def tables(found: list[Row]) -> list[Table]:
     return made
 
 
-def _table(title: str, columns: list[str]) -> Table:
+def blank_table(title: str, columns: list[str]) -> Table:
+    """An empty table in the project's style: the first column is of names, the others are of figures."""
     from rich import box
     from rich.table import Table
 
@@ -75,7 +76,7 @@ def _table(title: str, columns: list[str]) -> Table:
 
 
 def _price_table(dataset: str, own: list[Row]) -> Table:
-    table = _table(
+    table = blank_table(
         f"{dataset}: next session's price, test part, {own[0].seeds} seeds",
         ["variant", "test RMSE", "naive", "skill", "direction (95 %)", "DM p", "epochs"],
     )
@@ -95,7 +96,7 @@ def _price_table(dataset: str, own: list[Row]) -> Table:
 
 
 def _text_table(dataset: str, own: list[Row]) -> Table:
-    table = _table(
+    table = blank_table(
         f"{dataset}: next word, test part, {own[0].seeds} seeds, {100 * own[0].mean['unknown_share']:.1f} % [UNK]",
         ["variant", "test perplexity", "unigram", "trigram", "bits/character", "epochs"],
     )

@@ -147,9 +147,10 @@ def _asked(client: MlflowClient) -> MlflowClient:
 
 
 @contextlib.contextmanager
-def reachable(root: Path, params: Params) -> Iterator[None]:
+def reachable(root: Path, params: Params, again: str = "longshort run") -> Iterator[None]:
     """Turn a store that does not answer into a sentence, and into exit code 6.
 
+    again   the command that does the rest when the store is back
     raises  PartlyDone
     """
     try:
@@ -160,7 +161,7 @@ def reachable(root: Path, params: Params) -> Iterator[None]:
         reason = str(error).rpartition("Caused by ")[2][:200]  # urllib3's own words come last
         raise PartlyDone(
             f"MLflow at {uri(root, params)} does not answer: {reason}. What it does not have yet is neither logged nor registered; "
-            "no epoch is lost. Start the server, or mend `tracking.uri` in params.yaml; then `longshort run` does just the rest."
+            f"no epoch is lost. Start the server, or mend `tracking.uri` in params.yaml; then `{again}` does just the rest."
         ) from None
 
 
@@ -189,12 +190,13 @@ def find_run(client: MlflowClient, experiment_id: str, identity: str) -> Run | N
     return found[0] if found else None
 
 
-def _run_for(client: MlflowClient, experiment_id: str, identity: str, name: str, kind: str) -> Run:
+def run_for(client: MlflowClient, experiment_id: str, identity: str, name: str, kind: str) -> Run:
+    """The run that bears an identity, begun when there is none."""
     existing = find_run(client, experiment_id, identity)
     return existing or client.create_run(experiment_id, tags={IDENTITY: identity, KIND: kind}, run_name=name)
 
 
-def _log_epochs(client: MlflowClient, run_id: str, history: list[dict[str, Any]], known: set[int] | None = None) -> set[int]:
+def log_epochs(client: MlflowClient, run_id: str, history: list[dict[str, Any]], known: set[int] | None = None) -> set[int]:
     """Log the epochs that the run does not have yet; returns the steps that it has now."""
     from mlflow.entities import Metric
 
@@ -262,10 +264,10 @@ class Follower(threading.Thread):
                     self._left.add(path)
                     continue
                 place = experiment(client, self.root, self.params, item.dataset)
-                run = _run_for(client, place, begun["identity"], f"{item.variant}-{begun['member']}", "training")
-                self._logged[path] = (run.info.run_id, _log_epochs(client, run.info.run_id, []))
+                run = run_for(client, place, begun["identity"], f"{item.variant}-{begun['member']}", "training")
+                self._logged[path] = (run.info.run_id, log_epochs(client, run.info.run_id, []))
             run_id, known = self._logged[path]
-            self._logged[path] = (run_id, _log_epochs(client, run_id, list(epochs.values()), known))
+            self._logged[path] = (run_id, log_epochs(client, run_id, list(epochs.values()), known))
 
 
 # --- the record -------------------------------------------------------------------------------
@@ -300,7 +302,7 @@ def record(client: MlflowClient, root: Path, params: Params, origin: Origin, log
         identity = storage.digest(
             {"retraining": [(s.identity, _evaluation_sha256(root, s.item)) for s in everything], "params": origin.params_sha256}
         )
-        parent = _run_for(client, place, identity, f"retraining-{identity[:8]}", "retraining")
+        parent = run_for(client, place, identity, f"retraining-{identity[:8]}", "retraining")
         parents[dataset] = parent.info.run_id
         for seed in everything:
             run_id, model_id, fresh = _record_seed(client, place, root, seed, tags, parent.info.run_id, log_model)
@@ -324,11 +326,11 @@ def _record_seed(
     import mlflow
     from mlflow.entities import Metric
 
-    run = _run_for(client, place, seed.identity, seed.name, "training")
+    run = run_for(client, place, seed.identity, seed.name, "training")
     run_id, scored = run.info.run_id, _evaluation_sha256(root, seed.item)
     if run.data.tags.get(COMPLETE) == scored:
         return run_id, run.data.tags["longshort.model_id"], 0
-    _log_epochs(client, run_id, seed.history)
+    log_epochs(client, run_id, seed.history)
     now = int(time.time() * 1000)
     figures = {f"test_{name}": value for name, value in seed.test.items() if name not in ("best_epoch", "validation_loss")}
     figures |= {"best_epoch": seed.best_epoch, "best_validation_loss": seed.validation_loss, "seconds": _seconds(root, seed)}
@@ -386,8 +388,8 @@ def _record_members(client: MlflowClient, place: str, seed: Trained, run_id: str
     if len(seed.members) > MOST_CHILDREN:
         return
     for member in kept:
-        child = _run_for(client, place, member["identity"], f"{member['ticker']}-{seed.name}", "member")
-        _log_epochs(client, child.info.run_id, member["history"])
+        child = run_for(client, place, member["identity"], f"{member['ticker']}-{seed.name}", "member")
+        log_epochs(client, child.info.run_id, member["history"])
         marks = {PARENT: run_id, "item": seed.item, "ticker": member["ticker"], "variant": seed.variant, "seed": str(seed.seed)}
         client.log_batch(child.info.run_id, tags=[RunTag(name, value) for name, value in marks.items()])
         client.set_terminated(child.info.run_id)
@@ -427,7 +429,7 @@ def _record_baselines(
     now, new = int(time.time() * 1000), 0
     for name, values in figures.items():
         identity = storage.digest({"baseline": name, "figures": values, "epochs": last, "data": tags["data_sha256"]})
-        run = _run_for(client, place, identity, f"baseline-{name.replace('_', '-')}", "baseline")
+        run = run_for(client, place, identity, f"baseline-{name.replace('_', '-')}", "baseline")
         if COMPLETE in run.data.tags:
             continue
         constant = [Metric(key, values["validation_loss"], now, step) for key in EPOCH_METRICS for step in range(1, last + 1)]

@@ -82,8 +82,7 @@ def report_prices(data: files.PriceData, models: dict[int, Model], title: str, c
     naive_figures = {name: naive[name] for name in ("rmse", "mae", "mase", "skill")}
     each_alone = next(iter(models.values())).tickers
     parts = [data.of_ticker(ticker) for ticker in each_alone if ticker in shared] or [data]
-    losses = [forecasts.naive_loss(part.series, part.parts["validation"], part.scaler, part.spec) for part in parts]
-    naive_figures["validation_loss"] = float(np.mean(losses))
+    naive_figures["validation_loss"] = float(np.mean([naive_losses(part)["last_value"] for part in parts]))
     return Report(
         unit="scaled squared error",
         test={"windows": len(one.targets), "first_target": str(one.targets.min()), "last_target": str(one.targets.max())},
@@ -124,7 +123,7 @@ def _price_pictures(
 
 def report_text(data: files.TextData, models: dict[int, Model], title: str) -> Report:
     """Every seed's charge for each word of the test part, unigram's and trigram's, and the pictures of them."""
-    train, validation, test = (data.stretches[part] for part in ("train", "validation", "test"))
+    train, test = data.stretches["train"], data.stretches["test"]
     ids = np.asarray(data.ids)
     nats = {seed: texts.token_nats(model, ids, test) for seed, model in models.items()}
     rivals = fit_baselines(data)
@@ -135,7 +134,7 @@ def report_text(data: files.TextData, models: dict[int, Model], title: str) -> R
     figures = {}
     for name, fitted in rivals.items():
         figures[name] = texts.score(rival_nats[name], test)
-        figures[name]["validation_loss"] = float(fitted.nats(ids[: validation.stop], validation.start).mean())
+        figures[name]["validation_loss"] = _mean_nats(fitted, data)
     seen = np.bincount(ids[train.start : train.stop], minlength=len(data.vocabulary))[ids[test.start : test.stop]]
     perplexity = np.mean([each["perplexity"] for each in scored.values()])
     heading = f"{title}: perplexity {perplexity:.1f}, trigram {figures['trigram']['perplexity']:.1f}"
@@ -157,6 +156,18 @@ def report_text(data: files.TextData, models: dict[int, Model], title: str) -> R
         ),
         pictures={"words.png": picture},
     )
+
+
+def naive_losses(data: files.PriceData | files.TextData) -> dict[str, float]:
+    """Each baseline's loss on the validation part, in the unit of the training loss. (The trigram's four weights were fitted on it.)"""
+    if isinstance(data, files.PriceData):
+        return {"last_value": forecasts.naive_loss(data.series, data.parts["validation"], data.scaler, data.spec)}
+    return {name: _mean_nats(fitted, data) for name, fitted in fit_baselines(data).items()}
+
+
+def _mean_nats(fitted: baselines.Unigram | baselines.InterpolatedTrigram, data: files.TextData) -> float:
+    part = data.stretches["validation"]
+    return float(fitted.nats(np.asarray(data.ids)[: part.stop], part.start).mean())
 
 
 def fit_baselines(data: files.TextData) -> dict[str, baselines.Unigram | baselines.InterpolatedTrigram]:

@@ -54,7 +54,7 @@ def _fastest(params: Params, item: str) -> EngineName:
     variant, task = params.models.variants[entry.variant], entry.task
     spec: Any = params.of_task(params.windows, task)
     inputs = len(spec.columns) if task == "forecast" else params.tasks.language_model.embedding_size
-    shape = (params.of_task(params.training, task).batch_size, spec.lookback, inputs)
+    shape = (params.optimisation_of(item).batch_size, spec.lookback, inputs)
     engines: list[EngineName] = ["torch", "reference"] if without_kernel(variant) is None else ["reference"]
     return engines[0] if len(engines) == 1 else min(engines, key=lambda engine: seconds(variant, engine, shape))
 

@@ -2,6 +2,7 @@
 
     loop          epochs, clipping, early stopping; the best weights are kept
     checkpoints   resumable state outside the stage's outputs, checked before it is read
+    runs          trainings with an identity, brought to their end wherever a process was killed
     stage         the shell: reads `data/windows`, writes `data/training` and the journal
 
 A run is a pure function of data, settings, code and seed: randomness is drawn anew from (seed, epoch) at

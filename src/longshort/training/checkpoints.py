@@ -6,6 +6,7 @@ word (191 of 200 flips), so the digest is checked first; when it is wrong, the o
 
 from __future__ import annotations
 
+import contextlib
 import io
 import shutil
 import warnings
@@ -48,3 +49,5 @@ def load(folder: Path) -> Progress | None:
 def forget(folder: Path) -> None:
     """Remove a run's checkpoints, once its result is an output."""
     shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # other settings of the same member have some
+        folder.parent.rmdir()

@@ -59,7 +59,8 @@ class Progress:
 
     weights   its parameters as one row; averages and steps: its optimiser's memory
     history   `Epoch.result` of each epoch, oldest first
-    dropped   why it does not go on, or ''
+    dropped   why it cannot go on, or ''
+    pruned    whether a search took it off, since others do better; what it has come to stands
     """
 
     weights: Tensor
@@ -68,6 +69,7 @@ class Progress:
     best_weights: Tensor
     history: list[dict[str, Any]]
     dropped: str = ""
+    pruned: bool = False
 
     @property
     def best_epoch(self) -> int:
@@ -75,9 +77,9 @@ class Progress:
         return max(entry["epoch"] for entry in self.history if entry["best"])
 
     def is_over(self, settings: Optimisation) -> bool:
-        """Whether it was dropped, patience has run out, or the limit is reached."""
-        if self.dropped or not self.history:
-            return bool(self.dropped)
+        """Whether it was dropped or pruned, patience has run out, or the limit is reached."""
+        if self.dropped or self.pruned or not self.history:
+            return bool(self.dropped) or self.pruned
         last = self.history[-1]["epoch"]
         return last - self.best_epoch >= settings.patience or last >= settings.max_epochs
 
@@ -95,7 +97,7 @@ def train(
 
     members      of one shape, batch size and optimiser
     resumed      where an earlier process got to with each, or None
-    after_epoch  called with a member's place, its epoch, and the state to go on from; it may raise to stop
+    after_epoch  called with a member's place, its epoch, and the state to go on from; it may mark that as pruned, or raise to stop all
     returns      what each member came to
     """
     done = list(_begun(members, variant, engine, resumed))
@@ -237,4 +239,4 @@ def together(passes: Sequence[Iterator[Batch]], uncharged: float) -> Iterator[Ba
 
 
 def _remedy(member: Member) -> str:
-    return f"Lower `training.{member.task.name}.learning_rate` (now {member.settings.learning_rate:g}) in params.yaml."
+    return f"Lower its `learning_rate` (now {member.settings.learning_rate:g}) in params.yaml."

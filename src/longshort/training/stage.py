@@ -2,68 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-import longshort
-from longshort import journal, storage
-from longshort.config import Optimisation, Params, Variant
-from longshort.errors import ConfigError, DataRefused, TrainingDiverged
+from longshort import storage
+from longshort.config import Params
+from longshort.errors import DataRefused, TrainingDiverged
 from longshort.models import artefact
 from longshort.models.encoder import opened
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import Task, open_task
-from longshort.training import checkpoints, fleet
-from longshort.training.loop import Epoch, Member, Progress, state_of, train
-
-# the rooms whose code decides what a training gives
-CODE = ("windows", "tasks", "models", "training")
-MOST_BARS = 10
-
-
-@dataclass(frozen=True)
-class Run:
-    """The training of one member: a seed, and a ticker where each has a model of its own. Doing it twice is doing it once.
-
-    identity  what it is made from
-    state     the project's .state folder
-    """
-
-    item: str
-    seed: int
-    ticker: str | None
-    identity: str
-    state: Path
-
-    @property
-    def name(self) -> str:
-        """What it is called among the members of its fleet."""
-        return f"s{self.seed}" if self.ticker is None else f"{self.ticker}-s{self.seed}"
-
-    @property
-    def journal(self) -> Path:
-        """Where its epochs are written."""
-        return journal_path(self.state, self.identity)
-
-    @property
-    def checkpoints(self) -> Path:
-        """Where its resumable state lies."""
-        return self.state / "checkpoints" / f"{self.item}-{self.name}" / self.identity[:16]
-
-
-def journal_path(state: Path, identity: str) -> Path:
-    """The journal of a training run."""
-    return state / "journal" / f"{identity[:16]}.jsonl"
+from longshort.training import checkpoints
+from longshort.training.loop import Member, Progress, state_of
+from longshort.training.runs import Run, code_sha256, complete, display, prepared
 
 
 def run(root: Path, item: str, params: Params) -> None:
@@ -73,44 +30,39 @@ def run(root: Path, item: str, params: Params) -> None:
             no ticker is long enough, or every member diverged
     """
     entry = params.training.items[item]
-    variant = params.models.variants[entry.variant]
-    settings: Optimisation = params.of_task(params.training, entry.task)
+    variant, settings = params.models.variants[entry.variant], params.optimisation_of(item)
     folder = root / "data/windows" / entry.dataset
     windows_sha256 = storage.verify(folder)
     task = open_task(entry.task, folder, params)
-    device, engine = choose_device(params.training.device), params.engine_of(item)
-    opened(engine, variant)  # what it cannot run is refused before anything is said to have begun
-    print(f"training on {device_name(device)}, engine {engine}", file=sys.stderr)
-    make_deterministic(device)
+    where = prepared(root, params.training.device, params.engine_of(item), params.resources.workers)
+    opened(where.engine, variant)  # what it cannot run is refused before anything is said to have begun
+    print(f"training on {where.name}", file=sys.stderr)
     origin = {
         "windows_sha256": windows_sha256,
         "task": params.of_task(params.tasks, entry.task).model_dump(),
         "variant": variant.model_dump(),
         "optimisation": settings.model_dump(),
         "code_sha256": code_sha256(),
-        "device": device.type,
-        "engine": engine,
-        "torch": torch.__version__.partition("+")[0],
+        **where.origin(),
     }
     tasks: dict[str | None, Task]
     tasks, left_out = _a_task_a_ticker(task) if entry.per == "ticker" else ({None: task}, {})
     for why in left_out.values():
         print(f"{item}: left out: {why}", file=sys.stderr)
-    runs = [_run(item, seed, ticker, origin, root / ".state") for seed in params.training.seeds for ticker in tasks]
+    runs = []
+    for seed in params.training.seeds:
+        for ticker, own in tasks.items():
+            identity = storage.digest({**origin, "item": item, "seed": seed} | ({} if ticker is None else {"ticker": ticker}))
+            member = Member(f"s{seed}" if ticker is None else f"{ticker}-s{seed}", seed, own, settings)
+            runs.append(Run(item, member, variant, identity, root / ".state", ticker))
     _forget_others(runs)
-    members = [Member(each.name, each.seed, tasks[each.ticker], settings) for each in runs]
     with storage.new_artefact(root / "data/training" / item) as place:
-        _train(runs, members, variant, engine, device, cores(params))
-        ended = [progress for each in runs if (progress := checkpoints.load(each.checkpoints)) is not None]
-        _write(place, runs, members, ended, variant, origin, task)
+        with display(item, len(runs), settings) as show:
+            ended = complete(runs, where, show)
+        _write(place, runs, ended, origin, task)
         storage.write_json(place / "runs.json", _summary(place, runs, ended, entry.dataset, left_out))
     for each in runs:
         checkpoints.forget(each.checkpoints)
-
-
-def _run(item: str, seed: int, ticker: str | None, origin: dict[str, Any], state: Path) -> Run:
-    made_of = {**origin, "item": item, "seed": seed} | ({} if ticker is None else {"ticker": ticker})
-    return Run(item, seed, ticker, storage.digest(made_of), state)
 
 
 def _a_task_a_ticker(task: Task) -> tuple[dict[str | None, Task], dict[str, str]]:
@@ -131,89 +83,10 @@ def _a_task_a_ticker(task: Task) -> tuple[dict[str | None, Task], dict[str, str]
     return tasks, left_out
 
 
-def _train(runs: list[Run], members: list[Member], variant: Variant, engine: str, device: torch.device, count: int) -> None:
-    """Bring every run to its end; what each came to is its last checkpoint."""
-
-    def work(places: list[int], tell: fleet.Tell) -> None:
-        resumed = [checkpoints.load(runs[k].checkpoints) for k in places]
-        for k, progress in zip(places, resumed, strict=True):
-            begun = {"kind": "begun", "item": runs[k].item, "member": runs[k].name, "seed": runs[k].seed, "identity": runs[k].identity}
-            done = len(progress.history) if progress else 0
-            journal.append(runs[k].journal, {**begun, "device": device.type, "engine": engine, "resumed_after": done})
-
-        def after_epoch(number: int, epoch: Epoch, progress: Progress) -> None:
-            each = runs[places[number]]
-            # journal before checkpoint: an epoch may be told twice, never lost
-            journal.append(each.journal, {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds})
-            checkpoints.save(each.checkpoints, progress)
-            tell((each.name, epoch))
-
-        ended = train([members[k] for k in places], variant, engine, device, resumed, after_epoch)
-        for k, progress in zip(places, ended, strict=True):
-            if progress.dropped:
-                journal.append(runs[k].journal, {"kind": "dropped", "reason": progress.dropped})
-                checkpoints.save(runs[k].checkpoints, progress)
-            else:
-                finished = {"kind": "finished", "best_epoch": progress.best_epoch, "epochs": len(progress.history)}
-                journal.append(runs[k].journal, finished)
-
-    with _display(runs[0].item, len(runs), members[0].settings) as show:
-        # asked again, since a checkpoint may be damaged that was the last
-        while to_do := [k for k, each in enumerate(runs) if not _is_over(checkpoints.load(each.checkpoints), members[k].settings)]:
-            if device.type == "cpu":
-                fleet.spread(to_do, lambda k, tell: work([k], tell), runs[0].state / "cores", count, show)
-            else:
-                work(to_do, show)
-
-
-def _is_over(progress: Progress | None, settings: Optimisation) -> bool:
-    return progress is not None and progress.is_over(settings)
-
-
-def choose_device(asked: str) -> torch.device:
-    """CUDA when there and not refused; the CPU else.
-
-    raises  ConfigError when CUDA is asked for and is not there
-    """
-    there = torch.cuda.is_available()
-    if asked == "cuda" and not there:
-        raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
-    return torch.device("cuda" if there and asked != "cpu" else "cpu")
-
-
-def device_name(device: torch.device) -> str:
-    """What a person calls it."""
-    return f"cuda ({torch.cuda.get_device_name(device)})" if device.type == "cuda" else "cpu (one thread a network)"
-
-
-def cores(params: Params) -> int:
-    """How many processes may compute at the same time."""
-    return len(os.sched_getaffinity(0)) if params.resources.workers == "auto" else params.resources.workers
-
-
-def make_deterministic(device: torch.device) -> None:
-    """The same bytes on every run on one kind of machine."""
-    # a small network is no faster on two threads, and collapses when a neighbour is busy;
-    # on one thread the order of every sum is given
-    torch.set_num_threads(1)
-    if device.type == "cuda":  # on a CPU this would change nothing, and its import of torch's compiler takes 2 s
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-
-
-def code_sha256() -> str:
-    """Digest of the source of the rooms that training runs through."""
-    package = Path(longshort.__file__).parent
-    sources = sorted(path for room in CODE for path in (package / room).rglob("*.py"))
-    return storage.digest({path.relative_to(package).as_posix(): storage.sha256(path) for path in sources})
-
-
 def _write(
     place: Path,
     runs: list[Run],
-    members: list[Member],
     ended: list[Progress],
-    variant: Variant,
     origin: dict[str, Any],
     whole: Task,
 ) -> None:
@@ -227,9 +100,10 @@ def _write(
     if all(progress.dropped for progress in ended):
         many = "every seed" if runs[0].ticker is None else f"every one of {len(runs)} members"
         raise TrainingDiverged(f"{runs[0].item}: {many} diverged. {runs[0].name}: {ended[0].dropped}")
-    skeleton = Network(members[0].task, variant, origin["engine"])
-    for seed in dict.fromkeys(each.seed for each in runs):
-        own = [k for k, each in enumerate(runs) if each.seed == seed and not ended[k].dropped]
+    variant = runs[0].variant
+    skeleton = Network(runs[0].member.task, variant, origin["engine"])
+    for seed in dict.fromkeys(each.member.seed for each in runs):
+        own = [k for k, each in enumerate(runs) if each.member.seed == seed and not ended[k].dropped]
         if not own:
             continue
         states = [state_of(skeleton, ended[k].best_weights) for k in own]
@@ -239,14 +113,14 @@ def _write(
         card: dict[str, Any] = {"description": whole.description(), "origin": {**origin, "seed": seed, "identity": identity}}
         if runs[own[0]].ticker is not None:
             # a list and not an object, whose keys are sorted: the order is that of the axis of members
-            card["members"] = [{"ticker": runs[k].ticker, "scaler": members[k].task.description()["scaler"]} for k in own]
+            card["members"] = [{"ticker": runs[k].ticker, "scaler": runs[k].member.task.description()["scaler"]} for k in own]
         artefact.save(place / f"seed-{seed}", whole.name, whole, variant, state, card)
 
 
 def _summary(place: Path, runs: list[Run], ended: list[Progress], dataset: str, left_out: dict[str, str]) -> dict[str, Any]:
     seeds = []
-    for seed in dict.fromkeys(each.seed for each in runs):
-        own = [(each, progress) for each, progress in zip(runs, ended, strict=True) if each.seed == seed]
+    for seed in dict.fromkeys(each.member.seed for each in runs):
+        own = [(each, progress) for each, progress in zip(runs, ended, strict=True) if each.member.seed == seed]
         kept = [(each, progress) for each, progress in own if not progress.dropped]
         entry: dict[str, Any] = {"seed": seed}
         if kept:
@@ -295,30 +169,3 @@ def _forget_others(runs: list[Run]) -> None:
             for folder in each.checkpoints.parent.iterdir():
                 if folder != each.checkpoints:
                     checkpoints.forget(folder)
-
-
-@contextlib.contextmanager
-def _display(item: str, members: int, settings: Optimisation) -> Iterator[fleet.Tell]:
-    """On a terminal a progress bar a member, or one for all where they are many; elsewhere nothing."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda told: None
-        return
-    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
-    # without a thread of its own: processes are forked meanwhile
-    with Progress(*columns, console=console, auto_refresh=False) as bar:
-        many = members > MOST_BARS
-        bars: dict[str, Any] = {}
-
-        def show(told: tuple[str, Epoch]) -> None:
-            name, epoch = told
-            place = item if many else f"{item}-{name}"
-            if place not in bars:
-                bars[place] = bar.add_task(place, total=settings.max_epochs * (members if many else 1), said="")
-            said = f"{name} " * many + f"epoch {epoch.number}  train {epoch.train_loss:.4f}  validation {epoch.validation_loss:.4f}"
-            bar.update(bars[place], advance=1, said=said, refresh=True)
-
-        yield show

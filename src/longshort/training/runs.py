@@ -1,0 +1,210 @@
+"""Runs: trainings that go on where a process was killed, brought to their end over the cores of a CPU or side by side on a GPU.
+
+What a run has come to is its last checkpoint, and its epochs are in its journal; both are found again by its identity.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+import longshort
+from longshort import journal, storage
+from longshort.config import EngineName, Optimisation, Variant
+from longshort.errors import ConfigError
+from longshort.training import checkpoints, fleet
+from longshort.training.loop import Epoch, Member, Progress, train
+
+# the rooms whose code decides what a training gives
+CODE = ("windows", "tasks", "models", "training")
+MOST_BARS = 10
+
+Judge = Callable[[int, list[dict[str, Any]]], bool]
+
+
+@dataclass(frozen=True)
+class Run:
+    """The training of one member. Doing it twice is doing it once.
+
+    identity  what it is made from
+    state     the folder in which its journal and its checkpoints lie
+    ticker    of a network that is a ticker's own
+    """
+
+    item: str
+    member: Member
+    variant: Variant
+    identity: str
+    state: Path
+    ticker: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What it is called among the members of its fleet."""
+        return self.member.name
+
+    @property
+    def journal(self) -> Path:
+        """Where its epochs are written."""
+        return self.state / "journal" / f"{self.identity[:16]}.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where its resumable state lies."""
+        return self.state / "checkpoints" / f"{self.item}-{self.name}" / self.identity[:16]
+
+    def is_over(self) -> bool:
+        """Whether its last checkpoint is its end."""
+        progress = checkpoints.load(self.checkpoints)
+        return progress is not None and progress.is_over(self.member.settings)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where runs are computed.
+
+    cores  the folder of the tokens, and how many there are; see `fleet`
+    """
+
+    device: torch.device
+    engine: EngineName
+    cores: Path
+    count: int
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        device = f"cuda ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else "cpu (one thread a network)"
+        return f"{device}, engine {self.engine}"
+
+    def origin(self) -> dict[str, str]:
+        """What of it the bits hang on."""
+        return {"device": self.device.type, "engine": self.engine, "torch": torch.__version__.partition("+")[0]}
+
+
+def prepared(root: Path, device: str, engine: EngineName, workers: int | Literal["auto"]) -> Place:
+    """Where to train, as params.yaml asks for it; this process computes the same bytes there on every run on one kind of machine.
+
+    raises  ConfigError when CUDA is asked for and is not there
+    """
+    chosen = choose_device(device)
+    # a small network is no faster on two threads, and collapses when a neighbour is busy;
+    # on one thread the order of every sum is given
+    torch.set_num_threads(1)
+    if chosen.type == "cuda":  # on a CPU this would change nothing, and its import of torch's compiler takes 2 s
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    return Place(chosen, engine, root / ".state/cores", len(os.sched_getaffinity(0)) if workers == "auto" else workers)
+
+
+def choose_device(asked: str) -> torch.device:
+    """CUDA when there and not refused; the CPU else.
+
+    raises  ConfigError when CUDA is asked for and is not there
+    """
+    there = torch.cuda.is_available()
+    if asked == "cuda" and not there:
+        raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
+    return torch.device("cuda" if there and asked != "cpu" else "cpu")
+
+
+def code_sha256(rooms: Sequence[str] = CODE) -> str:
+    """Digest of the source of rooms; by default of those that a training runs through."""
+    package = Path(longshort.__file__).parent
+    sources = sorted(path for room in rooms for path in (package / room).rglob("*.py"))
+    return storage.digest({path.relative_to(package).as_posix(): storage.sha256(path) for path in sources})
+
+
+def complete(runs: Sequence[Run], where: Place, show: fleet.Tell, judge: Judge | None = None) -> list[Progress]:
+    """Bring every run to its end, from where an earlier process was killed; returns what each came to.
+
+    show   told (name, epoch) after every epoch
+    judge  asked after an epoch with a run's place and its history; when it says so the run is pruned. What it says must
+           not hang on when it is asked, or on what other runs do meanwhile
+    """
+
+    def work(places: Sequence[int], tell: fleet.Tell) -> None:
+        resumed = [checkpoints.load(runs[k].checkpoints) for k in places]
+        for k, progress in zip(places, resumed, strict=True):
+            _begin(runs[k], where, len(progress.history) if progress else 0)
+
+        def after_epoch(number: int, epoch: Epoch, progress: Progress) -> None:
+            each = runs[places[number]]
+            progress.pruned = judge is not None and judge(places[number], progress.history)
+            # journal before checkpoint: an epoch may be told twice, never lost
+            journal.append(each.journal, {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds})
+            checkpoints.save(each.checkpoints, progress)
+            tell((each.name, epoch))
+
+        members, variant = [runs[k].member for k in places], runs[places[0]].variant
+        for k, progress in zip(places, train(members, variant, where.engine, where.device, resumed, after_epoch), strict=True):
+            _end(runs[k], progress)
+
+    # asked again, since a checkpoint may be damaged that was the last
+    while to_do := [k for k, each in enumerate(runs) if not each.is_over()]:
+        if where.device.type == "cpu":
+            fleet.spread(to_do, lambda k, tell: work([k], tell), where.cores, where.count, show)
+        else:
+            for places in of_one_shape(runs, to_do):
+                work(places, show)
+    return [progress for each in runs if (progress := checkpoints.load(each.checkpoints)) is not None]
+
+
+def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
+    """The places of runs that can train side by side: of one variant, batch size and optimiser."""
+    fleets: dict[tuple[Variant, int, str], list[int]] = {}
+    for k in places:
+        settings = runs[k].member.settings
+        fleets.setdefault((runs[k].variant, settings.batch_size, settings.optimizer), []).append(k)
+    return list(fleets.values())
+
+
+def _begin(run: Run, where: Place, done: int) -> None:
+    begun = {"kind": "begun", "item": run.item, "member": run.name, "seed": run.member.seed, "identity": run.identity}
+    journal.append(run.journal, {**begun, "device": where.device.type, "engine": where.engine, "resumed_after": done})
+
+
+def _end(run: Run, progress: Progress) -> None:
+    if progress.dropped:
+        journal.append(run.journal, {"kind": "dropped", "reason": progress.dropped})
+        checkpoints.save(run.checkpoints, progress)
+        return
+    ended = {"best_epoch": progress.best_epoch, "epochs": len(progress.history)}
+    journal.append(run.journal, {"kind": "pruned" if progress.pruned else "finished", **ended})
+
+
+@contextlib.contextmanager
+def display(item: str, members: int, settings: Optimisation, stays: bool = True) -> Iterator[fleet.Tell]:
+    """On a terminal a progress bar a member, or one for all where they are many; elsewhere nothing.
+
+    stays  whether the bars are left on the screen in the end
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda told: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
+    # without a thread of its own: processes are forked meanwhile
+    with Bars(*columns, console=console, auto_refresh=False, transient=not stays) as bar:
+        many = members > MOST_BARS
+        bars: dict[str, Any] = {}
+
+        def show(told: tuple[str, Epoch]) -> None:
+            name, epoch = told
+            place = item if many else f"{item}-{name}"
+            if place not in bars:
+                bars[place] = bar.add_task(place, total=settings.max_epochs * (members if many else 1), said="")
+            said = f"{name} " * many + f"epoch {epoch.number}  train {epoch.train_loss:.4f}  validation {epoch.validation_loss:.4f}"
+            bar.update(bars[place], advance=1, said=said, refresh=True)
+
+        yield show
