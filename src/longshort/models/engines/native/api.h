@@ -12,14 +12,19 @@ struct Layer {
     int32_t cell, inputs, hidden, backwards;
 };
 
-// A network that forecasts: layers, and a linear head on the final state.
+// A network: layers, and a head. A forecaster's reads the final state and names the horizon; a language model's reads every
+// state and scores words, and before the layers stands a table of embeddings.
 struct Network {
     const Layer* layers;  // layer by layer, its directions one after the other
-    const int32_t* head;  // (width + 1, horizon), the bias last
+    const int32_t* head;  // (width + 1, horizon or words), the bias last
     int64_t parameters;
     int32_t depth, directions, inputs, steps, horizon, residual;
     uint32_t threshold;  // of dropout after each layer; 0: none
     float scale;         // what is kept is multiplied by it
+    int32_t words;       // 0: it forecasts
+    int64_t table;       // where the embeddings begin in a row, (words, inputs)
+    uint32_t edge_threshold;  // of dropout on the embeddings and before the head
+    float edge_scale;
 };
 
 // What windows are cut out of, and where a pass stands.
@@ -30,6 +35,8 @@ struct Pass {
     uint64_t seed, epoch;
     int64_t batch, step;  // step: batches of this epoch before these
     int32_t threads;
+    const int32_t* ids;     // of a text, in place of values
+    const int64_t* counts;  // (windows), how many of the last tokens of each are charged; null: all
 };
 
 struct Optimiser {

@@ -40,14 +40,16 @@ class Native:
         return library.absent()
 
     def epochs(self, network: Network, task: Task) -> Epochs | None:
-        """Of a forecaster whose final state is that of its last step, with no dropout but that after layers."""
-        from longshort.models.engines.native.epochs import ForecastEpochs
+        """Of a forecaster whose final state is that of its last step, or a language model; with R whole."""
+        from longshort.models.engines.native.epochs import ForecastPasses, LanguageModelPasses
         from longshort.tasks.forecast import ForecastTask
+        from longshort.tasks.language_model import LanguageModelTask
 
-        outside = network.encoder.variant.weight_dropout or network.encoder.cell.attends or network.dropout
-        if not isinstance(task, ForecastTask) or outside:
+        if network.encoder.variant.weight_dropout:
             return None
-        return ForecastEpochs(network, task)
+        if isinstance(task, LanguageModelTask):
+            return LanguageModelPasses(network, task)
+        return ForecastPasses(network, task) if isinstance(task, ForecastTask) and not network.encoder.cell.attends else None
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """See `Engine`. Each member has the bytes that it has alone, and each row of a batch those that it has in any."""

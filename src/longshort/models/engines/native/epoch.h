@@ -10,6 +10,7 @@
 
 #include "layer.h"
 #include "philox.h"
+#include "text.h"
 
 namespace WIDTH {
 
@@ -17,11 +18,12 @@ constexpr uint64_t OUTPUT_MASKS = 2;  // the kind of models/masks.py
 
 INLINE const Layer& layer_of(const Network& net, long l, long d = 0) { return net.layers[l * net.directions + d]; }
 INLINE long width_of(const Network& net) { return net.layers[0].hidden * net.directions; }
+INLINE long answers_of(const Network& net) { return net.words ? net.words : net.horizon; }
 
 struct Places {
     long width, parts, head_packed, packed;
-    long sequence, layer_size, dropped, masks, scratch;
-    long head_padded, head_sums, sums;
+    long sequence, layer_size, dropped, masks, head, scratch;
+    long head_padded, head_sums, table_sums, sums;
 
     explicit Places(const Network& net) {
         width = width_of(net), parts = net.depth * net.directions;
@@ -34,27 +36,31 @@ struct Places {
             layer_size = size > layer_size ? size : layer_size;
             back = Back::size(plan) > back ? Back::size(plan) : back;
         }
-        packed = head_packed + 2 * net.horizon * (width + 1);
+        packed = head_packed + 2 * answers_of(net) * (width + 1);
         const long widest = width > net.inputs ? width : net.inputs;
         sequence = net.steps * widest * LANES;
-        head_padded = (net.horizon + 15) / 16 * 16;
-        sums = head_sums + (width + 1) * head_padded;
+        head_padded = (answers_of(net) + 15) / 16 * 16;
+        table_sums = head_sums + (width + 1) * head_padded;
+        sums = table_sums + static_cast<long>(net.words) * net.inputs;
         masks = net.depth * net.steps * static_cast<long>(blocks_of(width)) * 16 / 2;  // two a float
         masks = (masks + 15) / 16 * 16;
         dropped = (net.depth + 3) * sequence + parts * layer_size;
-        scratch = dropped + masks + back + 2 * width * LANES + (width + 1 + 2 * head_padded) * LANES + 2 * LANES * LANES;
+        head = (net.words ? Head::size(net, width) : (width + 1 + 2 * head_padded) * LANES + LANES * LANES) + widest * LANES;
+        scratch = dropped + masks + width * LANES + head + back;
     }
 };
 
 struct Scratch {
-    float *sequences, *behind, *layers, *start_c, *final, *answer, *turned, *room;
-    uint16_t* dropped;
+    float *sequences, *behind, *layers, *start_c, *head, *final, *answer, *turned, *room;
+    uint16_t *dropped, *edge;
     Scratch(const Network& net, const Places& at, float* all) {
         sequences = all, behind = sequences + (net.depth + 1) * at.sequence, layers = behind + 2 * at.sequence;
         dropped = reinterpret_cast<uint16_t*>(all + at.dropped);
         start_c = all + at.dropped + at.masks;
-        final = start_c + at.width * LANES, answer = final + (at.width + 1) * LANES, turned = answer + 2 * at.head_padded * LANES;
-        room = turned + LANES * LANES;
+        edge = reinterpret_cast<uint16_t*>(start_c + at.width * LANES);
+        room = start_c + at.width * LANES + at.head;
+        head = start_c + at.width * LANES + (net.inputs > at.width ? net.inputs : at.width) * LANES;
+        final = head, answer = final + (at.width + 1) * LANES, turned = answer + 2 * at.head_padded * LANES;
     }
 };
 
@@ -66,8 +72,9 @@ inline void pack_part(const Network& net, int part, const float* row, float* pac
     const Places at(net);
     for (int earlier = 0; earlier < part; ++earlier) packed += Plan(net.layers[earlier]).packed;
     if (part < at.parts) return pack_layer(net.layers[part], row, packed);
-    pack(packed, net.horizon, at.width + 1, [&](long h, long p) { return row[net.head[p * net.horizon + h]]; });
-    pack(packed + net.horizon * (at.width + 1), at.width, net.horizon, [&](long p, long h) { return row[net.head[p * net.horizon + h]]; });
+    const long answers = answers_of(net);
+    pack(packed, answers, at.width + 1, [&](long h, long p) { return row[net.head[p * answers + h]]; });
+    pack(packed + answers * (at.width + 1), at.width, answers, [&](long p, long h) { return row[net.head[p * answers + h]]; });
 }
 
 inline void cut_out(const Network& net, const Pass& pass, int64_t first, int count, float* x) {
@@ -78,9 +85,9 @@ inline void cut_out(const Network& net, const Pass& pass, int64_t first, int cou
         }
 }
 
-// Whether anything reads what the layers gave at a time: above the last layer, only the final state's two ends.
+// Whether anything reads what the layers gave at a time: above a forecaster's last layer, only the final state's two ends.
 INLINE bool is_read(const Network& net, long l, long t) {
-    return l + 1 < net.depth || t == net.steps - 1 || (net.directions == 2 && t == 0);
+    return net.words || l + 1 < net.depth || t == net.steps - 1 || (net.directions == 2 && t == 0);
 }
 
 // From the states of a layer's directions to what is read above: dropout, and what was read below where it is added.
@@ -167,7 +174,7 @@ inline void learn_layer(const Network& net, const Places& at, const Scratch& own
                 store(dh + u * LANES, load(dh + u * LANES) + more);
             }
         };
-        learn_sequence(layer, packed, row, own.sequences + l * at.sequence, net.steps, past, records, own.start_c, into, l ? below : nullptr,
+        learn_sequence(layer, packed, row, own.sequences + l * at.sequence, net.steps, past, records, own.start_c, into, l || net.words ? below : nullptr,
                        d > 0, own.room, sums);
         packed += plan.packed, sums += plan.sums;
     }
@@ -175,14 +182,31 @@ inline void learn_layer(const Network& net, const Places& at, const Scratch& own
         for (long place = 0; place < net.steps * at.width * LANES; place += LANES) store(below + place, load(below + place) + load(above + place));
 }
 
+// The head of a forecaster, there and back: the loss, and the gradient of the highest sequence.
+inline double charge_forecast(const Network& net, const Places& at, const Pass& pass, int64_t first, int count, float share, bool learns,
+                              const Scratch& own, const float* packed, float* behind, float* sums) {
+    const float* highest = own.sequences + net.depth * at.sequence;
+    for (long u = 0; u < at.width; ++u) store(own.final + u * LANES, load(highest + final_place(net, at, u)));
+    store(own.final + at.width * LANES, all(1.0f));
+    multiply(packed, net.horizon, {own.final, at.width + 1, own.final, 0}, own.answer, false);
+    float* gradient = own.answer + at.head_padded * LANES;
+    const double loss = charge(net, pass, first, count, share, own.answer, gradient);
+    if (learns) learn_head(net, at, own, packed, gradient, behind, sums);
+    return loss;
+}
+
 // One group: its summed loss, and where it learns, its gradients added to sums. share: what an error's gradient is multiplied by.
 inline double group(const Network& net, const Pass& pass, int64_t first, int count, float share, bool learns, const float* packed,
                     const float* row, float* scratch, float* sums) {
     const Places at(net);
     const Scratch own(net, at, scratch);
-    const bool drops = learns && net.threshold;
+    const bool drops = learns && net.threshold, drops_edges = learns && net.edge_threshold;
     if (drops) draw_masks(net, at, pass, first, own);
-    cut_out(net, pass, first, count, own.sequences);
+    if (net.words)
+        look_up(net, pass, first, count, row, own.sequences);
+    else
+        cut_out(net, pass, first, count, own.sequences);
+    if (drops_edges) drop(net, pass, first, FRONT_MASKS, net.inputs, own.edge, own.sequences);
     const float* weights = packed;
     for (long l = 0; l < net.depth; ++l) {
         for (long d = 0; d < net.directions; ++d) {
@@ -194,23 +218,24 @@ inline double group(const Network& net, const Pass& pass, int64_t first, int cou
         }
         hand_up(net, at, own, l, drops);
     }
-    const float* highest = own.sequences + net.depth * at.sequence;
-    for (long u = 0; u < at.width; ++u) store(own.final + u * LANES, load(highest + final_place(net, at, u)));
-    store(own.final + at.width * LANES, all(1.0f));
-    multiply(packed + at.head_packed, net.horizon, {own.final, at.width + 1, own.final, 0}, own.answer, false);
-    float* gradient = own.answer + at.head_padded * LANES;
-    const double loss = charge(net, pass, first, count, share, own.answer, gradient);
+    float *highest = own.sequences + net.depth * at.sequence, *above = own.behind, *below = above + at.sequence;
+    if (drops_edges) drop(net, pass, first, HEAD_MASKS, at.width, own.edge, highest);
+    const float* head = packed + at.head_packed;
+    float* found = sums ? sums + at.head_sums : nullptr;
+    const double loss = net.words ? charge_words(net, pass, first, count, share, learns, at.width, head, highest, above, own.head, found)
+                                  : charge_forecast(net, at, pass, first, count, share, learns, own, head, above, found);
     if (!learns) return loss;
 
-    float *above = own.behind, *below = above + at.sequence;
-    learn_head(net, at, own, packed + at.head_packed, gradient, above, sums + at.head_sums);
-    long part = at.parts;
-    float* found = sums + at.head_sums;
+    if (drops_edges) drop(net, pass, first, HEAD_MASKS, at.width, own.edge, above);
     for (long l = net.depth - 1; l >= 0; --l) {
-        for (long d = 0; d < net.directions; ++d) weights -= Plan(layer_of(net, l, d)).packed, found -= Plan(layer_of(net, l, d)).sums, --part;
+        for (long d = 0; d < net.directions; ++d) weights -= Plan(layer_of(net, l, d)).packed, found -= Plan(layer_of(net, l, d)).sums;
         learn_layer(net, at, own, l, weights, row, above, below, found);
         float* other = above;
         above = below, below = other;
+    }
+    if (net.words) {
+        if (drops_edges) drop(net, pass, first, FRONT_MASKS, net.inputs, own.edge, above);
+        add_to_table(net, pass, first, count, above, sums + at.table_sums);
     }
     return loss;
 }
@@ -233,8 +258,10 @@ inline void places(const Network& net, int32_t* found) {
         places_of_layer(net.layers[part], base, found);
         base += Plan(net.layers[part]).sums;
     }
+    const long answers = answers_of(net);
     for (long p = 0; net.head && p <= at.width; ++p)
-        for (long h = 0; h < net.horizon; ++h) found[net.head[p * net.horizon + h]] = static_cast<int32_t>(base + p * at.head_padded + h);
+        for (long h = 0; h < answers; ++h) found[net.head[p * answers + h]] = static_cast<int32_t>(base + p * at.head_padded + h);
+    for (long k = 0; k < static_cast<long>(net.words) * net.inputs; ++k) found[net.table + k] = static_cast<int32_t>(at.table_sums + k);
 }
 
 // The gradients of a stretch of parameters from the sums of all groups, always in their order, and the sum of their squares.

@@ -30,6 +30,10 @@ class Network(ctypes.Structure):
         *((name, ctypes.c_int32) for name in ("depth", "directions", "inputs", "steps", "horizon", "residual")),
         ("threshold", ctypes.c_uint32),
         ("scale", ctypes.c_float),
+        ("words", ctypes.c_int32),
+        ("table", ctypes.c_int64),
+        ("edge_threshold", ctypes.c_uint32),
+        ("edge_scale", ctypes.c_float),
     )
 
 
@@ -43,6 +47,8 @@ class Pass(ctypes.Structure):
         *((name, ctypes.c_uint64) for name in ("seed", "epoch")),
         *((name, ctypes.c_int64) for name in ("batch", "step")),
         ("threads", ctypes.c_int32),
+        ("ids", c_ints),
+        ("counts", c_longs),
     )
 
 

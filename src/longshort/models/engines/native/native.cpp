@@ -92,10 +92,12 @@ int sums_of(int64_t groups) { return static_cast<int>(groups < MOST_SUMS ? group
 int64_t groups_of(int64_t windows) { return (windows + LANES - 1) / LANES; }
 int lanes_of(int64_t windows, int64_t group) { return static_cast<int>(std::min<int64_t>(LANES, windows - group * LANES)); }
 
-// How many answers of a stretch of windows are charged: those whose target is a number.
+// How many answers of a stretch of windows are charged: tokens, or those whose target is a number.
 int64_t charged(const Network& net, const Pass& pass, int64_t first, int64_t count) {
+    if (net.words && !pass.counts) return count * net.steps;
     int64_t found = 0;
-    for (int64_t n = first; n < first + count; ++n)
+    for (int64_t n = first; net.words && n < first + count; ++n) found += pass.counts[n];
+    for (int64_t n = first; !net.words && n < first + count; ++n)
         for (int h = 0; h < net.horizon; ++h) found += !std::isnan(pass.values[(pass.firsts[n] + net.steps + h) * net.inputs]);
     return found;
 }
