@@ -78,7 +78,8 @@ def run(root: Path, item: str, params: Params) -> None:
     folder = root / "data/windows" / entry.dataset
     windows_sha256 = storage.verify(folder)
     task = open_task(entry.task, folder, params)
-    device, engine = choose_device(params.training.device), params.engine_of(item)
+    engine = params.engine_of(item)
+    device = choose_device(params.training.device, engine)
     opened(engine, variant)  # what it cannot run is refused before anything is said to have begun
     print(f"training on {device_name(device)}, engine {engine}", file=sys.stderr)
     make_deterministic(device)
@@ -170,11 +171,15 @@ def _is_over(progress: Progress | None, settings: Optimisation) -> bool:
     return progress is not None and progress.is_over(settings)
 
 
-def choose_device(asked: str) -> torch.device:
-    """CUDA when there and not refused; the CPU else.
+def choose_device(asked: str, engine: str = "torch") -> torch.device:
+    """CUDA when there and not refused; the CPU else, and always for the engine `native`.
 
-    raises  ConfigError when CUDA is asked for and is not there
+    raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it
     """
+    if engine == "native":
+        if asked == "cuda":
+            raise ConfigError("`training.device` is 'cuda', and the engine 'native' runs on the CPU. Set the device to 'cpu', or the engine to 'torch'.")
+        return torch.device("cpu")
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
@@ -204,7 +209,7 @@ def make_deterministic(device: torch.device) -> None:
 def code_sha256() -> str:
     """Digest of the source of the rooms that training runs through."""
     package = Path(longshort.__file__).parent
-    sources = sorted(path for room in CODE for path in (package / room).rglob("*.py"))
+    sources = sorted(path for room in CODE for kind in ("*.py", "*.h", "*.cpp") for path in (package / room).rglob(kind))
     return storage.digest({path.relative_to(package).as_posix(): storage.sha256(path) for path in sources})
 
 
