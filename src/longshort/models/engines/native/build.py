@@ -67,7 +67,9 @@ def build(library: Path = LIBRARY, optimised: Sequence[str] = OPTIMISED, main: P
                 raise subprocess.CalledProcessError(process.returncode, process.args)
         made = f"{place}/made"
         shared = [] if main is not None else ["-shared"]
-        subprocess.run([program, *shared, "-pthread", *(flag for flag in optimised if flag.startswith("-fsanitize")), *objects, "-o", made], check=True)
+        subprocess.run(
+            [program, *shared, "-pthread", *(flag for flag in optimised if flag.startswith("-fsanitize")), *objects, "-o", made], check=True
+        )
         Path(made).replace(library)
 
 

@@ -53,7 +53,6 @@ def layer_of(name: str, found: cells.Found, inputs: int, hidden: int, backwards:
     return library.Layer(library.address(found.matrix), library.address(found.vectors), *starts, number, inputs, hidden, backwards)
 
 
-
 def _read(plan: Plan, row: Tensor, steps: Tensor, kept: Tensor | None, width: int) -> Tensor:
     states = torch.empty(*steps.shape[:2], plan.hidden)
     batch, threads, place = steps.shape[1], torch.get_num_threads(), None if kept is None else kept.data_ptr()
