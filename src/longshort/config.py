@@ -366,8 +366,12 @@ class Models(Section):
     variants: dict[Name, Variant]
 
 
-EngineName = Literal["torch", "reference"]
+EngineName = Literal["torch", "reference", "native"]
 KERNELS = ("rnn", "rnn_relu", "lstm", "lstm_np", "lstmp", "alstm", "gru")  # the cells that torch has kernels of its own for
+NATIVE = (  # the cells of the compiled library
+    *("rnn", "rnn_relu", "indrnn", "lstm", "lstm_np", "alstm", "lstm_1997", "lstm_peephole", "lstm_niaf", "lstm_noaf", "lstm_nig"),
+    *("lstm_nfg", "lstm_cifg", "lstm_nog", "gru", "gru_reset_before", "mgu", "mut2", "janet", "ugrnn", "minlstm", "mingru", "sru"),
+)
 
 
 Optimizer = Literal["adam", "rmsprop"]
@@ -775,7 +779,7 @@ def _choose_variants(content: Any, names: list[Any]) -> None:
             if forward_only and (variants[name]["bidirectional"] or variants[name]["cell"] == "alstm"):
                 continue
             items[f"{dataset}-{name}"] = {"dataset": dataset, "task": entry["task"], "variant": name}
-            if training["engine"] == "torch" and variants[name]["cell"] not in KERNELS:
+            if variants[name]["cell"] not in {"torch": KERNELS, "native": NATIVE}.get(training["engine"], cells):
                 items[f"{dataset}-{name}"]["engine"] = "reference"
     known = dict(training["items"])
     training["items"].clear()

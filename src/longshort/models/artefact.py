@@ -19,6 +19,7 @@ from longshort import storage
 from longshort.config import Task as TaskName
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
+from longshort.models.encoder import at_hand
 from longshort.models.network import Network, Shape
 from longshort.tasks.forecast import ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
@@ -105,9 +106,10 @@ def load(folder: Path) -> Model:
 
 
 def _network(card: dict[str, Any], tensors: dict[str, Tensor]) -> Network:
-    """A fleet with these weights, in evaluation mode."""
+    """A fleet with these weights, in evaluation mode; under the engine that trained them, where this machine has it."""
     members = len(next(iter(tensors.values())))
     generators = [torch.Generator() for _ in range(members)]
-    network = Network(SHAPES[card["task"]](**card["shape"]), Variant(**card["variant"]), card["origin"]["engine"], generators)
+    variant = Variant(**card["variant"])
+    network = Network(SHAPES[card["task"]](**card["shape"]), variant, at_hand(card["origin"]["engine"], variant), generators)
     network.load_state_dict(tensors)
     return network.eval()

@@ -40,9 +40,15 @@ def entry(name: str, inputs: int, hidden: int) -> dict[str, Any]:
 def table(inputs: int, hidden: int) -> list[str]:
     """The list, a line a cell, within 80 columns."""
     rows = [entry(name, inputs, hidden) for name in CELLS]
-    lines = [f"{'cell':<17}{'parameters':>10}  {'engines':<17}what it is"]
-    lines += [f"{row['cell']:<17}{row['parameters']:>10,}  {', '.join(row['engines']):<17}{row['title']}" for row in rows]
-    told = [f"parameters: of one layer, inputs {inputs}, hidden {hidden}", "equations, paper and options of one: longshort variants NAME"]
+    lines = [f"{'cell':<17}{'parameters':>10}  {'engines':<15}what it is"]
+    for row in rows:
+        others = ", ".join(engine for engine in row["engines"] if engine != "reference")
+        lines.append(f"{row['cell']:<17}{row['parameters']:>10,}  {others or 'reference':<15}{row['title']}")
+    told = [
+        f"parameters: of one layer, inputs {inputs}, hidden {hidden}",
+        "engines: `reference` runs every cell, and is named where no other does",
+        "equations, paper and options of one: longshort variants NAME",
+    ]
     return [*lines, "", *told]
 
 

@@ -27,9 +27,9 @@ def settle(params: Params) -> list[str]:
         if reason := refusal(variant.cell, CELLS[variant.cell], variant):
             raise ConfigError(f"params.yaml: models.variants.{entry.variant}: {reason}")
         engine = entry.engine or params.training.engine
-        if engine == "torch" and (reason := without_kernel(variant)):
+        if reason := _refusal(engine, variant):
             raise ConfigError(
-                f"params.yaml: training.items.{item}: engine 'torch' cannot train it: {reason}. Write `engine: reference` into the item, "
+                f"params.yaml: training.items.{item}: engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the item, "
                 "or `engine: auto`, which measures."
             )
     asked = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "auto"]
@@ -48,6 +48,17 @@ def settle(params: Params) -> list[str]:
     return settings
 
 
+def _refusal(engine: str, variant: Variant) -> str | None:
+    """Why an engine cannot train a variant here; torch is imported for the engine `native` alone."""
+    if engine == "torch":
+        return without_kernel(variant)
+    if engine == "native":
+        from longshort.models.engines import ENGINES
+
+        return ENGINES[engine].absent() or ENGINES[engine].runs(variant)
+    return None
+
+
 def _fastest(params: Params, item: str) -> EngineName:
     """The engine with the shortest step of training, of those that run the item's variant."""
     entry = params.training.items[item]
@@ -55,7 +66,8 @@ def _fastest(params: Params, item: str) -> EngineName:
     spec: Any = params.of_task(params.windows, task)
     inputs = len(spec.columns) if task == "forecast" else params.tasks.language_model.embedding_size
     shape = (params.optimisation_of(item).batch_size, spec.lookback, inputs)
-    engines: list[EngineName] = ["torch", "reference"] if without_kernel(variant) is None else ["reference"]
+    named: tuple[EngineName, ...] = ("torch", "reference", "native")
+    engines = [engine for engine in named if _refusal(engine, variant) is None]
     return engines[0] if len(engines) == 1 else min(engines, key=lambda engine: seconds(variant, engine, shape))
 
 

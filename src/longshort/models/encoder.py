@@ -162,10 +162,23 @@ def opened(name: str, variant: Variant) -> Engine:
     """
     if name not in ENGINES:
         raise ConfigError(f"there is no engine '{name}'. Known: {', '.join(ENGINES)}.")
+    others = " or ".join(repr(other) for other in ENGINES if other != name and _can_run(other, variant))
     if reason := ENGINES[name].runs(variant):
-        others = [other for other, engine in ENGINES.items() if engine.runs(variant) is None]
-        raise ConfigError(f"engine '{name}' cannot run this variant: {reason}. Take engine {' or '.join(map(repr, others))}.")
+        raise ConfigError(f"engine '{name}' cannot run this variant: {reason}. Take engine {others}.")
+    if reason := ENGINES[name].absent():
+        raise ConfigError(f"engine '{name}' is not there: {reason}. Or take engine {others}.")
     return ENGINES[name]
+
+
+def at_hand(name: str, variant: Variant) -> str:
+    """The engine of that name where it can run the variant here, else the first that can: a model is served wherever it is taken, and
+    engines differ by no more than the rounding of their sums.
+    """
+    return name if name in ENGINES and _can_run(name, variant) else next(other for other in ENGINES if _can_run(other, variant))
+
+
+def _can_run(name: str, variant: Variant) -> bool:
+    return ENGINES[name].runs(variant) is None and ENGINES[name].absent() is None
 
 
 def drawn(module: nn.Module, draw: Draw | None, drops: bool) -> Draw | None:

@@ -77,15 +77,17 @@ class LanguageModelTask(LanguageModelShape):
         In training every window is charged whole. Elsewhere windows overlap by half, and every token of
         the part is charged once, in the window that gives it the longer past; the others are `IGNORED`.
         """
-        stretch, lookback = self.data.stretches[part], self.data.spec.lookback
-        if part == "train":
-            starts = text.training_starts(stretch, lookback, epoch, seed)
-            starts = starts[shuffled(len(starts), seed, epoch, np.arange(len(starts)))]
-            counts = np.full(len(starts), lookback)
-        else:
-            starts, counts = text.scoring_windows(stretch, lookback)
+        starts, counts = self.windows(part, seed, epoch)
         for first in range(0, len(starts), size):
             yield self._gather(starts[first : first + size], counts[first : first + size])
+
+    def windows(self, part: str, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Where the windows of a pass begin, in its order, and how many of the last tokens of each are charged."""
+        stretch, lookback = self.data.stretches[part], self.data.spec.lookback
+        if part != "train":
+            return text.scoring_windows(stretch, lookback)
+        starts = text.training_starts(stretch, lookback, epoch, seed)
+        return starts[shuffled(len(starts), seed, epoch, np.arange(len(starts)))], np.full(len(starts), lookback)
 
     def _gather(self, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> Batch:
         lookback = self.data.spec.lookback

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from longshort.config import Optimisation, Variant
+from longshort.models.engines.engine import Learning
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Batch, Task
-from longshort.training.optimisers import OPTIMIZERS, Moments, Rows, fresh
+from longshort.training.optimisers import EPSILON, KEEPS, OPTIMIZERS, Moments, Rows, fresh
 
 # batches outside training are not learned from, so their size is a matter of memory alone
 SCORING_BATCH = 256
@@ -183,6 +184,8 @@ def _learn(
     network: Network, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int, device: torch.device
 ) -> tuple[dict[int, float], dict[int, str]]:
     """One epoch of the members ``now``; returns their mean losses, and why some failed."""
+    if network.encoder.engine.epochs(network, members[0].task) is not None:
+        return _learn_inside(network, rows, moments, members, now, epoch)
     network.train()
     step_of, _ = OPTIMIZERS[members[0].settings.optimizer]
     size = members[0].settings.batch_size
@@ -198,8 +201,7 @@ def _learn(
         active = [k for k in now if asked[k] and k not in failures]
         for k in active:
             if not (math.isfinite(norms[k]) and math.isfinite(found[k])):
-                mean = found[k] / asked[k]
-                failures[k] = f"epoch {epoch}, step {step + 1}: loss {mean:g}, gradient norm {norms[k]:g}. {_remedy(members[k])}"
+                failures[k] = _failure(members[k], epoch, step + 1, found[k] / asked[k], norms[k])
             totals[k] += found[k]
             terms[k] += asked[k]
         step_of(rows, moments, rates, [k for k in active if k not in failures])
@@ -208,10 +210,29 @@ def _learn(
     return {k: totals[k] / max(terms[k], 1) for k in now}, failures
 
 
+def _learn_inside(
+    network: Network, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int
+) -> tuple[dict[int, float], dict[int, str]]:
+    """The same where the engine makes whole passes, member by member."""
+    losses, failures = dict.fromkeys(now, 0.0), {}
+    for k in now:
+        inside, settings = network.encoder.engine.epochs(network, members[k].task), members[k].settings
+        assert inside is not None
+        given = (settings.batch_size, settings.optimizer, settings.learning_rate, settings.clip_norm)
+        how = Learning(members[k].seed, epoch, *given, *KEEPS[settings.optimizer], EPSILON)
+        passed = inside.learn(rows.weights[k], tuple(average[k] for average in moments.averages), moments.steps[k], how)
+        if passed.failed:
+            failures[k] = _failure(members[k], epoch, passed.failed, passed.failed_loss, passed.failed_norm)
+        losses[k], moments.steps[k] = passed.loss / max(passed.terms, 1), passed.steps
+    return losses, failures
+
+
 @torch.inference_mode()
 def mean_losses(network: Network, tasks: Sequence[Task], part: str, device: torch.device, members: Sequence[int]) -> dict[int, float]:
     """Each member's mean loss over a part, in the task's unit, dropout off."""
     network.eval()
+    if network.encoder.engine.epochs(network, tasks[0]) is not None:
+        return _mean_losses_inside(network, tasks, part, members)
     totals, terms = dict.fromkeys(members, 0.0), dict.fromkeys(members, 0)
     passes = [task.batches(part, SCORING_BATCH, seed=0, epoch=0) if k in totals else iter(()) for k, task in enumerate(tasks)]
     for read, target in together(passes, tasks[0].uncharged):
@@ -220,6 +241,17 @@ def mean_losses(network: Network, tasks: Sequence[Task], part: str, device: torc
             totals[k] += losses[k].item()
             terms[k] += int(counts[k])
     return {k: totals[k] / terms[k] for k in members}
+
+
+def _mean_losses_inside(network: Network, tasks: Sequence[Task], part: str, members: Sequence[int]) -> dict[int, float]:
+    """The same where the engine makes whole passes."""
+    weights, losses = torch.cat([parameter.detach().reshape(network.members, -1) for parameter in network.parameters()], dim=1), {}
+    for k in members:
+        inside = network.encoder.engine.epochs(network, tasks[k])
+        assert inside is not None
+        passed = inside.score(weights[k], part)
+        losses[k] = passed.loss / passed.terms
+    return losses
 
 
 def together(passes: Sequence[Iterator[Batch]], uncharged: float) -> Iterator[Batch]:
@@ -236,6 +268,10 @@ def together(passes: Sequence[Iterator[Batch]], uncharged: float) -> Iterator[Ba
             if batch is not None:
                 reads[k, : len(batch[0])], targets[k, : len(batch[1])] = batch
         yield reads, targets
+
+
+def _failure(member: Member, epoch: int, step: int, loss: float, norm: float) -> str:
+    return f"epoch {epoch}, step {step}: loss {loss:g}, gradient norm {norm:g}. {_remedy(member)}"
 
 
 def _remedy(member: Member) -> str:

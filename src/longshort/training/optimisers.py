@@ -15,6 +15,7 @@ from torch import Tensor
 from longshort.models.network import Network
 
 BETAS, SMOOTHING, EPSILON = (0.9, 0.999), 0.99, 1e-8  # torch's defaults
+KEEPS = {"adam": BETAS, "rmsprop": (0.0, SMOOTHING)}  # the shares that averages of gradients and of their squares keep
 
 
 class Rows:

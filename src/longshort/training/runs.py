@@ -91,9 +91,9 @@ class Place:
 def prepared(root: Path, device: str, engine: EngineName, workers: int | Literal["auto"]) -> Place:
     """Where to train, as params.yaml asks for it; this process computes the same bytes there on every run on one kind of machine.
 
-    raises  ConfigError when CUDA is asked for and is not there
+    raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it
     """
-    chosen = choose_device(device)
+    chosen = choose_device(device, engine)
     # a small network is no faster on two threads, and collapses when a neighbour is busy;
     # on one thread the order of every sum is given
     torch.set_num_threads(1)
@@ -103,11 +103,17 @@ def prepared(root: Path, device: str, engine: EngineName, workers: int | Literal
     return Place(chosen, engine, root / ".state/cores", len(os.sched_getaffinity(0)) if workers == "auto" else workers)
 
 
-def choose_device(asked: str) -> torch.device:
-    """CUDA when there and not refused; the CPU else.
+def choose_device(asked: str, engine: EngineName = "torch") -> torch.device:
+    """CUDA when there and not refused; the CPU else, and always for the engine `native`.
 
-    raises  ConfigError when CUDA is asked for and is not there
+    raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it
     """
+    if engine == "native":
+        if asked == "cuda":
+            raise ConfigError(
+                "`training.device` is 'cuda', and the engine 'native' runs on the CPU. Set the device to 'cpu', or the engine to 'torch'."
+            )
+        return torch.device("cpu")
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
@@ -117,7 +123,7 @@ def choose_device(asked: str) -> torch.device:
 def code_sha256(rooms: Sequence[str] = CODE) -> str:
     """Digest of the source of rooms; by default of those that a training runs through."""
     package = Path(longshort.__file__).parent
-    sources = sorted(path for room in rooms for path in (package / room).rglob("*.py"))
+    sources = sorted(path for room in rooms for kind in ("*.py", "*.h", "*.cpp") for path in (package / room).rglob(kind))
     return storage.digest({path.relative_to(package).as_posix(): storage.sha256(path) for path in sources})
 
 

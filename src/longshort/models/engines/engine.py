@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import Tensor
 
 from longshort.config import Variant
 from longshort.models.cells import Cell
+
+if TYPE_CHECKING:
+    from longshort.models.network import Network
+    from longshort.tasks.task import Task
 
 
 @dataclass(frozen=True)
@@ -42,11 +46,64 @@ class Inside:
         )
 
 
+@dataclass(frozen=True)
+class Learning:
+    """What a pass of training is told of one member.
+
+    clip_norm     the largest norm of a gradient
+    mean_keeps    the share that Adam's average of gradients keeps; square_keeps: that of squares, also RMSProp's
+    """
+
+    seed: int
+    epoch: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    clip_norm: float
+    mean_keeps: float
+    square_keeps: float
+    epsilon: float
+
+
+@dataclass(frozen=True)
+class Passed:
+    """What a pass came to.
+
+    loss    summed over so many terms
+    steps   that the optimiser has taken in all
+    failed  the number, from 1, of the step whose loss or gradient is not finite, with which the pass ended before it moved
+            anything; 0: none. failed_loss, its mean, and failed_norm: of that step
+    """
+
+    loss: float
+    terms: int
+    steps: int
+    failed: int = 0
+    failed_loss: float = 0.0
+    failed_norm: float = 0.0
+
+
+class Epochs(Protocol):
+    """Whole passes inside an engine, for one network and task. Masks, order and rules are those of the loop in `training`."""
+
+    def learn(self, weights: Tensor, averages: tuple[Tensor, ...], steps: int, how: Learning) -> Passed:
+        """One pass over ``train``. weights and averages are a member's rows, and changed in place; steps: taken before."""
+
+    def score(self, weights: Tensor, part: str) -> Passed:
+        """One pass over a part, nothing dropped and nothing changed."""
+
+
 class Engine(Protocol):
     """Carries one layer in one direction over a whole sequence; gradients come by autograd."""
 
     def runs(self, variant: Variant) -> str | None:
         """None when it can run the variant, else the reason why not, as the rest of a sentence."""
+
+    def absent(self) -> str | None:
+        """None when it is there on this machine, else the reason why not, as the rest of a sentence that says how to get it."""
+
+    def epochs(self, network: Network, task: Task) -> Epochs | None:
+        """Whole passes over the examples of a task, where the engine can make them; None: batch by batch with `forward`."""
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """Read whole sequences.

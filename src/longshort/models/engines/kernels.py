@@ -7,6 +7,7 @@ one; `to_torch` and `from_torch` go between. Its kernels have nothing inside the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,7 +15,11 @@ from torch import Tensor
 from longshort.config import Variant
 from longshort.models.cells import Cell
 from longshort.models.cells.kernels import GATES, without_kernel
-from longshort.models.engines.engine import Inside, member_by_member, start
+from longshort.models.engines.engine import Epochs, Inside, member_by_member, start
+
+if TYPE_CHECKING:
+    from longshort.models.network import Network
+    from longshort.tasks.task import Task
 
 
 class Kernels:
@@ -23,6 +28,14 @@ class Kernels:
     def runs(self, variant: Variant) -> str | None:
         """See `cells.kernels`."""
         return without_kernel(variant)
+
+    def absent(self) -> str | None:
+        """Always None."""
+        return None
+
+    def epochs(self, network: Network, task: Task) -> Epochs | None:
+        """Always None."""
+        return None
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """See `Engine`."""

@@ -8,6 +8,7 @@ steps.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -15,13 +16,25 @@ from torch import Tensor
 from longshort.config import Variant
 from longshort.models.cells import Cell, Step
 from longshort.models.cells.cell import state_sizes
-from longshort.models.engines.engine import Inside, member_by_member, start
+from longshort.models.engines.engine import Epochs, Inside, member_by_member, start
+
+if TYPE_CHECKING:
+    from longshort.models.network import Network
+    from longshort.tasks.task import Task
 
 
 class Reference:
     """Runs every cell with every option."""
 
     def runs(self, variant: Variant) -> str | None:
+        """Always None."""
+        return None
+
+    def absent(self) -> str | None:
+        """Always None."""
+        return None
+
+    def epochs(self, network: Network, task: Task) -> Epochs | None:
         """Always None."""
         return None
 

@@ -1,0 +1,79 @@
+// What Python hands in, as library.py lays it out, and what each vector width offers. Plain data, no code.
+#pragma once
+
+#include <cstdint>
+
+// One layer in one direction. Offsets are into a member's row of parameters; -1: no such weight, 0 in its place.
+struct Layer {
+    const int32_t* matrix;   // (inputs + 1 + hidden, or twice hidden where the cell makes a state; gates·hidden)
+    const int32_t* vectors;  // (vectors·hidden)
+    const int32_t* start_h;  // (hidden), learned initial states, or null
+    const int32_t* start_c;
+    int32_t cell, inputs, hidden, backwards;
+};
+
+// A network: layers, and a head. A forecaster's reads the final state and names the horizon; a language model's reads every
+// state and scores words, and before the layers stands a table of embeddings.
+struct Network {
+    const Layer* layers;  // layer by layer, its directions one after the other
+    const int32_t* head;  // (width + 1, horizon or words), the bias last
+    int64_t parameters;
+    int32_t depth, directions, inputs, steps, horizon, residual;
+    uint32_t threshold;  // of dropout after each layer; 0: none
+    float scale;         // what is kept is multiplied by it
+    int32_t words;       // 0: it forecasts
+    int64_t table;       // where the embeddings begin in a row, (words, inputs)
+    uint32_t edge_threshold;  // of dropout on the embeddings and before the head
+    float edge_scale;
+};
+
+// What windows are cut out of, and where a pass stands.
+struct Pass {
+    const float* values;   // (rows, inputs); the target is column 0
+    const int64_t* firsts;  // (windows), the row at which each begins, in the order of the pass
+    int64_t windows, place;  // place: the rank in the epoch of the first of them
+    uint64_t seed, epoch;
+    int64_t batch, step;  // step: batches of this epoch before these
+    int32_t threads;
+    const int32_t* ids;     // of a text, in place of values
+    const int64_t* counts;  // (windows), how many of the last tokens of each are charged; null: all
+};
+
+struct Optimiser {
+    float *weights, *first, *second;  // a member's row, and rows of averages; RMSProp has only the first
+    int64_t steps;                    // taken before, and after
+    int32_t adam;
+    double rate, clip, beta, beta_square, epsilon;
+    double unbias, unbias_root;  // of this step: what the averages are divided by; 1 in RMSProp
+};
+
+// What a pass came to. failed: the number of the step, from 1, whose loss or norm is not finite; nothing was moved in it.
+struct Outcome {
+    double loss, failed_loss, failed_norm;
+    int64_t terms, failed_terms, failed;
+};
+
+// A vector width's own; sizes are in floats.
+struct Kernels {
+    const char* name;
+    int64_t (*packed_size)(const Network&);
+    int64_t (*scratch_size)(const Network&);
+    int64_t (*sums_size)(const Network&);
+    void (*pack)(const Network&, int part, const float* row, float* packed);  // part: a layer and direction, or the head, the last
+    double (*group)(const Network&, const Pass&, int64_t first, int count, float share, bool learns, const float* packed, const float* row,
+                    float* scratch, float* sums);
+    void (*places)(const Network&, int32_t* places);
+    double (*add_up)(const float* const* sums, int count, const int32_t* places, float* gradient, int64_t from, int64_t to);
+    void (*move)(const Optimiser&, float* gradient, float scale, int64_t from, int64_t to);
+    int64_t (*kept_size)(const Network&);
+    int64_t (*learn_size)(const Network&);
+    void (*settle)(const Network&, float* sums);
+    void (*read)(const Network&, const float* packed, const float* row, const float* steps, int64_t batch, int64_t first, int count,
+                 float* kept, float* states);
+    void (*learn)(const Network&, const float* packed, const float* row, const float* gradient, int64_t batch, int64_t first, int count,
+                  float* kept, float* scratch, float* sums, float* input_gradient);
+    int (*cell)(const char* name);  // its number, or -1
+    void (*function)(int which, const float* x, float* y, int64_t count);
+    void (*masks)(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind, uint64_t place, uint64_t step, uint64_t steps,
+                  uint64_t units, uint32_t threshold, uint16_t* dropped);
+};

@@ -1,0 +1,150 @@
+"""Whole passes over a task's windows: what is read, layers, dropout, head, loss, gradient, clipping and optimiser in one call."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from longshort.models import masks
+from longshort.models.engines.engine import Learning, Passed
+from longshort.models.engines.native import cells, library
+from longshort.models.engines.native.engine import named
+from longshort.models.engines.native.layer import WIDEST, layer_of
+from longshort.windows.order import shuffled
+
+if TYPE_CHECKING:
+    from longshort.models.network import Network
+    from longshort.tasks.forecast import ForecastTask
+    from longshort.tasks.language_model import LanguageModelTask
+
+AT_ONCE = 2**16  # windows of one call: an order of 25 million is not held, and Ctrl-C is heard between two calls
+
+Numbers = NDArray[np.int64]
+Stretch = tuple[int, Numbers, Numbers | None]  # rank of the first window, where each begins, how much of each is charged (None: all)
+
+
+class WholePasses(ABC):
+    """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
+
+    def __init__(self, network: Network, inputs: int, steps: int, answers: int, words: int, width: int) -> None:
+        """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`."""
+        encoder, variant = network.encoder, network.encoder.variant
+        self._width = width
+        name = named(encoder.cell, variant.activation or encoder.cell.activation)
+        directions = 2 if variant.bidirectional else 1
+        self._found, first, layers = [], words * inputs, []
+        for depth in range(variant.num_layers):
+            for direction, weights in enumerate(encoder.directions(depth)):
+                shapes = {key: tuple(weight.shape[1:]) for key, weight in weights.tensors().items()}
+                self._found.append(cells.find(name, shapes, first))  # kept: the library is told where they are, and copies nothing
+                layers.append(layer_of(name, self._found[-1], shapes["W"][0], variant.hidden_size, bool(direction)))
+                first += self._found[-1].size
+        size = (encoder.width + 1) * answers
+        self._head = np.arange(first, first + size, dtype=np.int32)
+        self._layers = (library.Layer * len(layers))(*layers)
+        self._network = library.Network(
+            self._layers,
+            library.address(self._head),
+            first + size,
+            *(variant.num_layers, directions, inputs, steps, 0 if words else answers, variant.residual),
+            *_dropout(variant.dropout),
+            *(words, 0),
+            *_dropout(network.dropout),
+        )
+
+    @abstractmethod
+    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+        """The windows of a pass as the task's `batches` takes them, at most ``size`` at a time."""
+
+    @abstractmethod
+    def source(self) -> dict[str, Any]:
+        """What the library reads windows out of."""
+
+    def learn(self, weights: Tensor, averages: tuple[Tensor, ...], steps: int, how: Learning) -> Passed:
+        """See `Epochs`."""
+        first, second = (*averages, None)[:2]
+        way = library.Optimiser(
+            *(None if row is None else _row(row).data_ptr() for row in (weights, first, second)),
+            steps,
+            how.optimizer == "adam",
+            *(how.learning_rate, how.clip_norm, how.mean_keeps, how.square_keeps, how.epsilon),
+        )
+        outcome = library.Outcome()
+        for stretch in self.order("train", how.seed, how.epoch, AT_ONCE // how.batch_size * how.batch_size or how.batch_size):
+            step = stretch[0] // how.batch_size
+            work = self._pass(stretch, seed=how.seed, epoch=how.epoch, batch=how.batch_size, step=step)
+            library.call("train", self._width, self._network, work, way, outcome)
+            if outcome.failed:
+                failed = outcome.failed, outcome.failed_loss / max(outcome.failed_terms, 1), outcome.failed_norm
+                return Passed(outcome.loss, outcome.terms, way.steps, *failed)
+        return Passed(outcome.loss, outcome.terms, way.steps)
+
+    def score(self, weights: Tensor, part: str) -> Passed:
+        """See `Epochs`."""
+        outcome = library.Outcome()
+        for stretch in self.order(part, 0, 0, AT_ONCE):
+            library.call("score", self._width, self._network, self._pass(stretch, batch=1), _row(weights).data_ptr(), outcome)
+        return Passed(outcome.loss, outcome.terms, 0)
+
+    def _pass(self, stretch: Stretch, **stand: int) -> library.Pass:
+        place, firsts, counts = stretch
+        self._kept = firsts, counts  # while the library reads them
+        where = {"firsts": library.address(firsts), "counts": library.address(counts), "windows": len(firsts), "place": place}
+        return library.Pass(**self.source(), **where, **stand, threads=torch.get_num_threads())
+
+
+class ForecastPasses(WholePasses):
+    """Of a forecaster."""
+
+    def __init__(self, network: Network, task: ForecastTask, width: int = WIDEST) -> None:
+        self._task = task
+        super().__init__(network, task.inputs, task.data.spec.lookback, task.data.spec.horizon, 0, width)
+
+    def source(self) -> dict[str, Any]:
+        """The scaled series."""
+        return {"values": library.address(self._task.scaled)}
+
+    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+        """See `WholePasses`."""
+        windows = self._task.data.parts[part]
+        for start in range(0, len(windows), size):
+            numbers = np.arange(start, min(start + size, len(windows)))
+            if part == "train":
+                numbers = shuffled(len(windows), seed, epoch, numbers)
+            yield start, np.ascontiguousarray(windows.first_steps(numbers), np.int64), None
+
+
+class LanguageModelPasses(WholePasses):
+    """Of a language model."""
+
+    def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST) -> None:
+        self._task, self._ids = task, np.ascontiguousarray(task.data.ids, np.int32)
+        super().__init__(network, task.inputs, task.data.spec.lookback, task.vocabulary_size, task.vocabulary_size, width)
+
+    def source(self) -> dict[str, Any]:
+        """The ids of the text."""
+        return {"ids": library.address(self._ids)}
+
+    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+        """See `WholePasses`."""
+        starts, counts = self._task.windows(part, seed, epoch)
+        for start in range(0, len(starts), size):
+            some = slice(start, start + size)
+            yield start, np.ascontiguousarray(starts[some]), np.ascontiguousarray(counts[some], np.int64)
+
+
+def _dropout(rate: float) -> tuple[int, np.float32]:
+    """Below which value of 16 bits something is dropped, and what the rest is multiplied by."""
+    threshold = masks.threshold(rate)
+    return threshold, np.float32(65536 / (65536 - threshold))
+
+
+def _row(row: Tensor) -> Tensor:
+    assert row.dtype == torch.float32 and row.is_contiguous() and row.device.type == "cpu"
+    return row

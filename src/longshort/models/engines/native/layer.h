@@ -1,0 +1,219 @@
+// A recurrent layer in one direction over one group of sixteen windows.
+//
+// In memory all is [units][16 lanes], with time in front:
+//
+//     x        [steps][inputs][16]       what the layer reads, in time's own order
+//     past     [steps + 1][1 + hidden][16]   a row of ones, then h before the step; slot s + 1 holds h after step s
+//     records  [steps][gates + saved][hidden][16]   gates, and what else `backward` needs; gradients take the gates' place
+//
+// Own steps s run with the layer's direction: step s is at time s, or steps - 1 - s for a backward one. Since x, the ones
+// and h stand for the rows of one matrix, with W, b and R one below the other as in the row of parameters, the bias is a
+// weight like others:
+//
+//                        gates · hidden
+//                  ┌───────┬─────────┬────────┐
+//        x inputs  │   W   │    W    │        │      gates that x alone feeds, both, and the past alone:
+//           one 1  │   b   │    b    │   b    │      most cells have all in the middle; a GRU's n comes
+//      h   hidden  │       │    R    │   R    │      twice, as it must be known in two parts
+//                  └───────┴─────────┴────────┘
+//   made   hidden    R of the first gate, where it reads a state that the cell makes from the others
+#pragma once
+
+#include "api.h"
+#include "cells.h"
+#include "products.h"
+
+namespace WIDTH {
+
+constexpr long STRETCH = 8;  // steps that a block of the weight gradient runs over: their transposed gradients stay in the first cache
+
+INLINE const Kind& kind_of(const Layer& layer) { return CELLS[layer.cell]; }
+
+// Sizes and places within a layer's packed weights, records and sums.
+struct Plan {
+    long inputs, hidden, units;        // units: gates · hidden
+    long first_recurrent, fed;         // in units
+    long blocks, record;               // floats of a step's record
+    long rows, padded;                 // of the gradient's matrix
+    long past;                         // floats of a slot
+    long by_x, by_both, by_past, to_x, to_h, by_made, to_made, vectors, packed;  // places of packed weights, and their size
+    long sum_vectors, sum_starts, found, sums;  // places of gradients; found: those of vectors and starts, added up over lanes
+
+    explicit Plan(const Layer& layer) {
+        const Kind& kind = kind_of(layer);
+        inputs = layer.inputs, hidden = layer.hidden, units = kind.gates * hidden;
+        first_recurrent = kind.recurrent * hidden, fed = kind.fed * hidden;
+        blocks = kind.gates + kind.saved, record = blocks * hidden * LANES;
+        rows = inputs + 1 + hidden * (1 + kind.makes), padded = (units + 15) / 16 * 16;
+        past = (1 + hidden) * LANES;
+        const long made = kind.makes ? hidden * hidden : 0;
+        by_x = 0;
+        by_both = by_x + first_recurrent * (inputs + 1);
+        by_past = by_both + (fed - first_recurrent) * (inputs + 1 + hidden);
+        to_x = by_past + (units - fed) * (1 + hidden);
+        to_h = to_x + inputs * fed;
+        by_made = to_h + hidden * (units - first_recurrent);
+        to_made = by_made + made;
+        vectors = to_made + made;
+        packed = vectors + kind.vectors * hidden;
+        sum_vectors = rows * padded;
+        sum_starts = sum_vectors + kind.vectors * hidden * LANES;
+        found = sum_starts + 2 * hidden * LANES;
+        sums = (found + (kind.vectors + 2) * hidden + 15) / 16 * 16;
+    }
+    const float* time(const float* sequence, long floats, long steps, const Layer& layer, long s) const {
+        return sequence + (layer.backwards ? steps - 1 - s : s) * floats;
+    }
+};
+
+inline void pack_layer(const Layer& layer, const float* row, float* packed) {
+    const Plan plan(layer);
+    const auto weight = [&](long read, long unit) {
+        const int32_t at = layer.matrix[read * plan.units + unit];
+        return at < 0 ? 0.0f : row[at];
+    };
+    const long one = plan.inputs, h = one + 1, made = h + plan.hidden;
+    pack(packed + plan.by_x, plan.first_recurrent, one + 1, [&](long unit, long p) { return weight(p, unit); });
+    pack(packed + plan.by_both, plan.fed - plan.first_recurrent, one + 1 + plan.hidden,
+         [&](long unit, long p) { return weight(p, plan.first_recurrent + unit); });
+    pack(packed + plan.by_past, plan.units - plan.fed, 1 + plan.hidden, [&](long unit, long p) { return weight(one + p, plan.fed + unit); });
+    pack(packed + plan.to_x, plan.inputs, plan.fed, [&](long x, long p) { return weight(x, p); });
+    pack(packed + plan.to_h, plan.hidden, plan.units - plan.first_recurrent,
+         [&](long u, long p) { return weight(h + u, plan.first_recurrent + p); });
+    if (kind_of(layer).makes) {
+        pack(packed + plan.by_made, plan.hidden, plan.hidden, [&](long unit, long p) { return weight(made + p, unit); });
+        pack(packed + plan.to_made, plan.hidden, plan.hidden, [&](long u, long p) { return weight(made + u, p); });
+    }
+    for (long v = 0; v < kind_of(layer).vectors * plan.hidden; ++v) packed[plan.vectors + v] = row[layer.vectors[v]];
+}
+
+// A state before the first step: learned, the same for every lane, or 0.
+inline void begin(float* state, const int32_t* learned, const float* row, long hidden) {
+    for (long u = 0; u < hidden; ++u) store(state + u * LANES, all(learned ? row[learned[u]] : 0.0f));
+}
+
+// The whole sequence forward. start_c: room for a state
+inline void read_sequence(const Layer& layer, const float* packed, const float* row, const float* x, long steps, float* past, float* records,
+                          float* start_c) {
+    const Plan plan(layer);
+    const Kind& kind = kind_of(layer);
+    for (long s = 0; s <= steps; ++s) store(past + s * plan.past, all(1.0f));
+    begin(past + LANES, layer.start_h, row, plan.hidden);
+    begin(start_c, layer.start_c, row, plan.hidden);
+    Step step{};
+    step.hidden = plan.hidden, step.weights = packed + plan.vectors, step.c_before = start_c;
+    for (long s = 0; s < steps; ++s) {
+        const float *now = plan.time(x, plan.inputs * LANES, steps, layer, s), *before = past + s * plan.past;
+        float* record = records + s * plan.record;
+        multiply(packed + plan.by_x, plan.first_recurrent, {now, plan.inputs, before, 1}, record, false);
+        multiply(packed + plan.by_both, plan.fed - plan.first_recurrent, {now, plan.inputs, before, 1 + plan.hidden},
+                 record + plan.first_recurrent * LANES, false);
+        multiply(packed + plan.by_past, plan.units - plan.fed, {before, 1 + plan.hidden, before, 0}, record + plan.fed * LANES, false);
+        step.record = record, step.h_before = before + LANES, step.h_after = past + (s + 1) * plan.past + LANES;
+        if (kind.makes) {
+            kind.middle(step);
+            const float* made = record + (plan.blocks - 1) * plan.hidden * LANES;
+            multiply(packed + plan.by_made, plan.hidden, {made, plan.hidden, made, 0}, record, true);
+        }
+        kind.forward(step);
+        step.c_before = record + plan.units * LANES;
+    }
+}
+
+// Room for one layer's way back.
+struct Back {
+    float *dh, *dc, *made;  // [hidden][16]
+    float* turned;          // [padded / 16][STRETCH][16 lanes][16 units]
+    static long size(const Plan& plan) { return 3 * plan.hidden * LANES + plan.padded * STRETCH * LANES; }
+    Back(const Plan& plan, float* room) {
+        dh = room, dc = dh + plan.hidden * LANES, made = dc + plan.hidden * LANES, turned = made + plan.hidden * LANES;
+    }
+};
+
+// Add the weight gradient of own steps from `begin` up to `end`, whose gates hold their gradients.
+inline void add_weight_gradient(const Layer& layer, const float* x, long steps, const float* past, const float* records, long begin, long end,
+                                float* turned, float* sums) {
+    const Plan plan(layer);
+    const long width = plan.inputs * LANES, tiles = plan.padded / LANES;
+    for (long s = begin; s < end; ++s)
+        for (long tile = 0; tile < tiles; ++tile)
+            transpose(records + s * plan.record + tile * LANES * LANES, plan.units - tile * LANES,
+                      turned + (tile * STRETCH + s - begin) * LANES * LANES);
+    for (long tile = 0; tile < tiles; ++tile) {
+        const float* units = turned + tile * STRETCH * LANES * LANES;
+        float* c = sums + tile * LANES;
+        if (tile * LANES < plan.fed)
+            multiply_over_steps(plan.time(x, width, steps, layer, begin), layer.backwards ? -width : width, plan.inputs, units, end - begin, c,
+                                plan.padded);
+        // gates that h does not feed read the ones alone
+        const bool fed = (tile + 1) * LANES > plan.first_recurrent;
+        c += plan.inputs * plan.padded;
+        multiply_over_steps(past + begin * plan.past, plan.past, fed ? 1 + plan.hidden : 1, units, end - begin, c, plan.padded);
+        if (kind_of(layer).makes && tile * LANES < plan.hidden)
+            multiply_over_steps(records + begin * plan.record + (plan.blocks - 1) * plan.hidden * LANES, plan.record, plan.hidden, units,
+                                end - begin, c + (1 + plan.hidden) * plan.padded, plan.padded);
+    }
+}
+
+// The whole sequence backward: gradients of weights are added to sums, those of x to dx where `adds`, or put there; none where dx is null.
+// into(s, dh) adds to dh what reaches h after own step s from above.
+template <class Into>
+inline void learn_sequence(const Layer& layer, const float* packed, const float* row, const float* x, long steps, const float* past,
+                           float* records, float* start_c, const Into& into, float* dx, bool adds, float* room, float* sums) {
+    const Plan plan(layer);
+    const Kind& kind = kind_of(layer);
+    const Back back(plan, room);
+    for (long u = 0; u < plan.hidden; ++u) store(back.dh + u * LANES, all(0.0f)), store(back.dc + u * LANES, all(0.0f));
+    begin(start_c, layer.start_c, row, plan.hidden);
+    Step step{};
+    step.hidden = plan.hidden, step.weights = packed + plan.vectors, step.sums = sums + plan.sum_vectors;
+    step.dh = back.dh, step.dc = back.dc, step.made = back.made;
+    for (long s = steps - 1, end = steps; s >= 0; --s) {
+        float* record = records + s * plan.record;
+        into(s, back.dh);
+        step.record = record, step.h_before = past + s * plan.past + LANES;
+        step.c_before = s ? record - plan.record + plan.units * LANES : start_c;
+        kind.backward(step);
+        if (kind.makes) {
+            multiply(packed + plan.to_made, plan.hidden, {record, plan.hidden, record, 0}, back.made, false);
+            kind.backward_middle(step);
+        }
+        const float* recurrent = record + plan.first_recurrent * LANES;
+        multiply(packed + plan.to_h, plan.hidden, {recurrent, plan.units - plan.first_recurrent, recurrent, 0}, back.dh, true);
+        if (dx)
+            multiply(packed + plan.to_x, plan.inputs, {record, plan.fed, record, 0},
+                     dx + (layer.backwards ? steps - 1 - s : s) * plan.inputs * LANES, adds);
+        if (end - s == STRETCH || s == 0) {
+            add_weight_gradient(layer, x, steps, past, records, s, end, back.turned, sums);
+            end = s;
+        }
+    }
+    for (long u = 0; u < plan.hidden; ++u) {
+        float *h = sums + plan.sum_starts + u * LANES, *c = h + plan.hidden * LANES;
+        store(h, load(h) + load(back.dh + u * LANES)), store(c, load(c) + load(back.dc + u * LANES));
+    }
+}
+
+// Gradients of vectors and initial states, added up over lanes when all groups are in.
+inline void settle(const Layer& layer, float* sums) {
+    const Plan plan(layer);
+    for (long v = 0; v < (kind_of(layer).vectors + 2) * plan.hidden; ++v) sums[plan.found + v] = sum_of(load(sums + plan.sum_vectors + v * LANES));
+}
+
+// Where the gradient of each parameter stands among a layer's sums, which begin at `base`.
+inline void places_of_layer(const Layer& layer, long base, int32_t* places) {
+    const Plan plan(layer);
+    const auto note = [&](int32_t at, long place) {
+        if (at >= 0) places[at] = static_cast<int32_t>(base + place);
+    };
+    for (long r = 0; r < plan.rows; ++r)
+        for (long unit = 0; unit < plan.units; ++unit) note(layer.matrix[r * plan.units + unit], r * plan.padded + unit);
+    const long vectors = kind_of(layer).vectors * plan.hidden;
+    for (long v = 0; v < vectors; ++v) note(layer.vectors[v], plan.found + v);
+    for (long u = 0; u < plan.hidden; ++u) {
+        if (layer.start_h) note(layer.start_h[u], plan.found + vectors + u);
+        if (layer.start_c) note(layer.start_c[u], plan.found + vectors + plan.hidden + u);
+    }
+}
+
+}  // namespace WIDTH

@@ -1,0 +1,321 @@
+// The library's functions, and who computes what: the widest vectors that this CPU has, and threads over groups of windows.
+//
+// A batch is cut into groups of sixteen windows. Each of up to sixteen sums takes every sixteenth group, in order; threads
+// take sums as they get free, and sums are added in order. So no byte depends on how many threads there are, or how fast.
+#include <atomic>
+#include <cmath>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <thread>
+#include <vector>
+
+#include "api.h"
+
+#if defined(__x86_64__)
+namespace avx512 { extern const Kernels KERNELS; }
+namespace avx2 { extern const Kernels KERNELS; }
+#endif
+namespace plain { extern const Kernels KERNELS; }
+
+namespace {
+
+constexpr int LANES = 16, MOST_SUMS = 16;
+constexpr int64_t SLICE = 4096;  // parameters that a thread adds up and moves at once
+
+// The widths that this CPU can run, the widest first.
+int widths(const Kernels** found) {
+    int count = 0;
+#if defined(__x86_64__)
+    if (__builtin_cpu_supports("avx512f")) found[count++] = &avx512::KERNELS;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found[count++] = &avx2::KERNELS;
+#endif
+    found[count++] = &plain::KERNELS;
+    return count;
+}
+
+const Kernels& kernels(int width) {
+    const Kernels* found[3];
+    widths(found);
+    return *found[width];
+}
+
+// Floats that begin at a line of the cache.
+struct Free { void operator()(float* floats) const { std::free(floats); } };
+using Floats = std::unique_ptr<float[], Free>;
+
+Floats room(int64_t count) {
+    void* made = nullptr;
+    if (posix_memalign(&made, 64, sizeof(float) * (count + LANES))) throw std::bad_alloc();
+    return Floats(static_cast<float*>(made));
+}
+
+// Where threads meet. A neighbour may hold the core that one of them needs, so who waits looks for some microseconds only,
+// then sleeps until it is woken.
+class Meeting {
+  public:
+    explicit Meeting(int threads) : threads_(threads) {}
+    void meet() {
+        if (threads_ == 1) return;
+        const int round = round_.load(std::memory_order_acquire);
+        if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
+            arrived_.store(0, std::memory_order_relaxed);
+            round_.store(round + 1, std::memory_order_release);
+            round_.notify_all();
+            return;
+        }
+        for (int look = 0; look < LOOKS; ++look) {
+            if (round_.load(std::memory_order_acquire) != round) return;
+#if defined(__x86_64__)
+            __builtin_ia32_pause();
+#endif
+        }
+        round_.wait(round, std::memory_order_acquire);
+    }
+
+  private:
+    static constexpr int LOOKS = 2000;
+    const int threads_;
+    std::atomic<int> arrived_{0}, round_{0};
+};
+
+// work(thread) on each of so many threads, this one among them.
+template <class Work>
+void side_by_side(int threads, const Work& work) {
+    std::vector<std::thread> others;
+    for (int thread = 1; thread < threads; ++thread) others.emplace_back([&work, thread] { work(thread); });
+    work(0);
+    for (auto& other : others) other.join();
+}
+
+int sums_of(int64_t groups) { return static_cast<int>(groups < MOST_SUMS ? groups : MOST_SUMS); }
+int64_t groups_of(int64_t windows) { return (windows + LANES - 1) / LANES; }
+int lanes_of(int64_t windows, int64_t group) { return static_cast<int>(std::min<int64_t>(LANES, windows - group * LANES)); }
+
+// How many answers of a stretch of windows are charged: tokens, or those whose target is a number.
+int64_t charged(const Network& net, const Pass& pass, int64_t first, int64_t count) {
+    if (net.words && !pass.counts) return count * net.steps;
+    int64_t found = 0;
+    for (int64_t n = first; net.words && n < first + count; ++n) found += pass.counts[n];
+    for (int64_t n = first; !net.words && n < first + count; ++n)
+        for (int h = 0; h < net.horizon; ++h) found += !std::isnan(pass.values[(pass.firsts[n] + net.steps + h) * net.inputs]);
+    return found;
+}
+
+// One pass of training over batches: each thread goes through all of them, and they meet four times a batch.
+class Training {
+  public:
+    Training(const Kernels& width, const Network& net, const Pass& pass, Optimiser& way, Outcome& outcome)
+        : width_(width), net_(net), pass_(pass), way_(way), outcome_(outcome), threads_(std::max(pass.threads, 1)), meeting_(threads_),
+          packed_(room(width.packed_size(net))), gradient_(room(net.parameters)), places_(net.parameters), squares_(slices()) {
+        const int count = sums_of(groups_of(std::min(pass.batch, pass.windows)));
+        for (int n = 0; n < count; ++n) sums_.push_back(room(width.sums_size(net)));
+        for (const Floats& own : sums_) pointers_.push_back(own.get());
+        for (int n = 0; n < threads_; ++n) scratch_.push_back(room(width.scratch_size(net)));
+        losses_.resize(groups_of(std::min(pass.batch, pass.windows)));
+        width.places(net, places_.data());
+    }
+
+    void run() {
+        side_by_side(threads_, [this](int thread) { go_through(thread); });
+    }
+
+  private:
+    int64_t slices() const { return (net_.parameters + SLICE - 1) / SLICE; }
+
+    void go_through(int thread) {
+        pack(thread);
+        meeting_.meet();
+        int64_t number = pass_.step;
+        for (int64_t first = 0; first < pass_.windows; first += pass_.batch) {
+            ++number;
+            const int64_t count = std::min(pass_.batch, pass_.windows - first), terms = charged(net_, pass_, first, count);
+            learn(thread, first, count, terms);
+            meeting_.meet();
+            if (thread == 0) next_.store(0, std::memory_order_relaxed);
+            add_up(thread, sums_of(groups_of(count)));
+            meeting_.meet();
+            double squares = 0, loss = 0;
+            for (const double own : squares_) squares += own;
+            for (int64_t group = 0; group < groups_of(count); ++group) loss += losses_[group];
+            const double norm = std::sqrt(squares);
+            const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
+            if (thread == 0) note(number, loss, terms, norm, fails);
+            if (fails) return;  // every thread comes to the same
+            move(thread, static_cast<float>(std::min(1.0, way_.clip / (norm + 1e-6))), way_.steps + (number - pass_.step));
+            meeting_.meet();
+            pack(thread);
+            meeting_.meet();
+        }
+        if (thread == 0) way_.steps += number - pass_.step;
+    }
+
+    void note(int64_t number, double loss, int64_t terms, double norm, bool fails) {
+        outcome_.loss += loss;
+        outcome_.terms += terms;
+        if (fails) outcome_.failed = number, outcome_.failed_loss = loss, outcome_.failed_terms = terms, outcome_.failed_norm = norm;
+    }
+
+    void learn(int thread, int64_t first, int64_t count, int64_t terms) {
+        const int64_t groups = groups_of(count);
+        const int sums = sums_of(groups);
+        const float share = 1.0f / static_cast<float>(std::max<int64_t>(terms, 1));
+        for (int own; (own = next_.fetch_add(1, std::memory_order_relaxed)) < sums;) {
+            std::fill_n(sums_[own].get(), width_.sums_size(net_), 0.0f);
+            for (int64_t group = own; group < groups; group += sums)
+                losses_[group] = width_.group(net_, pass_, first + group * LANES, lanes_of(count, group), share, true, packed_.get(), way_.weights,
+                                              scratch_[thread].get(), sums_[own].get());
+            width_.settle(net_, sums_[own].get());
+        }
+    }
+
+    void add_up(int thread, int sums) {
+        for (int64_t slice = thread; slice < slices(); slice += threads_)
+            squares_[slice] = width_.add_up(pointers_.data(), sums, places_.data(), gradient_.get(), slice * SLICE,
+                                            std::min((slice + 1) * SLICE, net_.parameters));
+    }
+
+    void move(int thread, float scale, int64_t steps) {
+        Optimiser way = way_;
+        way.unbias = way.adam ? 1 - std::pow(way.beta, static_cast<double>(steps)) : 1;
+        way.unbias_root = way.adam ? std::sqrt(1 - std::pow(way.beta_square, static_cast<double>(steps))) : 1;
+        for (int64_t slice = thread; slice < slices(); slice += threads_)
+            width_.move(way, gradient_.get(), scale, slice * SLICE, std::min((slice + 1) * SLICE, net_.parameters));
+    }
+
+    void pack(int thread) {
+        for (int part = thread; part <= net_.depth * net_.directions; part += threads_) width_.pack(net_, part, way_.weights, packed_.get());
+    }
+
+    const Kernels& width_;
+    const Network& net_;
+    const Pass& pass_;
+    Optimiser& way_;
+    Outcome& outcome_;
+    const int threads_;
+    Meeting meeting_;
+    Floats packed_, gradient_;
+    std::vector<int32_t> places_;
+    std::vector<double> squares_, losses_;
+    std::vector<Floats> sums_, scratch_;
+    std::vector<const float*> pointers_;
+    std::atomic<int> next_{0};
+};
+
+Floats packed(const Kernels& width, const Network& net, int parts, const float* row) {
+    Floats made = room(width.packed_size(net));
+    for (int part = 0; part < parts; ++part) width.pack(net, part, row, made.get());
+    return made;
+}
+
+// Whether there was memory for it: nothing may be thrown across ctypes.
+template <class Work>
+int32_t done(const Work& work) {
+    try {
+        work();
+        return 1;
+    } catch (const std::exception&) {
+        return 0;
+    }
+}
+
+}  // namespace
+
+#define API extern "C" __attribute__((visibility("default")))
+
+// The digest of the sources that this library was built from.
+API const char* longshort_sources() { return SOURCES; }
+
+// The name of a vector width of this CPU, the widest first, or null.
+API const char* longshort_width(int32_t number) {
+    const Kernels* found[3];
+    return number < widths(found) ? found[number]->name : nullptr;
+}
+
+API int32_t longshort_cell(const char* name) { return plain::KERNELS.cell(name); }
+
+// Every function below: width is a number of `longshort_width`; returns 1, or 0 when there was no memory for it.
+
+// Train over the batches of a pass, in place.
+API int32_t longshort_train(int32_t width, const Network* net, const Pass* pass, Optimiser* way, Outcome* outcome) {
+    return done([&] { Training(kernels(width), *net, *pass, *way, *outcome).run(); });
+}
+
+// The loss over the windows of a pass, nothing dropped.
+API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass, const float* row, Outcome* outcome) {
+    return done([&] {
+        const Kernels& own = kernels(width);
+        const Floats weights = packed(own, *net, net->depth * net->directions + 1, row);
+        const int threads = std::max(pass->threads, 1);
+        std::vector<double> losses(groups_of(pass->windows));
+        std::vector<Floats> scratch;
+        for (int n = 0; n < threads; ++n) scratch.push_back(room(own.scratch_size(*net)));
+        std::atomic<int64_t> next{0};
+        side_by_side(threads, [&](int thread) {
+            for (int64_t group; (group = next.fetch_add(1)) < static_cast<int64_t>(losses.size());)
+                losses[group] = own.group(*net, *pass, group * LANES, lanes_of(pass->windows, group), 0.0f, false, weights.get(), row,
+                                          scratch[thread].get(), nullptr);
+        });
+        for (const double loss : losses) outcome->loss += loss;
+        outcome->terms += charged(*net, *pass, 0, pass->windows);
+    });
+}
+
+// Floats that `longshort_read` keeps of a batch for the way back.
+API int64_t longshort_kept(int32_t width, const Network* net, int64_t batch) { return kernels(width).kept_size(*net) * groups_of(batch); }
+
+// One layer over a batch: steps (steps, batch, inputs) to states (steps, batch, hidden). kept: null where there is no way back.
+API int32_t longshort_read(int32_t width, const Network* net, const float* row, const float* steps, int64_t batch, int32_t threads, float* kept,
+                           float* states) {
+    return done([&] {
+        const Kernels& own = kernels(width);
+        const Floats weights = packed(own, *net, 1, row);
+        const int64_t groups = groups_of(batch), size = own.kept_size(*net);
+        const int count = static_cast<int>(std::min<int64_t>(std::max(threads, 1), groups));
+        std::vector<Floats> scratch;
+        for (int n = 0; n < count; ++n) scratch.push_back(room(kept ? 0 : size));
+        std::atomic<int64_t> next{0};
+        side_by_side(count, [&](int thread) {
+            for (int64_t group; (group = next.fetch_add(1)) < groups;)
+                own.read(*net, weights.get(), row, steps, batch, group * LANES, lanes_of(batch, group),
+                         kept ? kept + group * size : scratch[thread].get(), states);
+        });
+    });
+}
+
+// The way back of `longshort_read`, which uses up what was kept. gradient (steps, batch, hidden); row_gradient as the row;
+// input_gradient (steps, batch, inputs) or null.
+API int32_t longshort_learn(int32_t width, const Network* net, const float* row, const float* gradient, int64_t batch, int32_t threads, float* kept,
+                            float* row_gradient, float* input_gradient) {
+    return done([&] {
+        const Kernels& own = kernels(width);
+        const Floats weights = packed(own, *net, 1, row);
+        const int64_t groups = groups_of(batch), size = own.kept_size(*net);
+        const int sums_count = sums_of(groups), count = std::min(std::max(threads, 1), sums_count);
+        std::vector<Floats> scratch, sums;
+        std::vector<const float*> pointers;
+        for (int n = 0; n < count; ++n) scratch.push_back(room(own.learn_size(*net)));
+        for (int n = 0; n < sums_count; ++n) sums.push_back(room(own.sums_size(*net))), pointers.push_back(sums.back().get());
+        std::atomic<int> next{0};
+        side_by_side(count, [&](int thread) {
+            for (int n; (n = next.fetch_add(1)) < sums_count;) {
+                std::fill_n(sums[n].get(), own.sums_size(*net), 0.0f);
+                for (int64_t group = n; group < groups; group += sums_count)
+                    own.learn(*net, weights.get(), row, gradient, batch, group * LANES, lanes_of(batch, group), kept + group * size,
+                              scratch[thread].get(), sums[n].get(), input_gradient);
+                own.settle(*net, sums[n].get());
+            }
+        });
+        std::vector<int32_t> places(net->parameters);
+        own.places(*net, places.data());
+        own.add_up(pointers.data(), sums_count, places.data(), row_gradient, 0, net->parameters);
+    });
+}
+
+// For tests: sigmoid (0) or tanh (1) of each, and the masks of one step of a group.
+API void longshort_function(int32_t width, int32_t which, const float* x, float* y, int64_t count) { kernels(width).function(which, x, y, count); }
+
+API void longshort_masks(int32_t width, uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind, uint64_t place, uint64_t step, uint64_t steps,
+                         uint64_t units, uint32_t threshold, uint16_t* dropped) {
+    kernels(width).masks(seed, epoch, stream, kind, place, step, steps, units, threshold, dropped);
+}
