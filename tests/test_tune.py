@@ -151,6 +151,13 @@ def test_a_space_that_holds_no_refused_setting_is_taken(allowed, changes, engine
     space.refuse(parsed(allowed), base(**changes), "forecast", engine)
 
 
+def test_two_settings_that_do_not_go_together_are_found_though_each_goes_with_the_first_of_the_other():
+    for fine in ("{cell: [lstm, minlstm]}", "{weight_dropout: [0.0, 0.3], cell: [lstm, gru]}"):
+        space.refuse(parsed(fine), base(), "forecast", "reference")
+    with pytest.raises(ConfigError, match=r"`weight_dropout` is not defined for cell 'minlstm': it has no recurrent matrix"):
+        space.refuse(parsed("{weight_dropout: [0.0, 0.3], cell: [lstm, minlstm]}"), base(), "forecast", "reference")
+
+
 @pytest.mark.parametrize("hidden", ["[2, 4]", "[5, 6]"])
 @pytest.mark.parametrize("projected", ["[0, 3]", "[1, 4]", "[1, 6]"])
 @pytest.mark.parametrize("chrono", ["[0, 3]", "[1, 4]", "[2, 5]", "[3, 5]"])
