@@ -151,6 +151,13 @@ def test_a_space_that_holds_no_refused_setting_is_taken(allowed, changes, engine
     space.refuse(parsed(allowed), base(**changes), "forecast", engine)
 
 
+def test_two_settings_that_do_not_go_together_are_found_though_each_goes_with_the_first_of_the_other():
+    for fine in ("{cell: [lstm, minlstm]}", "{weight_dropout: [0.0, 0.3], cell: [lstm, gru]}"):
+        space.refuse(parsed(fine), base(), "forecast", "reference")
+    with pytest.raises(ConfigError, match=r"`weight_dropout` is not defined for cell 'minlstm': it has no recurrent matrix"):
+        space.refuse(parsed("{weight_dropout: [0.0, 0.3], cell: [lstm, minlstm]}"), base(), "forecast", "reference")
+
+
 @pytest.mark.parametrize("hidden", ["[2, 4]", "[5, 6]"])
 @pytest.mark.parametrize("projected", ["[0, 3]", "[1, 4]", "[1, 6]"])
 @pytest.mark.parametrize("chrono", ["[0, 3]", "[1, 4]", "[2, 5]", "[3, 5]"])
@@ -383,8 +390,9 @@ def test_the_same_search_elsewhere_and_with_one_process_comes_to_the_same(tmp_pa
 
 
 def test_more_trials_go_on_from_those_that_ended(tmp_path, findings, monkeypatch):
-    known, hopeless = set(), study.hopeless
+    known, hopeless, suggest = set(), study.hopeless, study.suggest
     monkeypatch.setattr(study, "hopeless", lambda earlier: known.add(len(earlier)) or hopeless(earlier))
+    monkeypatch.setattr(study, "suggest", lambda *asked: known.add(len(asked[3])) or suggest(*asked))
     root = made(tmp_path, "tuning.trials=6")  # which ends within a round
     first = searched(root)
     assert first.trials == findings.trials[:6]
@@ -392,7 +400,7 @@ def test_more_trials_go_on_from_those_that_ended(tmp_path, findings, monkeypatch
     config.assign(root / "params.yaml", ["tuning.trials=11"])
     assert searched(root) == findings
     assert before.items() <= times_begun(root).items()
-    assert known == {0, 4, 8}, "trials are measured by earlier rounds only"
+    assert known == {0, 4, 8}, "trials know of earlier rounds only"
     config.assign(root / "params.yaml", ["tuning.trials=6"])
     assert searched(root) == first
 
@@ -738,3 +746,20 @@ def test_a_stage_reads_nothing_of_the_search(project):
 
 def test_the_command_is_in_the_help():
     assert "tune" in {command.name or command.callback.__name__ for command in cli.app.registered_commands}
+
+
+def test_the_page_shows_the_section_that_ships_and_the_refusal_that_is_said():
+    page, shipped = (clones.ROOT / "docs/tuning.md").read_text(), config.read(clones.ROOT / "params.yaml")
+    from ruamel.yaml import YAML
+
+    assert config.Tuning.model_validate(YAML(typ="safe").load(page.split("```")[1])["tuning"]) == shipped.tuning
+    allowed = re.search(r'--set "tuning.space=(\{.*\})"', page)[1]
+    with pytest.raises(ConfigError) as told:
+        space.refuse(parsed(allowed), space.of_item(shipped, ITEM), "forecast", "torch")
+    assert f"longshort: {told.value}\n" in page
+
+
+def test_the_section_that_ships_can_be_searched_for_every_item():
+    shipped = config.read(clones.ROOT / "params.yaml")
+    for name, item in shipped.training.items.items():
+        space.refuse(shipped.tuning.space, space.of_item(shipped, name), item.task, shipped.engine_of(name))
