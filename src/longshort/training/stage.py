@@ -178,7 +178,9 @@ def choose_device(asked: str, engine: str = "torch") -> torch.device:
     """
     if engine == "native":
         if asked == "cuda":
-            raise ConfigError("`training.device` is 'cuda', and the engine 'native' runs on the CPU. Set the device to 'cpu', or the engine to 'torch'.")
+            raise ConfigError(
+                "`training.device` is 'cuda', and the engine 'native' runs on the CPU. Set the device to 'cpu', or the engine to 'torch'."
+            )
         return torch.device("cpu")
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:

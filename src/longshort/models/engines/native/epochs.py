@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -69,7 +68,14 @@ class ForecastEpochs:
             work = self._pass(firsts, number, how.seed, how.epoch, how.batch_size, step)
             library.call("train", self._width, self._network, work, way, outcome)
             if outcome.failed:
-                return Passed(outcome.loss, outcome.terms, way.steps, outcome.failed, outcome.failed_loss / max(outcome.failed_terms, 1), outcome.failed_norm)
+                return Passed(
+                    outcome.loss,
+                    outcome.terms,
+                    way.steps,
+                    outcome.failed,
+                    outcome.failed_loss / max(outcome.failed_terms, 1),
+                    outcome.failed_norm,
+                )
         return Passed(outcome.loss, outcome.terms, way.steps)
 
     def score(self, weights: Tensor, part: str) -> Passed:

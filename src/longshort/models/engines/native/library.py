@@ -122,7 +122,9 @@ def call(name: str, *arguments: Any) -> None:
     raises  MemoryError
     """
     if not getattr(opened(), name)(*arguments):
-        raise MemoryError(f"the engine 'native' has not the memory for a batch of this size (`{name}`). Lower the batch size, or lend fewer threads.")
+        raise MemoryError(
+            f"the engine 'native' has not the memory for a batch of this size (`{name}`). Lower the batch size, or lend fewer threads."
+        )
 
 
 def address(array: Any) -> int | None:
