@@ -14,7 +14,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from projects import NATIVE, native_is_built
+from projects import ROOT, native_is_built
 from test_models_cells import variant
 
 from longshort import config
@@ -506,6 +506,6 @@ def test_without_a_compiler_building_says_so(monkeypatch):
 @pytest.mark.parametrize("kind", ["address,undefined", "thread"])
 def test_sanitizers_find_nothing(kind, tmp_path):
     flags = ("-O1", "-g", f"-fsanitize={kind}", "-fno-sanitize-recover=all")
-    build.build(tmp_path / "driver", flags, NATIVE.parents[5] / "tests/native_driver.cpp")
+    build.build(tmp_path / "driver", flags, ROOT / "tests/native_driver.cpp")
     done = subprocess.run([tmp_path / "driver"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
