@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
 from longshort import config, sessions, storage
 
@@ -130,3 +131,10 @@ def first_that_runs(variant: config.Variant) -> str:
     from longshort.models.engines import ENGINES
 
     return next(name for name, engine in ENGINES.items() if engine.runs(variant) is None)
+
+
+NATIVE = ROOT / "src/longshort/models/engines/native"
+# what needs the compiled library; `make prove` takes no excuse
+native_is_built = pytest.mark.skipif(
+    not (NATIVE / "_native.so").exists(), reason=f"the engine 'native' is not built: python {NATIVE / 'build.py'}, with a C++ compiler"
+)

@@ -33,7 +33,7 @@ def test_the_list_has_a_line_a_cell_and_fits_into_80_columns():
     lines = said().splitlines()
     assert [line.split()[0] for line in lines[1 : len(CELLS) + 1]] == list(CELLS)
     assert max(map(len, lines)) <= 80
-    assert next(line for line in lines if line.startswith("lstm ")) == "lstm                 10,400  torch, reference LSTM"
+    assert next(line for line in lines if line.startswith("lstm ")) == "lstm                 10,400  torch, native  LSTM"
     assert f"{4 * 52 * (8 + 52 + 1):,}" == "12,688" and "lstm                 12,688" in said("--inputs", "8", "--hidden", "52")
 
 

@@ -7,6 +7,7 @@ from longshort import config
 from longshort.errors import ConfigError, UnknownVariant
 from longshort.models import choice
 from longshort.models.cells.kernels import GATES
+from longshort.models.engines.native import library
 
 ITEMS = (
     "training.items={goog-lstm: {dataset: goog, task: forecast, variant: lstm}, goog-mgu: {dataset: goog, task: forecast, variant: mgu%s}}"
@@ -27,13 +28,13 @@ def test_the_cells_with_kernels_are_the_same_in_both_lists():
 
 def test_auto_becomes_a_name_for_each_item(tmp_path):
     params = settled(tmp_path, "training.engine=auto", ITEMS % "")
-    assert {params.engine_of("goog-mgu"), params.engine_of("goog-lstm")} <= {"torch", "reference"}
-    assert params.engine_of("goog-mgu") == "reference", "torch has no kernel for it"
+    assert params.engine_of("goog-lstm") in ("torch", "reference", "native")
+    assert params.engine_of("goog-mgu") in ("reference", "native"), "torch has no kernel for it"
     assert choice.settle(params) == []
 
 
 def test_auto_takes_what_was_measured_to_be_faster(tmp_path, monkeypatch):
-    for faster in ("torch", "reference"):
+    for faster in ("torch", "reference", *(["native"] if library.absent() is None else [])):
         monkeypatch.setattr(choice, "seconds", lambda variant, engine, shape, faster=faster: float(engine != faster))
         assert settled(tmp_path / faster, "training.engine=auto", ITEMS % ", engine: auto").engine_of("goog-lstm") == faster
 

@@ -29,8 +29,8 @@ def settle(params: Params) -> list[str]:
         engine = entry.engine or params.training.engine
         if reason := _refusal(engine, variant):
             raise ConfigError(
-                f"params.yaml: training.items.{item}: engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the item, "
-                "or `engine: auto`, which measures."
+                f"params.yaml: training.items.{item}: engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the "
+                "item, or `engine: auto`, which measures."
             )
     asked = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "auto"]
     if not asked:

@@ -32,9 +32,11 @@ WIDTHS: dict[str, tuple[str, ...]] = {
 
 
 def digest() -> str:
-    """Of all that the library is made from."""
-    sources = sorted([*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h"), FOLDER / "build.py"])
-    return hashlib.sha256(b"\0".join(path.name.encode() + b"\0" + path.read_bytes() for path in sources)).hexdigest()
+    """Of all that the library is made from: sources and options."""
+    found = hashlib.sha256(repr((OPTIONS, OPTIMISED, WIDTHS)).encode())
+    for path in sorted([*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h")]):
+        found.update(path.name.encode() + b"\0" + path.read_bytes())
+    return found.hexdigest()
 
 
 def compiler() -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from longshort.models.cells import CELLS
 from longshort.models.engines.native import cells, library
 
 WIDEST = 0  # of the vector widths that this CPU runs
@@ -40,7 +41,7 @@ class Plan:
 
     def __init__(self, name: str, shapes: Mapping[str, tuple[int, ...]], steps: int) -> None:
         self.found = cells.find(name, shapes)
-        self.hidden = shapes["W"][1] // len(cells.CELLS[name].gates)
+        self.hidden = shapes["W"][1] // len(CELLS[name].gates)
         self.layer = layer_of(name, self.found, shapes["W"][0], self.hidden, False)
         size = sum(math.prod(shape) for shape in shapes.values())
         self.network = library.Network(ctypes.pointer(self.layer), None, size, 1, 1, shapes["W"][0], steps, 0, 0, 0, 1.0)
@@ -70,7 +71,7 @@ class _Sequence(torch.autograd.Function):
         return _read(plan, row, steps, kept, width)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, Tensor, Tensor | None]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[None, None, None, Tensor, Tensor | None]:
         if ctx.kept is None:
             raise RuntimeError("the engine 'native' goes back through a batch once: what it kept is used up.")
         (row,), gradient = ctx.saved_tensors, gradient.contiguous()

@@ -1,0 +1,204 @@
+"""Training side by side with peers, one figure at a time.
+
+    python benchmarks/run.py train-stock [--json] [--times N]
+
+    train-stock      one epoch of the tutorial's stock network: 4 LSTMs of 50, 60 steps, 1,198 windows of one feature, batch 32,
+                     dropout 0.2, Adam; seconds
+    train-fleet      16 of them, seeds 0 to 15, an epoch each, over two processes of one thread; windows a second
+    train-variants   an epoch of every cell of the engine `native` at these sizes; seconds, and torch's where it has a kernel
+
+All that is compared runs in one interleaved run, and the shortest of at least five is taken; seconds of wall time, and of the processors.
+A peer is a function that returns what runs an epoch; PEERS names them, so another is a line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from longshort.config import PriceWindows, Variant
+from longshort.models.engines import ENGINES
+from longshort.models.engines.engine import Learning
+from longshort.models.engines.native import library
+from longshort.models.network import Network
+from longshort.tasks.forecast import ForecastTask
+from longshort.training.loop import generator_of
+from longshort.training.optimisers import EPSILON, KEEPS, Rows
+from longshort.windows.files import PriceData
+from longshort.windows.prices import Scaler, Segment, Series, Windows
+
+WINDOWS, LOOKBACK, HIDDEN, DEPTH, BATCH, DROPOUT, RATE = 1198, 60, 50, 4, 32, 0.2, 0.001
+Epoch = Callable[[], None]
+
+
+def series() -> np.ndarray:
+    """A scaled price: a random walk, (steps, 1)."""
+    walk = np.cumsum(np.random.Generator(np.random.Philox(0)).normal(size=WINDOWS + LOOKBACK))
+    return ((walk - walk.min()) / (walk.max() - walk.min())).astype(np.float32)[:, None]
+
+
+def torchs(layers: Callable[[int], nn.Module]) -> Epoch:
+    """A plain script in torch: its module, nn.Dropout, torch.optim.Adam, batches by index. One thread: two are no faster, and stall
+    for seconds where another process is busy.
+    """
+    values = torch.from_numpy(series())
+    past = values.unfold(0, LOOKBACK, 1)[:WINDOWS].transpose(1, 2).contiguous()
+    future = values[LOOKBACK:]
+
+    class Stock(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([layers(1 if depth == 0 else HIDDEN) for depth in range(DEPTH)])
+            self.dropout, self.head = nn.Dropout(DROPOUT), nn.Linear(HIDDEN, 1)
+
+        def forward(self, read: torch.Tensor) -> torch.Tensor:
+            for layer in self.layers:
+                read = self.dropout(layer(read)[0])
+            return self.head(read[:, -1])
+
+    net, loss = Stock(), nn.MSELoss()
+    optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
+
+    def epoch() -> None:
+        torch.set_num_threads(1)
+        order = torch.randperm(WINDOWS)
+        for start in range(0, WINDOWS, BATCH):
+            some = order[start : start + BATCH]
+            optimiser.zero_grad()
+            loss(net(past[some]), future[some]).backward()
+            optimiser.step()
+
+    return epoch
+
+
+def ours(cell: str, engine: str, threads: int, seed: int = 0) -> Epoch:
+    """The same network under an engine of ours, as the training loop drives it."""
+    values = series()
+    spec = PriceWindows(
+        lookback=LOOKBACK, horizon=1, target="close", features=["close"], scaler="minmax", gap=1, max_gap=5, validation=0.1, test=0.1
+    )
+    dates = np.datetime64("2000-01-01") + np.arange(len(values))
+    data = Series(values, values[:, 0].astype(np.float64), dates, (Segment("W1", 0, len(values)),))
+    parts = {"train": Windows(np.array([0]), np.array([len(values)]), LOOKBACK, 1)}
+    task = ForecastTask.of(PriceData(spec, data, parts, Scaler(np.zeros(1), np.ones(1)), "XNYS"))
+    variant = Variant(cell=cell, hidden_size=HIDDEN, num_layers=DEPTH, bidirectional=False, dropout=DROPOUT)  # type: ignore[arg-type]
+    network = Network(task, variant, engine, [generator_of(seed)])
+    rows = Rows(network)
+    averages = tuple(torch.zeros_like(rows.weights[0]) for _ in range(2))
+    inside = ENGINES[engine].epochs(network, task)
+    assert inside is not None
+    past = {"steps": 0, "epoch": 0}
+
+    def epoch() -> None:
+        torch.set_num_threads(threads)
+        past["epoch"] += 1
+        how = Learning(seed, past["epoch"], BATCH, "adam", RATE, 1.0, *KEEPS["adam"], EPSILON)
+        past["steps"] = inside.learn(rows.weights[0], averages, past["steps"], how).steps
+
+    return epoch
+
+
+PEERS: dict[str, Callable[[], Epoch]] = {"torch": lambda: torchs(lambda inputs: nn.LSTM(inputs, HIDDEN, batch_first=True))}
+
+
+def interleaved(epochs: dict[str, Epoch], times: int) -> dict[str, dict[str, float]]:
+    """The shortest wall time and processor time of each, one after the other in every round; the first round is not counted."""
+    best = {name: {"seconds": float("inf"), "processor_seconds": float("inf")} for name in epochs}
+    for number in range(times + 1):
+        for name, epoch in epochs.items():
+            wall, processor = time.perf_counter(), time.process_time()
+            epoch()
+            found = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
+            if number:
+                best[name] = {key: min(best[name][key], value) for key, value in found.items()}
+    return best
+
+
+def stock(times: int) -> dict[str, Any]:
+    """train-stock."""
+    epochs = {f"native, {threads} thread{'s' * (threads > 1)}": ours("lstm", "native", threads) for threads in (1, 2)}
+    epochs |= {name: make() for name, make in PEERS.items()}
+    found = interleaved(epochs, times)
+    quickest = min(own["seconds"] for name, own in found.items() if name.startswith("native"))
+    return {"unit": "s an epoch", "value": quickest, "ratio_vs": {peer: found[peer]["seconds"] / quickest for peer in PEERS}, "all": found}
+
+
+def fleet(times: int) -> dict[str, Any]:
+    """train-fleet."""
+    found: dict[str, float] = {}
+    for _ in range(times):
+        for name in ("native", "torch"):
+            with multiprocessing.get_context("fork").Pool(2, _begin, (name,)) as pool:
+                pool.map(_own_epoch, range(4), chunksize=1)  # all is set up
+                began = time.perf_counter()
+                pool.map(_own_epoch, range(16), chunksize=1)
+                found[name] = max(found.get(name, 0.0), 16 * WINDOWS / (time.perf_counter() - began))
+    return {"unit": "windows a second", "value": found["native"], "ratio_vs": {"torch": found["native"] / found["torch"]}, "all": found}
+
+
+_MADE: dict[str, Epoch] = {}
+
+
+def _begin(name: str) -> None:
+    torch.set_num_threads(1)
+    _MADE["own"] = ours("lstm", "native", 1) if name == "native" else PEERS["torch"]()
+
+
+def _own_epoch(_: int) -> None:
+    _MADE["own"]()
+
+
+def variants(times: int) -> dict[str, Any]:
+    """train-variants."""
+    from longshort.config import NATIVE
+
+    epochs = {cell: ours(cell, "native", 1) for cell in NATIVE if cell != "alstm"}
+    epochs |= {
+        "torch lstm": PEERS["torch"](),
+        "torch gru": torchs(lambda inputs: nn.GRU(inputs, HIDDEN, batch_first=True)),
+        "torch rnn": torchs(lambda inputs: nn.RNN(inputs, HIDDEN, batch_first=True)),
+    }
+    found = interleaved(epochs, times)
+    lstm, gru = found["lstm"]["processor_seconds"], found["gru"]["processor_seconds"]
+    slowest = max(NATIVE, key=lambda cell: found.get(cell, {"processor_seconds": 0.0})["processor_seconds"])
+    ratios = {"torch": found["torch gru"]["processor_seconds"] / gru}
+    told = {"unit": "processor seconds an epoch of a GRU", "value": gru, "ratio_vs": ratios, "slowest": slowest}
+    return {**told, "slowest_vs_lstm": found[slowest]["processor_seconds"] / lstm, "all": found}
+
+
+FIGURES = {"train-stock": stock, "train-fleet": fleet, "train-variants": variants}
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=FIGURES)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--times", type=int, default=7, help="rounds, of which the shortest is taken")
+    arguments = parser.parse_args()
+    if reason := library.absent():
+        sys.exit(f"the engine 'native' is not there: {reason}.")
+    before = os.getloadavg()[0]
+    found = FIGURES[arguments.name](arguments.times)
+    machine = {"cores": os.cpu_count(), "machine": platform.machine(), "vectors": library.widths()[0], "torch": torch.__version__}
+    said = {"name": arguments.name, **machine, "load": [before, os.getloadavg()[0]], "times": arguments.times, **found}
+    if arguments.json:
+        print(json.dumps(said, indent=2))
+        return
+    for key, value in said.items():
+        print(f"{key:<12}{value}")
+
+
+if __name__ == "__main__":
+    main()

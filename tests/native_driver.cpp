@@ -1,0 +1,95 @@
+// Every function of the library at odd shapes, for a compiler's sanitizers: a layer there and back, whole passes, scores.
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <vector>
+
+#include "api.h"
+
+extern "C" {
+const char* longshort_width(int32_t);
+int32_t longshort_cell(const char*);
+int32_t longshort_train(int32_t, const Network*, const Pass*, Optimiser*, Outcome*);
+int32_t longshort_score(int32_t, const Network*, const Pass*, const float*, Outcome*);
+int64_t longshort_kept(int32_t, const Network*, int64_t);
+int32_t longshort_read(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*);
+int32_t longshort_learn(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*, float*);
+}
+
+namespace {
+
+struct Cell { const char* name; int gates, vectors; bool makes; };
+
+std::vector<float> some(size_t count) {
+    std::vector<float> made(count);
+    for (float& x : made) x = static_cast<float>(std::rand()) / static_cast<float>(RAND_MAX) - 0.5f;
+    return made;
+}
+
+std::vector<int32_t> counted(int32_t first, size_t count) {
+    std::vector<int32_t> made(count);
+    for (size_t k = 0; k < count; ++k) made[k] = first + static_cast<int32_t>(k);
+    return made;
+}
+
+// A network of so many layers and directions, each weight of which has a place of its own.
+struct Made {
+    std::vector<std::vector<int32_t>> places;
+    std::vector<Layer> layers;
+    Network net{};
+
+    Made(const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int horizon) {
+        int32_t next = 0;
+        places.reserve(4 * static_cast<size_t>(depth * directions) + 1);
+        const auto place = [&](size_t count) {
+            places.push_back(counted(next, count));
+            next += static_cast<int32_t>(count);
+            return places.back().data();
+        };
+        for (int n = 0; n < depth * directions; ++n) {
+            const int read = n < directions ? inputs : hidden * directions, rows = read + 1 + hidden * (cell.makes ? 2 : 1);
+            const int32_t* matrix = place(static_cast<size_t>(rows) * cell.gates * hidden);
+            const int32_t* vectors = place(static_cast<size_t>(cell.vectors) * hidden);
+            const int32_t *h = place(hidden), *c = place(hidden);
+            layers.push_back({matrix, vectors, n % 2 ? h : nullptr, n % 2 ? c : nullptr, longshort_cell(cell.name), read, hidden, n % directions});
+        }
+        const int32_t* head = place(static_cast<size_t>(hidden * directions + 1) * horizon);
+        net = {layers.data(), head, next, depth, directions, inputs, steps, horizon, depth > 1, 13107, 1.25f};
+    }
+};
+
+void one(int32_t width, const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int batch, int threads) {
+    Made made(cell, depth, directions, inputs, hidden, steps, 3);
+    const Network& net = made.net;
+    std::vector<float> row = some(net.parameters), first(net.parameters), second(net.parameters);
+    const std::vector<float> values = some(static_cast<size_t>(steps + 3 + 90) * inputs);
+    std::vector<int64_t> firsts(90);
+    for (size_t n = 0; n < firsts.size(); ++n) firsts[n] = static_cast<int64_t>(n);
+    const Pass pass{values.data(), firsts.data(), 90, 0, 7, 1, batch, 0, threads};
+    Optimiser way{row.data(), first.data(), second.data(), 0, threads % 2, 1e-3, 1.0, 0.9, 0.99, 1e-8, 1, 1};
+    Outcome outcome{};
+    if (!longshort_train(width, &net, &pass, &way, &outcome) || !longshort_score(width, &net, &pass, row.data(), &outcome)) std::exit(1);
+
+    Network alone = net;
+    alone.depth = 1, alone.directions = 1, alone.head = nullptr, alone.horizon = 0, alone.residual = 0;
+    alone.parameters = static_cast<int64_t>(net.parameters);
+    std::vector<float> kept(longshort_kept(width, &alone, batch)), states(static_cast<size_t>(steps) * batch * hidden), gradient(net.parameters);
+    const std::vector<float> read = some(static_cast<size_t>(steps) * batch * inputs), back = some(states.size());
+    std::vector<float> below(read.size());
+    if (!longshort_read(width, &alone, row.data(), read.data(), batch, threads, kept.data(), states.data())) std::exit(1);
+    if (!longshort_read(width, &alone, row.data(), read.data(), batch, threads, nullptr, states.data())) std::exit(1);
+    if (!longshort_learn(width, &alone, row.data(), back.data(), batch, threads, kept.data(), gradient.data(), below.data())) std::exit(1);
+}
+
+}  // namespace
+
+int main() {
+    const Cell cells[] = {{"lstm_peephole", 4, 3, false}, {"gru", 4, 0, false}, {"mgu", 2, 0, true}, {"indrnn", 1, 1, false}, {"sru", 4, 2, false}};
+    for (int32_t width = 0; longshort_width(width); ++width)
+        for (const Cell& cell : cells) {
+            one(width, cell, 1, 1, 1, 1, 1, 1, 1);
+            one(width, cell, 2, 2, 3, 5, 4, 17, 2);
+            one(width, cell, 3, 1, 17, 13, 3, 33, 3);
+        }
+    std::puts("done");
+}
