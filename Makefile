@@ -12,7 +12,7 @@ help:
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
 	@echo "make bench  how long the main job takes, cold and warm, and taking files in"
 
-.venv/installed: pyproject.toml setup.py constraints.txt $(wildcard src/longshort/models/engines/native/*.cpp src/longshort/models/engines/native/*.h)
+.venv/installed: pyproject.toml setup.py constraints.txt $(wildcard src/longshort/models/compiled/*.cpp src/longshort/models/compiled/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "longshort needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
 	$(PYTHON) -m venv .venv

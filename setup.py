@@ -8,7 +8,7 @@ from pathlib import Path
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-FOLDER = Path("src/longshort/models/engines/native")
+FOLDER = Path("src/longshort/models/compiled")
 
 
 class BuildLibrary(build_ext):
@@ -38,5 +38,5 @@ class BuildLibrary(build_ext):
 
 setup(
     cmdclass={"build_ext": BuildLibrary},
-    ext_modules=[Extension("longshort.models.engines.native._native", sources=[])],
+    ext_modules=[Extension("longshort.models.compiled._native", sources=[])],
 )

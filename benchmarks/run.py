@@ -28,9 +28,9 @@ import torch
 from torch import nn
 
 from longshort.config import PriceWindows, Variant
+from longshort.models.compiled import library
 from longshort.models.engines import ENGINES
 from longshort.models.engines.engine import Learning
-from longshort.models.engines.native import library
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
 from longshort.training.loop import generator_of

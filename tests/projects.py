@@ -133,7 +133,7 @@ def first_that_runs(variant: config.Variant) -> str:
     return next(name for name, engine in ENGINES.items() if engine.runs(variant) is None)
 
 
-NATIVE = ROOT / "src/longshort/models/engines/native"
+NATIVE = ROOT / "src/longshort/models/compiled"
 # what needs the compiled library; `make prove` takes no excuse
 native_is_built = pytest.mark.skipif(
     not (NATIVE / "_native.so").exists(), reason=f"the engine 'native' is not built: python {NATIVE / 'build.py'}, with a C++ compiler"

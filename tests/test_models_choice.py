@@ -7,7 +7,7 @@ from longshort import config
 from longshort.errors import ConfigError, UnknownVariant
 from longshort.models import choice
 from longshort.models.cells.kernels import GATES
-from longshort.models.engines.native import library
+from longshort.models.compiled import library
 
 ITEMS = (
     "training.items={goog-lstm: {dataset: goog, task: forecast, variant: lstm}, goog-mgu: {dataset: goog, task: forecast, variant: mgu%s}}"

@@ -23,10 +23,11 @@ from longshort.errors import ConfigError
 from longshort.models import artefact, choice, masks
 from longshort.models.cells import CELLS, shapes
 from longshort.models.cells.cell import starts
+from longshort.models.compiled import build, cells, library
 from longshort.models.encoder import Encoder, at_hand, opened
 from longshort.models.engines import ENGINES, Inside
 from longshort.models.engines.engine import Learning
-from longshort.models.engines.native import build, cells, epochs, layer, library
+from longshort.models.engines.native import layer, passes
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
@@ -336,7 +337,7 @@ def test_whole_passes_are_the_same_bytes_for_any_threads_and_vectors():
     for width, threads in itertools.product(range(len(library.widths())), (1, 2, 3)):
         torch.set_num_threads(threads)
         rows = Rows(Network(task, kind, "native", [loop.generator_of(1)]))
-        inside = epochs.ForecastEpochs(network, task, width)
+        inside = passes.ForecastPasses(network, task, width)
         averages = (torch.zeros_like(rows.weights[0]), torch.zeros_like(rows.weights[0]))
         passed = inside.learn(rows.weights[0], averages, 0, Learning(1, 1, 41, "adam", 0.01, 1.0, 0.9, 0.999, 1e-8))
         found.append(
@@ -350,7 +351,7 @@ def test_whole_passes_are_the_same_bytes_for_any_threads_and_vectors():
 @native_is_built
 def test_a_pass_in_pieces_is_the_pass(monkeypatch):
     whole = learn(KINDS[0])
-    monkeypatch.setattr(epochs, "AT_ONCE", 20)
+    monkeypatch.setattr(passes, "AT_ONCE", 20)
     pieces = learn(KINDS[0])
     assert torch.equal(whole.weights, pieces.weights) and whole.steps == pieces.steps
     assert whole.history[-1]["validation_loss"] == pytest.approx(pieces.history[-1]["validation_loss"], rel=1e-12)

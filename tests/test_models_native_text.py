@@ -13,9 +13,9 @@ from test_models_native import batch_by_batch, same
 
 from longshort.config import LanguageModelTask as Settings
 from longshort.config import Optimisation, TextWindows
+from longshort.models.compiled import library
 from longshort.models.engines.engine import Learning
-from longshort.models.engines.native import library
-from longshort.models.engines.native.epochs import LanguageModelPasses
+from longshort.models.engines.native.passes import LanguageModelPasses
 from longshort.models.network import Network
 from longshort.tasks.language_model import LanguageModelTask
 from longshort.training.loop import Member, train
@@ -128,7 +128,7 @@ def test_every_token_of_a_part_is_charged_once_whatever_the_stretches_of_a_call(
     task = texts(tokens=1200)
     network = Network(task, KINDS[2], "native", [torch.Generator().manual_seed(1)])
     whole = LanguageModelPasses(network, task).score(Rows(network).weights[0], "test")
-    monkeypatch.setattr("longshort.models.engines.native.epochs.AT_ONCE", 5)
+    monkeypatch.setattr("longshort.models.engines.native.passes.AT_ONCE", 5)
     cut = LanguageModelPasses(network, task).score(Rows(network).weights[0], "test")
     assert whole.terms == cut.terms == 300 and whole.loss == pytest.approx(cut.loss, rel=1e-12)
 

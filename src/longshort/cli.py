@@ -499,6 +499,8 @@ def _apply(root: Path, file: Path | None, settings: list[str]) -> None:
 
     if measured := choice.settle(config.read(path)):
         print(config.assign(path, measured), end="", file=sys.stderr)
+    if said := choice.standing_in(config.read(path)):
+        print(said, file=sys.stderr)
 
 
 def _flow(root: Path) -> Any:

@@ -1,6 +1,7 @@
 """Choice: which engine trains which item, settled before the graph starts, so that no stage hangs on a timing.
 
-What cannot be trained is refused here, before anything runs; `auto` is measured and becomes a name.
+What cannot be trained is refused here, before anything runs; `auto` is measured and becomes a name. Where the library of the
+engine `native` was not built another trains in its place, and it is said.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from longshort.config import EngineName, Params, Variant
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal
 from longshort.models.cells.kernels import without_kernel
+from longshort.models.compiled import cells as compiled
+from longshort.models.compiled import library
 
 TIMES = 3
 
@@ -48,15 +51,29 @@ def settle(params: Params) -> list[str]:
     return settings
 
 
-def _refusal(engine: str, variant: Variant) -> str | None:
-    """Why an engine cannot train a variant here; torch is imported for the engine `native` alone."""
-    if engine == "torch":
-        return without_kernel(variant)
-    if engine == "native":
-        from longshort.models.engines import ENGINES
+def engine_of(params: Params, item: str) -> EngineName:
+    """The engine that trains an item on this machine: the one that is named, or where that is `native` and its library was not
+    built, the one that stands in for it.
+    """
+    named = params.engine_of(item)
+    if named != "native" or library.absent() is None:
+        return named
+    return "torch" if without_kernel(params.models.variants[params.training.items[item].variant]) is None else "reference"
 
-        return ENGINES[engine].absent() or ENGINES[engine].runs(variant)
-    return None
+
+def standing_in(params: Params) -> str | None:
+    """What to say where items name the engine `native` and others train them; None where there is nothing to say."""
+    named = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "native"]
+    if not named or (reason := library.absent()) is None:
+        return None
+    engines = " and ".join(sorted({engine_of(params, item) for item in named}, reverse=True))
+    return f"engine 'native' is not there: {reason}. Engine {engines} trains in its place, more slowly"
+
+
+def _refusal(engine: str, variant: Variant) -> str | None:
+    """Why an engine cannot train a variant."""
+    asked = {"torch": without_kernel, "native": compiled.without}.get(engine)
+    return asked(variant) if asked else None
 
 
 def _fastest(params: Params, item: str) -> EngineName:
@@ -67,7 +84,8 @@ def _fastest(params: Params, item: str) -> EngineName:
     inputs = len(spec.columns) if task == "forecast" else params.tasks.language_model.embedding_size
     shape = (params.optimisation_of(item).batch_size, spec.lookback, inputs)
     named: tuple[EngineName, ...] = ("torch", "reference", "native")
-    engines = [engine for engine in named if _refusal(engine, variant) is None]
+    there = named if library.absent() is None else named[:2]
+    engines = [engine for engine in there if _refusal(engine, variant) is None]
     return engines[0] if len(engines) == 1 else min(engines, key=lambda engine: seconds(variant, engine, shape))
 
 

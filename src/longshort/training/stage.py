@@ -13,7 +13,7 @@ import torch
 from longshort import storage
 from longshort.config import Params
 from longshort.errors import DataRefused, TrainingDiverged
-from longshort.models import artefact
+from longshort.models import artefact, choice
 from longshort.models.encoder import opened
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
@@ -34,7 +34,7 @@ def run(root: Path, item: str, params: Params) -> None:
     folder = root / "data/windows" / entry.dataset
     windows_sha256 = storage.verify(folder)
     task = open_task(entry.task, folder, params)
-    where = prepared(root, params.training.device, params.engine_of(item), params.resources.workers)
+    where = prepared(root, params.training.device, choice.engine_of(params, item), params.resources.workers)
     opened(where.engine, variant)  # what it cannot run is refused before anything is said to have begun
     print(f"training on {where.name}", file=sys.stderr)
     origin = {

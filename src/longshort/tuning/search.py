@@ -18,6 +18,7 @@ import numpy as np
 from longshort import graph, storage
 from longshort.config import Params, Tuning
 from longshort.errors import TrainingDiverged, UsageError
+from longshort.models import choice
 from longshort.tasks.task import Task, open_task
 from longshort.training import checkpoints
 from longshort.training.loop import Member, Progress
@@ -156,7 +157,7 @@ def plan(root: Path, item: str, params: Params) -> Plan:
             f"{item} has a network for each ticker, so a trial would be as many trainings as there are tickers. Tune an item of the "
             "same variant without `per`, and give what it finds to this one."
         )
-    base, engine = of_item(params, item), params.engine_of(item)
+    base, engine = of_item(params, item), choice.engine_of(params, item)
     refuse(params.tuning.space, base, entry.task, engine)
     folder = root / "data/windows" / entry.dataset
     if not folder.exists():

@@ -9,31 +9,21 @@ from torch import Tensor
 
 from longshort.config import Variant
 from longshort.models.cells import CELLS, Cell
+from longshort.models.compiled import cells, library
 from longshort.models.engines.engine import Epochs, Inside, member_by_member
-from longshort.models.engines.native import layer, library
-from longshort.models.engines.native.cells import GATES
+from longshort.models.engines.native import layer
 
 if TYPE_CHECKING:
     from longshort.models.network import Network
     from longshort.tasks.task import Task
 
-IN_LOOP = ("variational_dropout", "recurrent_dropout", "zoneout")
-
 
 class Native:
-    """Runs the cells of `native.cells.GATES` in float32 on the CPU."""
+    """Runs the cells of `compiled.cells.GATES` in float32 on the CPU."""
 
     def runs(self, variant: Variant) -> str | None:
         """None when it can run the variant, else the reason why not, as the rest of a sentence."""
-        if variant.cell not in GATES:
-            return f"the library has no cell '{variant.cell}', only {', '.join(GATES)}"
-        for option in IN_LOOP:
-            if getattr(variant, option):
-                return f"`{option}` acts inside the loop over time, where the library drops nothing"
-        usual = CELLS[variant.cell].activation
-        if variant.activation not in (None, usual) and not (variant.cell in RECTIFIED and variant.activation in ("tanh", "relu")):
-            return f"the library's cell '{variant.cell}' has no activation '{variant.activation}'"
-        return None
+        return cells.without(variant)
 
     def absent(self) -> str | None:
         """See `library.absent`."""
@@ -41,7 +31,7 @@ class Native:
 
     def epochs(self, network: Network, task: Task) -> Epochs | None:
         """Of a forecaster whose final state is that of its last step, or a language model; with R whole."""
-        from longshort.models.engines.native.epochs import ForecastPasses, LanguageModelPasses
+        from longshort.models.engines.native.passes import ForecastPasses, LanguageModelPasses
         from longshort.tasks.forecast import ForecastTask
         from longshort.tasks.language_model import LanguageModelTask
 
@@ -57,10 +47,7 @@ class Native:
         return member_by_member(lambda weights, steps, inside: layer.forward(name, weights, steps), weights, steps, inside)
 
 
-RECTIFIED = {"rnn": {"tanh": "rnn", "relu": "rnn_relu"}, "rnn_relu": {"tanh": "rnn", "relu": "rnn_relu"}}
-
-
 def named(cell: Cell, activation: str) -> str:
     """The library's cell for one of the catalogue."""
     name = next(name for name, known in CELLS.items() if known is cell)
-    return RECTIFIED[name][activation] if name in RECTIFIED else name
+    return cells.RECTIFIED[name][activation] if name in cells.RECTIFIED else name

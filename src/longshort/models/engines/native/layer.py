@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from longshort.models.cells import CELLS
-from longshort.models.engines.native import cells, library
+from longshort.models.compiled import cells, library
 
 WIDEST = 0  # of the vector widths that this CPU runs
 

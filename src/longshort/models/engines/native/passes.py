@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longshort.models import masks
+from longshort.models.compiled import cells, library
 from longshort.models.engines.engine import Learning, Passed
-from longshort.models.engines.native import cells, library
 from longshort.models.engines.native.engine import named
 from longshort.models.engines.native.layer import WIDEST, layer_of
 from longshort.windows.order import shuffled

@@ -1,6 +1,6 @@
 """Build the library of the engine `native` with the C++ compiler of this machine; nothing but the standard library is needed.
 
-    python src/longshort/models/engines/native/build.py
+    python src/longshort/models/compiled/build.py
 
 Installation does it by itself where it finds a compiler ($CXX, c++, g++ or clang++), and goes on without one.
 """

@@ -6,7 +6,7 @@ import ctypes
 import functools
 from typing import Any
 
-from longshort.models.engines.native import build
+from longshort.models.compiled import build
 
 c_floats, c_ints, c_longs = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from longshort.config import Variant
 from longshort.models.cells import CELLS
 from longshort.models.cells.cell import recurrent
 
@@ -62,7 +63,22 @@ GATES: dict[str, Gates] = {
     "mingru": Gates("zn", ""),
     "sru": Gates("frns", ""),
 }
+RECTIFIED = {"rnn": {"tanh": "rnn", "relu": "rnn_relu"}, "rnn_relu": {"tanh": "rnn", "relu": "rnn_relu"}}
+IN_LOOP = ("variational_dropout", "recurrent_dropout", "zoneout")
 ALIASES = {"lstm_np": "lstm", "alstm": "lstm"}  # the same rule; what differs is outside the layer
+
+
+def without(variant: Variant) -> str | None:
+    """Why the library cannot run a variant, as the rest of a sentence; None when it can."""
+    if variant.cell not in GATES:
+        return f"the library has no cell '{variant.cell}', only {', '.join(GATES)}"
+    for option in IN_LOOP:
+        if getattr(variant, option):
+            return f"`{option}` acts inside the loop over time, where the library drops nothing"
+    usual = CELLS[variant.cell].activation
+    if variant.activation not in (None, usual) and variant.activation not in RECTIFIED.get(variant.cell, ()):
+        return f"the library's cell '{variant.cell}' has no activation '{variant.activation}'"
+    return None
 
 
 @dataclass(frozen=True)
