@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 
-from longshort import config, console, graph, registry, serving, storage, tracking
+from longshort import config, console, forkserver, graph, registry, serving, storage, tracking
 from longshort.config import Params
 from longshort.errors import PartlyDone
 from longshort.ingestion import intake, staleness
@@ -73,6 +73,8 @@ def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list
     raises  the first failed stage's error, after everything that does not wait for it has ended
     """
     changed = graph.changed(root)
+    if changed:
+        forkserver.start(root)
     console.planned(len(stages))
     futures: dict[str, PrefectFuture[Any]] = {}
     ended: dict[str, bool] = {}  # whether it ended well; to ask a future is a question to Prefect's server
