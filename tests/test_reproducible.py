@@ -17,14 +17,20 @@ import time_machine
 
 named = "a-host-of-another-name"
 socket.gethostname = platform.node = lambda: named
-from longshort import config, environment
+import importlib
+from longshort import config, environment, forkserver
 from longshort.cli import stage
 
 environment.prepare(Path.cwd())
+for name in {name for room, names in forkserver.LIBRARIES.items() if room != "dvc" for name in names}:
+    importlib.import_module(name)
+before = set(sys.modules)
 with time_machine.travel(datetime.datetime.now() + datetime.timedelta(hours=1)):
     for name in ("ingestion", "validation", "windows", "training", "evaluation"):
         for item in sys.argv[2:] if name in ("training", "evaluation") else sys.argv[1].split(","):
             stage(name, item)
+print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
+print(len([name for name in set(sys.modules) - before if not name.startswith("longshort")]))
 """
 
 

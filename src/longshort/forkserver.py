@@ -170,6 +170,7 @@ def _serve(control: socket.socket) -> int:
     """Fork a keeper for each request, until nobody is left to ask."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches us, too; we end when the retraining has
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, _bury)
     while True:
         words, files = forkclient.receive(control)
         if words is None:
@@ -180,15 +181,19 @@ def _serve(control: socket.socket) -> int:
                 importlib.import_module(name)
         if len(sys.modules) > before:
             gc.collect()
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
         if not _alone():
             return 1  # who asks sees us go, and does without
         gc.freeze()  # a child's collector need not look at what is ours, and touch every page of it
         _fork(functools.partial(_keep, words, files, control))
         for file in files:
             os.close(file)
+
+
+def _bury(*_: object) -> None:
+    """Let keepers that have ended go; what they came to is known to who asked for them."""
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
 
 
 def _alone() -> bool:
@@ -199,7 +204,8 @@ def _alone() -> bool:
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
             thread.join(timeout=10)
-    os.waitpid(_fork(lambda: 0), 0)
+    with contextlib.suppress(ChildProcessError):  # buried already
+        os.waitpid(_fork(lambda: 0), 0)
     names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     return len([name for name in names if name not in CALM]) == 1
 
@@ -207,6 +213,7 @@ def _alone() -> bool:
 def _keep(words: dict[str, Any], files: list[int], control: socket.socket) -> int:
     """Lead a session in which DVC runs, and its stage when its command asks for it."""
     control.close()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     requester, log = socket.socket(fileno=files[0]), files[1]
     forkclient.send(requester, {"pid": os.getpid()})
