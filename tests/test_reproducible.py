@@ -29,8 +29,7 @@ with time_machine.travel(datetime.datetime.now() + datetime.timedelta(hours=1)):
     for name in ("ingestion", "validation", "windows", "training", "evaluation"):
         for item in sys.argv[2:] if name in ("training", "evaluation") else sys.argv[1].split(","):
             stage(name, item)
-print(*sorted({name.partition(".")[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names)))
-print(len([name for name in set(sys.modules) - before if not name.startswith("longshort")]))
+print(len(set(sys.modules) - before), *({name.partition(".")[0] for name in sys.modules} - {name.partition(".")[0] for name in before}))
 """
 
 
@@ -45,7 +44,13 @@ def again(retrained, tmp_path_factory):
     command = [sys.executable, "-c", AGAIN, ",".join(DATASETS), *ITEMS]
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    (root.parent / "imported").write_text(done.stdout.splitlines()[-1])
     return root
+
+
+def test_what_a_forkserver_imports_for_the_stages_is_what_takes_them_long(again):
+    count, *libraries = (again.parent / "imported").read_text().split()
+    assert int(count) < 300 and not set(libraries) & {"great_expectations", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "torch"}
 
 
 def written(root, stage):

@@ -116,7 +116,7 @@ def start(root: Path) -> None:
         if threading.active_count() == 1:
             for name in COMMON:
                 importlib.import_module(name)
-            pid = _fork(lambda: _serve_here(ours, theirs, file.fileno()))
+            pid = fork(lambda: _serve_here(ours, theirs, file.fileno()))
             wait: Callable[[], object] = functools.partial(os.waitpid, pid, 0)
         else:  # a fork would take a lock that one of them holds with it
             command = [sys.executable, "-P", "-m", "longshort.forkserver", str(theirs.fileno())]
@@ -142,7 +142,7 @@ def _front(root: Path) -> Path:
 # --- the server, and whom it forks ------------------------------------------------------------
 
 
-def _fork(work: Callable[[], int]) -> int:
+def fork(work: Callable[[], int]) -> int:
     """Fork a child that does ``work``, ends with what it returns, and never comes back here; its process number."""
     for stream in (sys.stdout, sys.stderr):
         stream.flush()  # else both would write what waits in it
@@ -184,7 +184,7 @@ def _serve(control: socket.socket) -> int:
         if not _alone():
             return 1  # who asks sees us go, and does without
         gc.freeze()  # a child's collector need not look at what is ours, and touch every page of it
-        _fork(functools.partial(_keep, words, files, control))
+        fork(functools.partial(_keep, words, files, control))
         for file in files:
             os.close(file)
 
@@ -205,7 +205,7 @@ def _alone() -> bool:
         if thread is not threading.current_thread():
             thread.join(timeout=10)
     with contextlib.suppress(ChildProcessError):  # buried already
-        os.waitpid(_fork(lambda: 0), 0)
+        os.waitpid(fork(lambda: 0), 0)
     names = [(task / "comm").read_text().strip() for task in Path("/proc/self/task").iterdir()]
     return len([name for name in names if name not in CALM]) == 1
 
@@ -225,7 +225,7 @@ def _keep(words: dict[str, Any], files: list[int], control: socket.socket) -> in
         path = f"{words['front']}{os.pathsep}{given['PATH']}"
         there = {**words, "umask": None, "environment": {**given, forkclient.VARIABLE: address, "PATH": path}}
         null = os.open(os.devnull, os.O_RDONLY)
-        dvc = _fork(functools.partial(_be, _dvc, there, [null, log, log], [requester, listener]))
+        dvc = fork(functools.partial(_be, _dvc, there, [null, log, log], [requester, listener]))
         code = _watch(dvc, listener, requester)
     with contextlib.suppress(OSError):
         forkclient.send(requester, {"code": code})
@@ -235,33 +235,33 @@ def _keep(words: dict[str, Any], files: list[int], control: socket.socket) -> in
 
 def _watch(dvc: int, listener: socket.socket, requester: socket.socket) -> int:
     """Run what DVC's command asks for until DVC has ended; how it ended."""
-    ended = os.pidfd_open(dvc)
-    wanted: list[Any] = [ended, listener, requester]
-    while ended not in (ready := select.select(wanted, [], [])[0]):
+    gone = os.pidfd_open(dvc)
+    wanted: list[Any] = [gone, listener, requester]
+    while gone not in (ready := select.select(wanted, [], [])[0]):
         if requester in ready:  # the retraining was killed: DVC ends in order, but no stage begins any more
             wanted.remove(requester)
         elif listener in ready:
             client, _ = listener.accept()
             with client:
                 if forkclient.of_our_session(client):
-                    _run_stage(client, ended, listener, requester)
+                    _run_stage(client, gone, listener, requester)
     return _end_of(dvc)
 
 
-def _run_stage(client: socket.socket, dvc_ended: int, listener: socket.socket, requester: socket.socket) -> None:
+def _run_stage(client: socket.socket, dvc_gone: int, listener: socket.socket, requester: socket.socket) -> None:
     """Fork the stage that a client asks for, and tell it how that ended. It does not outlive the client, DVC or the retraining."""
     words, files = forkclient.receive(client)
     if words is None:
         return
     forkclient.send(client, {})  # taken: from here on the client does not run it itself
-    stage = _fork(functools.partial(_be, _stage, words, files, [requester, listener, client]))
+    stage = fork(functools.partial(_be, run_command, words, files, [requester, listener, client]))
     for file in files:
         os.close(file)
-    ended = os.pidfd_open(stage)
-    watched: list[Any] = [ended, client, dvc_ended, requester]
-    if ended not in select.select(watched, [], [])[0]:
+    gone = os.pidfd_open(stage)
+    watched: list[Any] = [gone, client, dvc_gone, requester]
+    if gone not in select.select(watched, [], [])[0]:
         os.kill(stage, signal.SIGKILL)
-    os.close(ended)
+    os.close(gone)
     code = _end_of(stage)
     with contextlib.suppress(OSError):
         forkclient.send(client, {"code": code})
@@ -275,13 +275,19 @@ def _end_of(pid: int) -> int:
 
 
 def _be(work: Callable[[list[str]], object], words: dict[str, Any], files: list[int], others: list[socket.socket]) -> int:
-    """Be the process that a command would have been: ``work`` is called with its arguments; returns its exit code."""
+    """Be DVC or a stage, for as long as the keeper lives; returns the exit code."""
     keeper = os.getppid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != keeper:  # it died before it could take us with it
         return 1
     for other in others:
         other.close()
+    become(words, files)
+    return ended(lambda: work(words["arguments"]))
+
+
+def become(words: dict[str, Any], files: list[int]) -> None:
+    """Make a child what a new process would be: its folder, environment, umask and files, and nothing drawn or caught yet."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
     _take_files(files)
     os.chdir(words["folder"])
@@ -292,9 +298,13 @@ def _be(work: Callable[[list[str]], object], words: dict[str, Any], files: list[
     time.tzset()
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()  # Python's own generator does so by itself, and torch's begins with a constant
+
+
+def ended(work: Callable[[], object]) -> int:
+    """The exit code that a program ends with, after all that an interpreter does at its end, in its order."""
     code = 0
     try:
-        work(words["arguments"])
+        work()
     except SystemExit as leave:
         code = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
         if code and not isinstance(leave.code, int):
@@ -302,7 +312,7 @@ def _be(work: Callable[[list[str]], object], words: dict[str, Any], files: list[
     except BaseException:
         sys.excepthook(*sys.exc_info())
         code = 1
-    threading._shutdown()  # type: ignore[attr-defined]  # what an interpreter does when it ends, in its order
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):
@@ -328,7 +338,8 @@ def _dvc(arguments: list[str]) -> None:
     raise SystemExit(main(arguments))
 
 
-def _stage(arguments: list[str]) -> None:
+def run_command(arguments: list[str]) -> None:
+    """Be `longshort`."""
     # the code of now, not that of when the server began: DVC notes in dvc.lock what is on the disk
     for name in [name for name in sys.modules if name.partition(".")[0] == "longshort"]:
         del sys.modules[name]
