@@ -66,14 +66,17 @@ def ask(address: str, body: Any = None, tries: int = 10) -> Any:
     return ask(address, body, tries - 1)
 
 
-def start(root: Path, *command: str, log: Path, in_background: bool = False, **more: str) -> subprocess.Popen[bytes] | warm.Process:
+def start(
+    root: Path, *command: str, log: Path, in_background: bool = False, cold: bool = False, **more: str
+) -> subprocess.Popen[bytes] | warm.Process:
     """Start a command in a process group of its own, its output in a file.
 
+    cold           in a process that is started, where it would be forked from a warm one
     in_background  as a script's `command &` does: SIGINT is ignored. Else it is not, however these tests were started.
     """
     sigint = signal.SIG_IGN if in_background else signal.SIG_DFL
     with log.open("wb") as file, Path(os.devnull).open("rb") as null:
-        if command[0] == str(clones.BIN / "longshort"):
+        if command[0] == str(clones.BIN / "longshort") and not cold:
             return warm.start([*command], root, clones.environment(root, **more), [null.fileno(), file.fileno(), file.fileno()], sigint)
         return subprocess.Popen(
             command,

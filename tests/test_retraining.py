@@ -21,10 +21,10 @@ GOOG = (
 )
 
 
-def start(root, *arguments):
+def start(root, *arguments, cold=False):
     """`longshort run`, begun; what it says goes to a file."""
     said = root.parent / f"said-{time.monotonic_ns()}"
-    process = neighbours.start(root, str(clones.BIN / "longshort"), "run", *arguments, log=said)
+    process = neighbours.start(root, str(clones.BIN / "longshort"), "run", *arguments, log=said, cold=cold)
     process.said = said
     return process
 
@@ -133,7 +133,8 @@ MOMENTS = {
 def stop_at(root, moment):
     """Start a retraining, and stop it at a moment; how it ended, after how long, and what it left running."""
     number, come = MOMENTS[moment]
-    process = start(root)
+    # a Prefect server that outlives its run is known by the environment that it was started with, which a forked one was not
+    process = start(root, cold=moment in ("ingestion", "windows"))
     while not come(root):
         assert process.poll() is None, process.said.read_text()
         time.sleep(0.02)

@@ -115,15 +115,28 @@ def _run(command: list[str], words: dict[str, Any], files: list[int], new_sessio
     if sigint == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     subprocess.Popen = Forked  # type: ignore[misc]
-    import prefect.context
-
-    prefect.context.refresh_global_settings_context()  # read from the environment at its import
+    _settle_prefect()
     main = sys.modules["__main__"]
     main.__file__, main.__spec__ = str(BIN / "longshort"), None  # which Prefect's own processes run again
     if command[0] == sys.executable:
         sys.argv = command[2:]
         return forkserver.ended(lambda: runpy.run_module(command[2], run_name="__main__"))
     return forkserver.ended(lambda: forkserver.run_command(command[1:]))
+
+
+def _settle_prefect() -> None:
+    """Let Prefect read its settings when a command would import it, as it does at its import: now, and before a flow is loaded."""
+    import prefect.context
+    import prefect.flows
+
+    load = prefect.flows.load_flow_from_entrypoint
+
+    def settled(*arguments: Any) -> Any:
+        prefect.context.refresh_global_settings_context()
+        return load(*arguments)
+
+    prefect.flows.load_flow_from_entrypoint = settled
+    prefect.context.refresh_global_settings_context()
 
 
 def serve(control: socket.socket) -> None:
