@@ -4,6 +4,8 @@ import collections
 import os
 import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from contextlib import closing
 from types import SimpleNamespace
@@ -45,6 +47,11 @@ def facts(root):
     """What MLflow and the ledger hold."""
     runs = sorted((run.data.tags["longshort.identity"], run.info.status) for run in clones.mlflow_runs(root))
     return runs, registry.history(root)
+
+
+def test_the_flow_is_loaded_without_what_a_skipped_run_does_not_need():
+    code = "import runpy, sys; runpy.run_path('flows/retraining.py'); sys.exit(bool({'torch', 'mlflow', 'dvc'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=clones.ROOT).returncode == 0
 
 
 # --- two at once ------------------------------------------------------------------------------
