@@ -39,12 +39,16 @@ from longshort import forkclient, storage
 
 # what a stage imports of others; a test compares it with what it finds imported when it has ended
 LIBRARIES = {
-    "dvc": ("dvc.cli", "dvc.cli.parser", "dvc.repo.reproduce", "dvc.stage.run"),
+    "dvc": (
+        *("dvc.cli", "dvc.cli.parser", "dvc.cachemgr", "dvc.data_cloud", "dvc.lock", "dvc.scm", "dvc.stage.run", "dvc.utils.strictyaml"),
+        *("dvc.repo.artifacts", "dvc.repo.datasets", "dvc.repo.metrics", "dvc.repo.open_repo", "dvc.repo.params", "dvc.repo.plots"),
+        *("dvc.repo.reproduce", "dvc.repo.stage", "dvc.rwlock", "dvc_data.hashfile.db.local", "scmrepo.git", "pyparsing"),
+    ),
     "ingestion": ("pandas", "pyarrow.parquet"),
     "validation": ("great_expectations", "pandas", "pyarrow.parquet", "exchange_calendars"),
     "windows": ("pandas", "pyarrow.parquet", "exchange_calendars"),
-    "training": ("torch", "safetensors.torch"),
-    "evaluation": ("torch", "safetensors.torch", "scipy.stats", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    "training": ("torch", "safetensors.torch", "ruamel.yaml"),
+    "evaluation": ("torch", "safetensors.torch", "scipy.special", "matplotlib.figure", "matplotlib.backends.backend_agg"),
 }
 # what the process of a retraining imports sooner or later, too: imported before the server is forked from it, it is paid once
 COMMON = ("torch", "pandas", "pyarrow.parquet")
