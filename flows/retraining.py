@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 
-from longshort import config, console, graph, registry, serving, storage, tracking
+from longshort import config, console, forkserver, graph, registry, storage, tracking
 from longshort.config import Params
 from longshort.errors import PartlyDone
 from longshort.ingestion import intake, staleness
@@ -55,6 +55,8 @@ def store_was_away(_: object, __: object, state: State[Any]) -> bool:
 @task(name="record", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)
 def record_runs(root: Path, params: Params, flow_run_id: str) -> tracking.Recorded:
     """Bring MLflow up to what the stages wrote."""
+    from longshort import serving  # torch with it, which a scheduled run that is skipped does not need
+
     with tracking.reachable(root, params):
         client = tracking.connect(root, params)
         return tracking.record(client, root, params, tracking.origin_of(root, flow_run_id), serving.log_model)
@@ -73,6 +75,8 @@ def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list
     raises  the first failed stage's error, after everything that does not wait for it has ended
     """
     changed = graph.changed(root)
+    if changed:
+        forkserver.start(root)
     console.planned(len(stages))
     futures: dict[str, PrefectFuture[Any]] = {}
     ended: dict[str, bool] = {}  # whether it ended well; to ask a future is a question to Prefect's server

@@ -9,9 +9,12 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import warm
 
 from longshort import cli, config, tracking
 
@@ -78,21 +81,36 @@ def environment(root: Path, **more: str) -> dict[str, str]:
     return {**kept, "HOME": str(home), "PATH": f"{BIN}{os.pathsep}{kept['PATH']}", "DVC_NO_ANALYTICS": "1", **more}
 
 
-def longshort(root: Path, *arguments: str, code: int = 0, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line in a project and check its exit code."""
-    done = subprocess.run(
-        [str(BIN / "longshort"), *arguments], cwd=root, env=environment(root, **more), capture_output=True, text=True, timeout=400
-    )
+def longshort(root: Path, *arguments: str, code: int = 0, cold: bool = False, **more: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line in a project and check its exit code.
+
+    cold  in a process that was started for it, as a person's is; else in one that was forked, which saves its imports
+    """
+    done = _run(root, [str(BIN / "longshort"), *arguments], cold, more)
     assert done.returncode == code, f"longshort {' '.join(arguments)}: exit {done.returncode}\n{done.stdout}\n{done.stderr}"
     return done
 
 
 def dvc(root: Path, *arguments: str) -> str:
     """Run DVC in a project; its output."""
-    command = [sys.executable, "-m", "dvc", *arguments]
-    done = subprocess.run(command, cwd=root, env=environment(root), capture_output=True, text=True, timeout=400)
+    done = _run(root, [sys.executable, "-m", "dvc", *arguments], False, {})
     assert done.returncode == 0, f"dvc {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
     return done.stdout
+
+
+def _run(root: Path, command: list[str], cold: bool, more: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    env = environment(root, **more)
+    if cold:
+        return subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=400)
+    with Path(os.devnull).open("rb") as null, tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        process = warm.start(command, root, env, [null.fileno(), out.fileno(), err.fileno()])
+        try:
+            code = process.wait(timeout=400)
+        finally:
+            process.kill()
+        out.seek(0)
+        err.seek(0)
+        return subprocess.CompletedProcess(command, code, out.read(), err.read())
 
 
 def stages(done: subprocess.CompletedProcess[str]) -> dict[str, str]:

@@ -25,7 +25,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 @pytest.fixture(scope="session")
 def retrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small project after `longshort run`. Shared by all tests and workers: read it, or `clones.copy` it."""
-    return _made_once(tmp_path_factory, "retrained", lambda folder: clones.longshort(clones.clone(folder), "run"))
+    return _made_once(tmp_path_factory, "retrained", lambda folder: clones.longshort(clones.clone(folder), "run", cold=True))
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ from typing import Any
 
 import clones
 import psutil
+import warm
 
 HOST = "127.0.0.1"
 
@@ -33,7 +34,7 @@ def free_port() -> int:
         return int(own.getsockname()[1])
 
 
-def wait_for(what: Callable[[], Any], seconds: float, process: subprocess.Popen[Any] | None = None) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float, process: subprocess.Popen[Any] | warm.Process | None = None) -> Any:
     """The first answer that is true; fails when none comes in time, or when the process that should bring it ends."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
@@ -65,13 +66,18 @@ def ask(address: str, body: Any = None, tries: int = 10) -> Any:
     return ask(address, body, tries - 1)
 
 
-def start(root: Path, *command: str, log: Path, in_background: bool = False, **more: str) -> subprocess.Popen[bytes]:
+def start(
+    root: Path, *command: str, log: Path, in_background: bool = False, cold: bool = False, **more: str
+) -> subprocess.Popen[bytes] | warm.Process:
     """Start a command in a process group of its own, its output in a file.
 
+    cold           in a process that is started, where it would be forked from a warm one
     in_background  as a script's `command &` does: SIGINT is ignored. Else it is not, however these tests were started.
     """
     sigint = signal.SIG_IGN if in_background else signal.SIG_DFL
-    with log.open("wb") as file:
+    with log.open("wb") as file, Path(os.devnull).open("rb") as null:
+        if command[0] == str(clones.BIN / "longshort") and not cold:
+            return warm.start([*command], root, clones.environment(root, **more), [null.fileno(), file.fileno(), file.fileno()], sigint)
         return subprocess.Popen(
             command,
             cwd=root,
@@ -83,20 +89,20 @@ def start(root: Path, *command: str, log: Path, in_background: bool = False, **m
         )
 
 
-def stop(process: subprocess.Popen[bytes], number: int = signal.SIGKILL) -> int:
+def stop(process: subprocess.Popen[bytes] | warm.Process, number: int = signal.SIGKILL) -> int:
     """Signal a process and everything it started; its exit code."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
     return process.wait(timeout=60)
 
 
-def stop_gently(process: subprocess.Popen[bytes], number: int) -> int:
+def stop_gently(process: subprocess.Popen[bytes] | warm.Process, number: int) -> int:
     """Signal a process alone, as Ctrl-C or a service manager would; its exit code."""
     process.send_signal(number)
     return process.wait(timeout=60)
 
 
-def stop_all(process: subprocess.Popen[bytes], known: list[psutil.Process]) -> None:
+def stop_all(process: subprocess.Popen[bytes] | warm.Process, known: list[psutil.Process]) -> None:
     """Kill a process and everything that it started, whatever became of it."""
     with contextlib.suppress(psutil.NoSuchProcess):
         known = [*known, *family(process)]
@@ -106,7 +112,7 @@ def stop_all(process: subprocess.Popen[bytes], known: list[psutil.Process]) -> N
     process.wait(timeout=60)
 
 
-def family(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+def family(process: subprocess.Popen[bytes] | warm.Process) -> list[psutil.Process]:
     """A process and everything that it started and that runs now."""
     top = psutil.Process(process.pid)
     return [top, *top.children(recursive=True)]

@@ -17,14 +17,19 @@ import time_machine
 
 named = "a-host-of-another-name"
 socket.gethostname = platform.node = lambda: named
-from longshort import config, environment
+import importlib
+from longshort import config, environment, forkserver
 from longshort.cli import stage
 
 environment.prepare(Path.cwd())
+for name in {name for room, names in forkserver.LIBRARIES.items() if room != "dvc" for name in names}:
+    importlib.import_module(name)
+before = set(sys.modules)
 with time_machine.travel(datetime.datetime.now() + datetime.timedelta(hours=1)):
     for name in ("ingestion", "validation", "windows", "training", "evaluation"):
         for item in sys.argv[2:] if name in ("training", "evaluation") else sys.argv[1].split(","):
             stage(name, item)
+print(len(set(sys.modules) - before), *({name.partition(".")[0] for name in sys.modules} - {name.partition(".")[0] for name in before}))
 """
 
 
@@ -39,7 +44,13 @@ def again(retrained, tmp_path_factory):
     command = [sys.executable, "-c", AGAIN, ",".join(DATASETS), *ITEMS]
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
+    (root.parent / "imported").write_text(done.stdout.splitlines()[-1])
     return root
+
+
+def test_what_a_forkserver_imports_for_the_stages_is_what_takes_them_long(again):
+    count, *libraries = (again.parent / "imported").read_text().split()
+    assert int(count) < 300 and not set(libraries) & {"great_expectations", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "torch"}
 
 
 def written(root, stage):

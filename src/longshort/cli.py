@@ -512,13 +512,14 @@ def _flow(root: Path) -> Any:
 
 
 def _retrain(root: Path) -> None:
-    from longshort import console, servers, tracking
+    from longshort import console, forkserver, servers, tracking
 
     params = _params(root)
     servers.end_orphans(root)
     if not (root / ".state/prefect").exists():
         console.say("  the first run: Prefect and MLflow make their databases, some 20 s")
     wait_for_server = servers.start_temporary_prefect(root)
+    forkserver.start(root)  # before Prefect, whose threads would not let it be forked from us
     flow = _flow(root)
     # what the flow will need takes seconds, as the server's start does: imports, and the schema of a new MLflow store
     importlib.import_module("dvc.repo")

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from longshort import storage
+from longshort import forkserver, storage
 from longshort.config import Params
 from longshort.errors import DataRefused, LongshortError, StorageFull, UsageError
 
@@ -142,7 +142,7 @@ def reproduce(root: Path, address: str, slot: Slot, log: Callable[[str], None]) 
     path.parent.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     while True:
-        code, output = _dvc(root, ["repro", "--single-item", address], slot, path)
+        code, output = _dvc(root, address, slot, path)
         if code == 0 or not BUSY.search(output) or time.monotonic() - began > PATIENCE_SECONDS:
             break
         time.sleep(0.2 + random.random())  # several that wait must not knock at the same time
@@ -171,7 +171,7 @@ def failure(address: str, output: str, path: Path) -> LongshortError:
     return kind(f"{address} failed.{hint} The last it said: {' / '.join(last)}. The whole log: {path}")
 
 
-_running: set[subprocess.Popen[bytes]] = set()
+_running: set[subprocess.Popen[bytes] | forkserver.Child] = set()
 _gate = threading.Lock()
 _stopping = threading.Event()
 
@@ -186,29 +186,39 @@ def stop_running() -> None:
             os.killpg(process.pid, signal.SIGTERM)
 
 
-def _dvc(root: Path, arguments: list[str], slot: Slot, log: Path) -> tuple[int, str]:
+def _dvc(root: Path, address: str, slot: Slot, log: Path) -> tuple[int, str]:
     # the stage's command is `longshort`, which must be this one
     here = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     with log.open("wb") as file:
+        process = _start(["repro", "--single-item", address], root, {**os.environ, **slot, "PATH": here}, file.fileno())
         with _gate:
-            if _stopping.is_set():
-                raise LongshortError("stopped before this stage began; `longshort run` goes on from here.")
-            # a process group of its own, so that DVC and the command it runs can be stopped together
-            process = subprocess.Popen(
-                [sys.executable, "-m", "dvc", *arguments],
-                cwd=root,
-                env={**os.environ, **slot, "PATH": here},
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
             _running.add(process)
+            stopping = _stopping.is_set()
         try:
+            if stopping:
+                os.killpg(process.pid, signal.SIGTERM)
             code = process.wait()
         finally:
             _running.discard(process)
+    if stopping:
+        raise LongshortError("stopped before this stage began; `longshort run` goes on from here.")
     return code, log.read_text(errors="replace")
+
+
+def _start(arguments: list[str], root: Path, environment: dict[str, str], log: int) -> subprocess.Popen[bytes] | forkserver.Child:
+    """Start DVC, in a process group of its own, so that it and the command it runs can be stopped together."""
+    server = forkserver.running()
+    if server and (child := server.dvc(arguments, root, environment, log)):
+        return child
+    return subprocess.Popen(
+        [sys.executable, "-m", "dvc", *arguments],
+        cwd=root,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
 
 
 def lock(root: Path, say: Callable[[str], None]) -> contextlib.AbstractContextManager[None]:

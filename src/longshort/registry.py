@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 from longshort import journal, storage, tracking
 from longshort.config import Params
 from longshort.errors import CorruptArtefact, DataRefused, PromotionRefused, UsageError
-from longshort.evaluation import contest
-from longshort.models import artefact
 from longshort.tracking import IDENTITY
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities.model_registry import ModelVersion
+
+    from longshort.models import artefact
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 SAME_DECISION = ("identity", "against", "windows_sha256", "data_sha256")  # decided once, written down once
@@ -183,6 +183,8 @@ def open_version(client: MlflowClient, version: ModelVersion) -> artefact.Model:
 
     raises  CorruptArtefact
     """
+    from longshort.models import artefact
+
     model = artefact.load(fetch(client, version))
     stated = version.tags.get("model_sha256")
     if stated and stated != model.sha256:
@@ -287,6 +289,8 @@ def best_of(root: Path, params: Params, dataset: str) -> tracking.Trained:
 
 def settle(client: MlflowClient, root: Path, params: Params, dataset: str, version: ModelVersion) -> Verdict:
     """Judge a version against naive and the champion, both scored now; promote it or write the refusal down."""
+    from longshort.evaluation import contest
+
     champion = at_alias(client, version.name, CHAMPION)
     if champion is not None and champion.version == version.version:
         if _champion_in_ledger(root, version.name) != str(version.version):

@@ -68,12 +68,14 @@ def start_temporary_prefect(root: Path) -> Callable[[], None]:
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(process.pid, {max(os.sched_getaffinity(0))})
     # registered before Prefect is imported, so called after its threads have sent the last of what they hold
-    atexit.register(_end, process)
+    atexit.register(_end, process, os.getpid())
     os.environ["PREFECT_API_URL"] = f"{address}/api"
     return lambda: _wait(process, "prefect-temporary", root, port, f"{address}/api/health")
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], starter: int) -> None:
+    if os.getpid() != starter:
+        return  # a process that was forked from it
     process.terminate()
     try:
         process.wait(timeout=10)
