@@ -388,7 +388,7 @@ def test_gradients_are_clipped_to_the_norm(monkeypatch):
 def test_a_loss_that_is_not_finite_ends_the_member_where_it_stands():
     progress = learn(variant("rnn_relu", hidden_size=8), learning_rate=1e30)
     assert progress.dropped.startswith("epoch 1, step 2: loss inf") or "nan" in progress.dropped
-    assert "Lower `training.forecast.learning_rate` (now 1e+30)" in progress.dropped and progress.history == []
+    assert "Lower its `learning_rate` (now 1e+30)" in progress.dropped and progress.history == []
 
 
 @native_is_built
@@ -470,9 +470,46 @@ def test_a_file_that_is_no_library_is_refused(nowhere):
     assert "cannot be opened" in library.absent()
 
 
-def test_without_the_library_nothing_measures_it_and_a_model_of_its_is_served_by_another(nowhere):
+def params_of(tmp_path, engine="native"):
+    """A project of an LSTM and a minimal gated unit."""
+    text = (ROOT / "tests/params.yaml").read_text()
+    (tmp_path / "params.yaml").write_text(text)
+    mgu = "models.variants.mgu={cell: mgu, hidden_size: 4, num_layers: 1, bidirectional: false, dropout: 0.0}"
+    items = "{goog-lstm: {dataset: goog, task: forecast, variant: lstm}, goog-mgu: {dataset: goog, task: forecast, variant: mgu}}"
+    config.assign(tmp_path / "params.yaml", [mgu, f"training.items={items}", f"training.engine={engine}"])
+    return config.read(tmp_path / "params.yaml")
+
+
+def test_without_the_library_others_train_in_its_place_and_it_is_said(nowhere, tmp_path):
+    params = params_of(tmp_path)
+    assert [choice.engine_of(params, item) for item in params.training.items] == ["torch", "reference"]
+    assert choice.settle(params) == []
+    said = choice.standing_in(params)
+    assert said.startswith("engine 'native' is not there: its library has not been built: ") and "which needs a C++ compiler" in said
+    assert said.endswith(". torch and reference train in its place, more slowly")
+
+
+def test_where_nobody_asks_for_the_library_nothing_is_said_of_it(nowhere, tmp_path):
+    params = params_of(tmp_path, "reference")
+    assert choice.standing_in(params) is None and choice.engine_of(params, "goog-lstm") == "reference"
+
+
+@native_is_built
+def test_where_the_library_is_it_trains_and_nothing_is_said(tmp_path):
+    params = params_of(tmp_path)
+    assert choice.standing_in(params) is None and choice.engine_of(params, "goog-mgu") == "native"
+
+
+def test_what_the_library_cannot_train_is_refused_whether_it_is_there_or_not(nowhere, tmp_path):
+    params = params_of(tmp_path)
+    params.models.variants["mgu"] = variant("lstm_fgr")
+    with pytest.raises(ConfigError, match="items.goog-mgu: engine 'native' cannot train it: the library has no cell 'lstm_fgr'"):
+        choice.settle(params)
+
+
+def test_without_the_library_nothing_measures_it_and_a_model_of_its_is_served_by_another(nowhere, tmp_path):
     lstm = variant("lstm")
-    assert choice._refusal("native", lstm) is not None
+    assert "native" not in "".join(choice.settle(params_of(tmp_path, "auto")))
     assert at_hand("native", lstm) == "torch" and at_hand("native", variant("mgu")) == "reference"
     assert at_hand("an engine of tomorrow", lstm) == "torch"
 

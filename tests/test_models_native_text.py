@@ -120,7 +120,7 @@ def test_a_loss_that_is_no_number_ends_the_member_at_the_step_at_which_the_loop_
     batch_by_batch(monkeypatch)
     outside = learn(KINDS[0], texts(), **ways).dropped
     assert inside.startswith("epoch 1, step ") and inside.partition(":")[0] == outside.partition(":")[0]
-    assert "Lower `training.language-model.learning_rate`" in inside
+    assert "Lower its `learning_rate`" in inside
 
 
 @native_is_built

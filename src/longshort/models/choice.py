@@ -66,8 +66,9 @@ def standing_in(params: Params) -> str | None:
     named = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "native"]
     if not named or (reason := library.absent()) is None:
         return None
-    engines = " and ".join(sorted({engine_of(params, item) for item in named}, reverse=True))
-    return f"engine 'native' is not there: {reason}. Engine {engines} trains in its place, more slowly"
+    engines = sorted({engine_of(params, item) for item in named}, reverse=True)
+    others = f"{' and '.join(engines)} {'train' if len(engines) > 1 else 'trains'}"
+    return f"engine 'native' is not there: {reason}. {others} in its place, more slowly"
 
 
 def _refusal(engine: str, variant: Variant) -> str | None:
