@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -28,15 +29,20 @@ class ForecastEpochs:
     """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
 
     def __init__(self, network: Network, task: ForecastTask, width: int = WIDEST) -> None:
-        encoder, variant = network.encoder, network.encoder.variant
-        self._task, self._width = task, width
+        self._encoder, self._task, self._width = network.encoder, task, width
+
+    @functools.cached_property
+    def _network(self) -> library.Network:
+        """What the library is told of the network; arrays that it points to are kept beside it."""
+        encoder, variant, task = self._encoder, self._encoder.variant, self._task
         name = named(encoder.cell, variant.activation or encoder.cell.activation)
         directions = 2 if variant.bidirectional else 1
-        self._found, first, layers = [], 0, []
+        self._found: list[cells.Found] = []
+        first, layers = 0, []
         for depth in range(variant.num_layers):
             for direction, weights in enumerate(encoder.directions(depth)):
                 shapes = {key: tuple(weight.shape[1:]) for key, weight in weights.tensors().items()}
-                self._found.append(cells.find(name, shapes, first))  # kept: the library is told where they are, and copies nothing
+                self._found.append(cells.find(name, shapes, first))
                 layers.append(layer_of(name, self._found[-1], shapes["W"][0], variant.hidden_size, bool(direction)))
                 first += self._found[-1].size
         spec = task.data.spec
@@ -44,7 +50,7 @@ class ForecastEpochs:
         self._head = np.arange(first, first + head, dtype=np.int32)
         self._layers = (library.Layer * len(layers))(*layers)
         threshold = masks.threshold(variant.dropout)
-        self._network = library.Network(
+        return library.Network(
             self._layers,
             library.address(self._head),
             first + head,
