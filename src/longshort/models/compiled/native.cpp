@@ -79,13 +79,33 @@ class Meeting {
     std::atomic<int> arrived_{0}, round_{0};
 };
 
-// work(thread) on each of so many threads, this one among them.
+// work(thread) on each of so many threads, this one among them; none begins before all are there, since they wait for one another.
 template <class Work>
 void side_by_side(int threads, const Work& work) {
+    enum Word { WAIT, GO, LEAVE };
+    std::atomic<Word> said{WAIT};
     std::vector<std::thread> others;
-    for (int thread = 1; thread < threads; ++thread) others.emplace_back([&work, thread] { work(thread); });
+    const auto say = [&](Word word) {
+        said.store(word);
+        said.notify_all();
+    };
+    const auto part = [&] {
+        for (auto& other : others) other.join();
+    };
+    try {
+        for (int thread = 1; thread < threads; ++thread)
+            others.emplace_back([&work, &said, thread] {
+                said.wait(WAIT);
+                if (said.load() == GO) work(thread);
+            });
+    } catch (...) {
+        say(LEAVE);
+        part();
+        throw;
+    }
+    say(GO);
     work(0);
-    for (auto& other : others) other.join();
+    part();
 }
 
 int sums_of(int64_t groups) { return static_cast<int>(groups < MOST_SUMS ? groups : MOST_SUMS); }
@@ -141,7 +161,10 @@ class Training {
             const double norm = std::sqrt(squares);
             const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
             if (thread == 0) note(number, loss, terms, norm, fails);
-            if (fails) return;  // every thread comes to the same
+            if (fails) {  // every thread comes to the same
+                if (thread == 0) way_.steps += number - 1 - pass_.step;
+                return;
+            }
             move(thread, static_cast<float>(std::min(1.0, way_.clip / (norm + 1e-6))), way_.steps + (number - pass_.step));
             meeting_.meet();
             pack(thread);
@@ -208,7 +231,7 @@ Floats packed(const Kernels& width, const Network& net, int parts, const float* 
     return made;
 }
 
-// Whether there was memory for it: nothing may be thrown across ctypes.
+// Whether there was memory for it, and threads: nothing may be thrown across ctypes.
 template <class Work>
 int32_t done(const Work& work) {
     try {

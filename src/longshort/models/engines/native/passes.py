@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -34,28 +35,34 @@ class WholePasses(ABC):
 
     def __init__(self, network: Network, inputs: int, steps: int, answers: int, words: int, width: int) -> None:
         """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`."""
-        encoder, variant = network.encoder, network.encoder.variant
-        self._width = width
+        self._encoder, self._dropout, self._width = network.encoder, network.dropout, width
+        self._inputs, self._steps, self._answers, self._words = inputs, steps, answers, words
+
+    @functools.cached_property
+    def _network(self) -> library.Network:
+        """What the library is told of the network; arrays that it points to are kept beside it."""
+        encoder, variant, words = self._encoder, self._encoder.variant, self._words
         name = named(encoder.cell, variant.activation or encoder.cell.activation)
         directions = 2 if variant.bidirectional else 1
-        self._found, first, layers = [], words * inputs, []
+        self._found: list[cells.Found] = []
+        first, layers = words * self._inputs, []
         for depth in range(variant.num_layers):
             for direction, weights in enumerate(encoder.directions(depth)):
                 shapes = {key: tuple(weight.shape[1:]) for key, weight in weights.tensors().items()}
-                self._found.append(cells.find(name, shapes, first))  # kept: the library is told where they are, and copies nothing
+                self._found.append(cells.find(name, shapes, first))
                 layers.append(layer_of(name, self._found[-1], shapes["W"][0], variant.hidden_size, bool(direction)))
                 first += self._found[-1].size
-        size = (encoder.width + 1) * answers
+        size = (encoder.width + 1) * self._answers
         self._head = np.arange(first, first + size, dtype=np.int32)
         self._layers = (library.Layer * len(layers))(*layers)
-        self._network = library.Network(
+        return library.Network(
             self._layers,
             library.address(self._head),
             first + size,
-            *(variant.num_layers, directions, inputs, steps, 0 if words else answers, variant.residual),
+            *(variant.num_layers, directions, self._inputs, self._steps, 0 if words else self._answers, variant.residual),
             *_dropout(variant.dropout),
             *(words, 0),
-            *_dropout(network.dropout),
+            *_dropout(self._dropout),
         )
 
     @abstractmethod
