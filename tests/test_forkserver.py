@@ -131,10 +131,11 @@ def test_a_stage_runs_the_code_of_now_and_not_that_of_the_servers_start(project,
     monkeypatch.setenv("PYTHONPATH", str(project / "src"))
     with serving(project) as server:
         (project / "dvc.yaml").write_text(TRIAL.format("longshort stage nothing --item goog"))
-        assert "no stage 'nothing'" in reproduced(project, "trial", monkeypatch, server)[1]
-        code = project / "src/longshort/cli.py"
-        code.write_text(code.read_text().replace("no stage '", "not any stage '"))
-        assert "not any stage 'nothing'" in reproduced(project, "trial", monkeypatch, server)[1]
+        assert "exited with 2" in reproduced(project, "trial", monkeypatch, server)[1]
+        # a module that the server has imported itself
+        code = project / "src/longshort/errors.py"
+        code.write_text(code.read_text() + "\nUsageError.exit_code = 7\n")
+        assert "exited with 7" in reproduced(project, "trial", monkeypatch, server)[1]
         monkeypatch.setattr(forkserver, "_server", server)
 
 
