@@ -503,7 +503,7 @@ def test_where_the_library_is_it_trains_and_nothing_is_said(tmp_path):
 def test_what_the_library_cannot_train_is_refused_whether_it_is_there_or_not(nowhere, tmp_path):
     params = params_of(tmp_path)
     params.models.variants["mgu"] = variant("lstm_fgr")
-    with pytest.raises(ConfigError, match="items.goog-mgu: engine 'native' cannot train it: the library has no cell 'lstm_fgr'"):
+    with pytest.raises(ConfigError, match=r"items\.goog-mgu: engine 'native' cannot train it: the library has no cell 'lstm_fgr'"):
         choice.settle(params)
 
 
