@@ -8,19 +8,23 @@
     train-variants   an epoch of every cell of the engine `native` at these sizes; seconds, and torch's where it has a kernel
 
 All that is compared runs in one interleaved run, and the shortest of at least five is taken; seconds of wall time, and of the processors.
-A peer is a function that returns what runs an epoch; PEERS names them, so another is a line.
+Peers that are no dependency of ours get an environment each, made when they are first asked for (some 2 GB in .state/peers), and run in a
+process that answers for an epoch at a time. PEERS and APART name them, so another is a line.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import multiprocessing
 import os
 import platform
+import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -39,7 +43,7 @@ from longshort.windows.files import PriceData
 from longshort.windows.prices import Scaler, Segment, Series, Windows
 
 WINDOWS, LOOKBACK, HIDDEN, DEPTH, BATCH, DROPOUT, RATE = 1198, 60, 50, 4, 32, 0.2, 0.001
-Epoch = Callable[[], None]
+Epoch = Callable[[], dict[str, float] | None]  # what it took, where the process is another
 
 
 def series() -> np.ndarray:
@@ -71,7 +75,7 @@ def torchs(layers: Callable[[int], nn.Module]) -> Epoch:
     optimiser = torch.optim.Adam(net.parameters(), lr=RATE)
 
     def epoch() -> None:
-        torch.set_num_threads(1)
+        torch.set_num_threads(1)  # two are no faster, and stall for minutes where another process is busy
         order = torch.randperm(WINDOWS)
         for start in range(0, WINDOWS, BATCH):
             some = order[start : start + BATCH]
@@ -112,14 +116,49 @@ def ours(cell: str, engine: str, threads: int, seed: int = 0) -> Epoch:
 PEERS: dict[str, Callable[[], Epoch]] = {"torch": lambda: torchs(lambda inputs: nn.LSTM(inputs, HIDDEN, batch_first=True))}
 
 
+# the script beside peers/peer.py, and what it needs
+APART = {
+    "keras-tensorflow": ("keras_tensorflow.py", ("keras==3.15.1", "tensorflow-cpu==2.21.0")),
+    "jax": ("jax_scan.py", ("jax==0.10.2",)),
+}
+
+
+def apart(name: str) -> Epoch | None:
+    """A peer in a process and an environment of its own; None, and it is said, where it cannot be had."""
+    script, needed = APART[name]
+    place = Path(".state/peers") / name
+    try:
+        if not (place / "installed").exists():
+            print(f"making the environment of {name} in {place}", file=sys.stderr)
+            subprocess.run([sys.executable, "-m", "venv", "--clear", str(place)], check=True)
+            subprocess.run([str(place / "bin/pip"), "install", "--quiet", "--disable-pip-version-check", *needed], check=True)
+            (place / "installed").touch()
+    except subprocess.CalledProcessError as error:
+        print(f"without {name}: {error}", file=sys.stderr)
+        return None
+    command = [str(place / "bin/python"), str(Path(__file__).parent / "peers" / script)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    atexit.register(process.kill)
+    asked, told = process.stdin, process.stdout
+    assert asked is not None and told is not None
+    print(json.loads(told.readline())["version"], file=sys.stderr)
+
+    def epoch() -> dict[str, float]:
+        asked.write("\n")
+        asked.flush()
+        return dict(json.loads(told.readline()))
+
+    return epoch
+
+
 def interleaved(epochs: dict[str, Epoch], times: int) -> dict[str, dict[str, float]]:
     """The shortest wall time and processor time of each, one after the other in every round; the first round is not counted."""
     best = {name: {"seconds": float("inf"), "processor_seconds": float("inf")} for name in epochs}
     for number in range(times + 1):
         for name, epoch in epochs.items():
             wall, processor = time.perf_counter(), time.process_time()
-            epoch()
-            found = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
+            own = epoch()
+            found = own or {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
             if number:
                 best[name] = {key: min(best[name][key], value) for key, value in found.items()}
     return best
@@ -128,10 +167,10 @@ def interleaved(epochs: dict[str, Epoch], times: int) -> dict[str, dict[str, flo
 def stock(times: int) -> dict[str, Any]:
     """train-stock."""
     epochs = {f"native, {threads} thread{'s' * (threads > 1)}": ours("lstm", "native", threads) for threads in (1, 2)}
-    epochs |= {name: make() for name, make in PEERS.items()}
-    found = interleaved(epochs, times)
+    peers = {name: make() for name, make in PEERS.items()} | {name: made for name in APART if (made := apart(name))}
+    found = interleaved(epochs | peers, times)
     quickest = min(own["seconds"] for name, own in found.items() if name.startswith("native"))
-    return {"unit": "s an epoch", "value": quickest, "ratio_vs": {peer: found[peer]["seconds"] / quickest for peer in PEERS}, "all": found}
+    return {"unit": "s an epoch", "value": quickest, "ratio_vs": {peer: found[peer]["seconds"] / quickest for peer in peers}, "all": found}
 
 
 def fleet(times: int) -> dict[str, Any]:
