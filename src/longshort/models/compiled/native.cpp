@@ -4,8 +4,10 @@
 // take sums as they get free, and sums are added in order. So no byte depends on how many threads there are, or how fast.
 #include <atomic>
 #include <cmath>
+#include <condition_variable>
 #include <cstdlib>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <thread>
 #include <vector>
@@ -51,7 +53,7 @@ Floats room(int64_t count) {
 }
 
 // Where threads meet. A neighbour may hold the core that one of them needs, so who waits looks for some microseconds only,
-// then sleeps until it is woken.
+// then sleeps until it is woken. It never yields its core while it looks: threads that yield to one another may stay on one.
 class Meeting {
   public:
     explicit Meeting(int threads) : threads_(threads) {}
@@ -60,8 +62,11 @@ class Meeting {
         const int round = round_.load(std::memory_order_acquire);
         if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == threads_) {
             arrived_.store(0, std::memory_order_relaxed);
-            round_.store(round + 1, std::memory_order_release);
-            round_.notify_all();
+            {
+                const std::lock_guard<std::mutex> held(mutex_);
+                round_.store(round + 1, std::memory_order_release);
+            }
+            all_there_.notify_all();
             return;
         }
         for (int look = 0; look < LOOKS; ++look) {
@@ -70,13 +75,16 @@ class Meeting {
             __builtin_ia32_pause();
 #endif
         }
-        round_.wait(round, std::memory_order_acquire);
+        std::unique_lock<std::mutex> held(mutex_);
+        all_there_.wait(held, [&] { return round_.load(std::memory_order_acquire) != round; });
     }
 
   private:
     static constexpr int LOOKS = 2000;
     const int threads_;
     std::atomic<int> arrived_{0}, round_{0};
+    std::mutex mutex_;
+    std::condition_variable all_there_;
 };
 
 // work(thread) on each of so many threads, this one among them; none begins before all are there, since they wait for one another.
