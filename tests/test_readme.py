@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
 from longshort import cli, config
 
@@ -37,3 +38,17 @@ def test_the_output_in_the_readme_names_the_variants_and_baselines_that_ship():
     for item in params.training.items.values():
         assert re.search(rf"^ ?{item.variant} ", shown, re.MULTILINE), item.variant
     assert all(word in shown for word in ("naive", "unigram", "trigram", "challenger"))
+
+
+def test_the_params_file_of_a_network_a_ticker_differs_in_nothing_but_what_it_is_for():
+    own, usual = (YAML(typ="safe").load(ROOT / path) for path in ("docs/network-a-ticker.yaml", "params.yaml"))
+    config.read(ROOT / "docs/network-a-ticker.yaml")
+    assert own["ingestion"].pop("datasets") == {"all_stocks_5yr": {"task": "forecast", "source": "raw"}}
+    assert own["training"].pop("items") == {
+        "all_stocks_5yr-lstm-per-ticker": {"dataset": "all_stocks_5yr", "task": "forecast", "variant": "lstm", "per": "ticker"}
+    }
+    assert own["training"].pop("seeds") == [0]
+    assert [own["training"]["forecast"].pop(name) for name in ("max_epochs", "patience")] == [20, 20]
+    del usual["ingestion"]["datasets"], usual["training"]["items"], usual["training"]["seeds"]
+    del usual["training"]["forecast"]["max_epochs"], usual["training"]["forecast"]["patience"]
+    assert own == usual
