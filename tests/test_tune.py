@@ -138,10 +138,17 @@ def test_a_space_of_which_a_trial_could_be_refused_is_refused_with_the_trials_se
     assert str(told.value).startswith("params.yaml: tuning.space: a trial could be refused: ")
 
 
+@pytest.mark.parametrize("allowed", ["{zoneout: [0.0, 0.2]}", "{cell: [lstm, slstm]}"])
+def test_what_the_engine_native_cannot_train_is_refused_too(allowed):
+    with pytest.raises(ConfigError, match="engine 'native' cannot train it"):
+        space.refuse(parsed(allowed), base(), "forecast", "native")
+
+
 @pytest.mark.parametrize(
     ("allowed", "changes", "engine"),
     [
         ("{projection_size: [2, 7]}", LSTMP, "torch"),
+        ("{cell: [lstm, janet]}", {}, "native"),
         ("{chrono_steps: [3, 60]}", {}, "torch"),
         ("{zoneout: [0.0, 0.2], cell: [lstm, janet]}", {}, "reference"),
         ("{bidirectional: [false, true], residual: [false, true], num_layers: [2, 3]}", {}, "torch"),

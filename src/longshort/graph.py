@@ -167,7 +167,8 @@ def failure(address: str, output: str, path: Path) -> LongshortError:
             "or bring back what was there with `git checkout` or `dvc checkout`."
         )
     last = [line for line in output.splitlines() if line.strip()][-3:]
-    hint = " It was killed; the machine may be out of memory." if code and code[1] == "-9" else ""
+    killed = code is not None and code[1] in ("-9", "137")  # 137: a shell stood between, and says it its own way
+    hint = " It was killed; the machine may be out of memory." if killed else ""
     return kind(f"{address} failed.{hint} The last it said: {' / '.join(last)}. The whole log: {path}")
 
 

@@ -13,6 +13,7 @@ from longshort.config import EngineName, Optimisation, Params, Space, Task, Vari
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal
 from longshort.models.cells.kernels import without_kernel
+from longshort.models.compiled.cells import without
 
 Values = dict[str, Any]  # of the settings that a space names
 
@@ -90,8 +91,9 @@ def misfit(base: Settings, values: Values, task: Task, engine: EngineName) -> st
         return reason.removesuffix(".")
     if reason := unfit(task, variant):
         return f"it {reason}"
-    if engine == "torch" and (reason := without_kernel(variant)):
-        return f"engine 'torch' cannot train it: {reason}. Write `engine: reference` into the item"
+    lacks = {"torch": without_kernel, "native": without}
+    if engine in lacks and (reason := lacks[engine](variant)):
+        return f"engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the item"
     return None
 
 
