@@ -57,7 +57,7 @@ def ask(address: str, body: Any = None, tries: int = 10) -> Any:
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=60) as reply:
+        with urllib.request.urlopen(request, timeout=180) as reply:
             return json.loads(reply.read())
     except urllib.error.HTTPError as error:
         if error.code != 503 or tries == 1:
@@ -93,13 +93,13 @@ def stop(process: subprocess.Popen[bytes] | warm.Process, number: int = signal.S
     """Signal a process and everything it started; its exit code."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, number)
-    return process.wait(timeout=60)
+    return process.wait(timeout=180)
 
 
 def stop_gently(process: subprocess.Popen[bytes] | warm.Process, number: int) -> int:
     """Signal a process alone, as Ctrl-C or a service manager would; its exit code."""
     process.send_signal(number)
-    return process.wait(timeout=60)
+    return process.wait(timeout=180)
 
 
 def stop_all(process: subprocess.Popen[bytes] | warm.Process, known: list[psutil.Process]) -> None:
@@ -109,7 +109,7 @@ def stop_all(process: subprocess.Popen[bytes] | warm.Process, known: list[psutil
     for each in known:
         with contextlib.suppress(psutil.NoSuchProcess):
             each.kill()
-    process.wait(timeout=60)
+    process.wait(timeout=180)
 
 
 def family(process: subprocess.Popen[bytes] | warm.Process) -> list[psutil.Process]:
@@ -120,7 +120,7 @@ def family(process: subprocess.Popen[bytes] | warm.Process) -> list[psutil.Proce
 
 def left(processes: list[psutil.Process]) -> list[str]:
     """Those that still run a little later, by their command lines."""
-    _, alive = psutil.wait_procs(processes, timeout=10)
+    _, alive = psutil.wait_procs(processes, timeout=30)
     return [" ".join(each.cmdline()) for each in alive if each.status() != psutil.STATUS_ZOMBIE]
 
 
@@ -141,7 +141,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
     process = start(folder, *command, log=folder / "server.log", MLFLOW_DISABLE_TELEMETRY="true")
     try:
-        wait_for(lambda: get(f"http://{HOST}:{port}/health"), 120, process)
+        wait_for(lambda: get(f"http://{HOST}:{port}/health"), 400, process)
         yield process
     finally:
         stop(process)
@@ -175,7 +175,7 @@ def losing_answers(port: int) -> Iterator[tuple[int, set[str]]]:
 
     def forward(request: http.server.BaseHTTPRequestHandler, body: bytes) -> None:
         headers = {name: value for name, value in request.headers.items() if name.lower() != "host"}
-        onward = http.client.HTTPConnection(HOST, port, timeout=60)
+        onward = http.client.HTTPConnection(HOST, port, timeout=180)
         onward.request(request.command, request.path, body, headers)
         reply = onward.getresponse()
         content = reply.read()

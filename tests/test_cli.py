@@ -160,7 +160,7 @@ def test_what_a_retraining_reads_is_not_changed_while_it_runs(project, command):
             lambda: f"another retraining holds {project}/.state/lock (process {os.getpid()}, " in log.read_text(), 60, process
         )
         assert (project / "params.yaml").read_bytes() == before and not (project / "data/raw/aapl").exists()
-    neighbours.wait_for(lambda: (project / "params.yaml").read_bytes() != before, 60)
+    neighbours.wait_for(lambda: (project / "params.yaml").read_bytes() != before, 300)
     neighbours.stop(process)
 
 

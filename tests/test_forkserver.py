@@ -176,7 +176,7 @@ def test_only_processes_of_one_session_speak_with_one_another():
             channel, _ = listener.accept()
             with channel:
                 assert forkclient.of_our_session(channel) is not another
-            process.wait(timeout=60)
+            process.wait(timeout=180)
 
 
 # --- killed -----------------------------------------------------------------------------------
@@ -199,7 +199,7 @@ def training(served, project, monkeypatch):
         journals = [path for path in (project / ".state/journal").glob("*.jsonl") if path.stat().st_mtime > began]
         return any(entry["kind"] == "epoch" for path in journals for entry in journal.read(path))
 
-    neighbours.wait_for(learns, 120)
+    neighbours.wait_for(learns, 400)
     members = family(child.pid)
     assert {"keeper", "dvc", "client", "stage"} <= set(members)
 
@@ -268,5 +268,5 @@ def test_a_server_ends_with_the_process_that_started_it(retrained, tmp_path):
     process.stdout.readline()
     members = neighbours.family(process)
     process.kill()
-    process.wait(timeout=60)
+    process.wait(timeout=180)
     assert len(members) == 2 and neighbours.left(members) == []

@@ -85,7 +85,7 @@ def story(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
                 )
                 return [len(client.get_metric_history(run.info.run_id, "validation_loss")) for run in runs]
 
-            told.early = neighbours.wait_for(lambda: sum(arrived()) and arrived(), 120, first)
+            told.early = neighbours.wait_for(lambda: sum(arrived()) and arrived(), 400, first)
             told.training_went_on = "training@goog-rnn" not in log.read_text()
             neighbours.stop(server)
             told.first_code = first.wait(timeout=200)

@@ -64,7 +64,7 @@ def two(retrained, tmp_path_factory):
     first = start(root, "--set", "models.variants.lstm.hidden_size=5")
     log = root / ".state/logs/training-goog-lstm.log"
     before = log.stat().st_mtime
-    neighbours.wait_for(lambda: log.stat().st_mtime > before, 120, first)
+    neighbours.wait_for(lambda: log.stat().st_mtime > before, 400, first)
     second = start(root)
     first.wait(timeout=200)
     after_first = clones.outputs(root), facts(root)

@@ -67,7 +67,7 @@ def story(project: Path) -> Iterator[SimpleNamespace]:
     told = SimpleNamespace(root=project, family=[])
     process, api = serve(project, "--every", "5", in_background=True)
     try:
-        neighbours.wait_for(lambda: "deployment retraining/scheduled" in (project.parent / "schedule.log").read_text(), 120, process)
+        neighbours.wait_for(lambda: "deployment retraining/scheduled" in (project.parent / "schedule.log").read_text(), 400, process)
         exports.write_prices(project.parent / "AAPL.csv", 410)
 
         def ended() -> list[dict]:
@@ -150,7 +150,7 @@ def test_a_cron_schedule_makes_its_runs(project, story):
             times = [dt.datetime.fromisoformat(run["expected_start_time"]) for run in waiting]
             return times if len(times) > 2 and {(each.hour, each.minute) for each in times} == {(22, 30)} else None
 
-        times = neighbours.wait_for(planned, 60, process)
+        times = neighbours.wait_for(planned, 300, process)
         family = neighbours.family(process)
         assert {each.weekday() for each in times} <= set(range(5))
         assert {"missed", "another's"} & {run["name"] for run in runs(api)} == {"another's"}

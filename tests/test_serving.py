@@ -187,7 +187,7 @@ def served(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             command += ["--env-manager", "local", "--host", neighbours.HOST, "--port", str(port)]
             process = neighbours.start(logs, *command, log=logs / f"{name}.log", MLFLOW_TRACKING_URI=store, MLFLOW_DISABLE_TELEMETRY="true")
             stack.callback(neighbours.stop, process)
-            neighbours.wait_for(lambda port=port: neighbours.get(f"http://{neighbours.HOST}:{port}/ping") is not None, 120, process)
+            neighbours.wait_for(lambda port=port: neighbours.get(f"http://{neighbours.HOST}:{port}/ping") is not None, 400, process)
         yield ports
 
 

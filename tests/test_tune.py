@@ -438,7 +438,7 @@ processes.set_forkserver_preload(["longshort.tuning.search", "longshort.tasks.fo
 
 def killed(root, when):
     """Start a search, and kill it as soon as ``when`` says so; returns whether it was in time."""
-    child, deadline = processes.Process(target=searched, args=(str(root),)), time.monotonic() + 60
+    child, deadline = processes.Process(target=searched, args=(str(root),)), time.monotonic() + 300
     child.start()
     while child.is_alive() and not when(root) and time.monotonic() < deadline:
         time.sleep(0.002)

@@ -26,7 +26,7 @@ def ui(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Si
     command = [str(clones.BIN / "longshort"), "ui", "--mlflow-port", str(told.mlflow), "--prefect-port", str(told.prefect)]
     told.process = neighbours.start(root, *command, log=log)
     try:
-        neighbours.wait_for(lambda: "Stop with Ctrl-C" in log.read_text(), 150, told.process)
+        neighbours.wait_for(lambda: "Stop with Ctrl-C" in log.read_text(), 400, told.process)
         told.family = neighbours.family(told.process)
         yield told
     finally:
