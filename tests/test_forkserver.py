@@ -206,7 +206,8 @@ def training(served, project, monkeypatch):
     def whole():
         """Nobody is left, nobody holds DVC's locks, and what DVC knows is what it knew; it took the output away before the training."""
         assert neighbours.left(list(members.values())) == []
-        assert graph.changed(project) == changed | {"evaluation@goog-rnn"} and (project / "dvc.lock").read_bytes() == lock
+        neighbours.wait_for(lambda: graph.changed(project) == changed | {"evaluation@goog-rnn"}, 60)
+        assert (project / "dvc.lock").read_bytes() == lock
 
     yield SimpleNamespace(child=child, members=members, log=log, whole=whole)
     for each in members.values():
