@@ -200,7 +200,7 @@ def _own_epoch(_: int) -> None:
 
 def variants(times: int) -> dict[str, Any]:
     """train-variants."""
-    from longshort.config import NATIVE
+    from longshort.editing import NATIVE
 
     epochs = {cell: ours(cell, "native", 1) for cell in NATIVE if cell != "alstm"}
     epochs |= {

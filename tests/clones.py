@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import warm
 
-from longshort import cli, config, tracking
+from longshort import cli, config, editing, tracking
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -56,7 +56,7 @@ def clone(folder: Path, *settings: str) -> Path:
         if name and name != "dvc.lock" and source.is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, folder / name)
-    config.assign(folder / "params.yaml", [*SMALL, *settings])
+    editing.assign(folder / "params.yaml", [*SMALL, *settings])
     git(folder, "init", "--quiet")
     commit(folder, "a small project")
     return folder

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from longshort import config, sessions, storage
+from longshort import config, editing, sessions, storage
 
 ROOT = Path(__file__).parents[1]
 PARAMS = Path(__file__).with_name("params.yaml")
@@ -32,7 +32,7 @@ def project(folder: Path, *settings: str) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "dvc.yaml").touch()
     shutil.copy(PARAMS, folder)
-    config.assign(folder / "params.yaml", [*SMALL, *settings])
+    editing.assign(folder / "params.yaml", [*SMALL, *settings])
     return folder
 
 

@@ -6,7 +6,7 @@ import re
 import pytest
 from projects import PARAMS, ROOT
 
-from longshort import config
+from longshort import config, editing
 from longshort.errors import ConfigError, UnknownVariant
 
 TEXT = PARAMS.read_text()
@@ -129,14 +129,14 @@ def test_a_mistake_is_named_with_its_line_its_key_and_the_nearest_name(path, old
 )
 def test_what_does_not_fit_together_is_refused_with_the_remedy(path, setting, line, said):
     with pytest.raises(ConfigError, match=said) as caught:
-        config.assign(path, [setting])
+        editing.assign(path, [setting])
     number = int(re.search(rf"params\.yaml:(\d+): .*{said}", str(caught.value))[1])
     assert TEXT.splitlines()[number - 1].strip().startswith(line)
 
 
 def test_an_unknown_variant_has_its_own_error(path):
     with pytest.raises(UnknownVariant):
-        config.assign(path, ["training.items.goog-lstm.variant=lstn"])
+        editing.assign(path, ["training.items.goog-lstm.variant=lstn"])
 
 
 def test_every_mistake_is_told_at_once(path):
@@ -174,7 +174,7 @@ def test_a_file_of_other_bytes_or_none_is_refused(path):
 
 
 def test_a_setting_changes_its_own_line_and_keeps_every_comment(path):
-    difference = config.assign(path, ["windows.forecast.lookback=40"])
+    difference = editing.assign(path, ["windows.forecast.lookback=40"])
     assert [line for line in difference.splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")] == [
         "-    lookback: 60            # sessions that the model sees",
         "+    lookback: 40            # sessions that the model sees",
@@ -184,14 +184,14 @@ def test_a_setting_changes_its_own_line_and_keeps_every_comment(path):
 
 def test_settings_are_written_together_or_not_at_all(path):
     with pytest.raises(ConfigError):
-        config.assign(path, ["windows.forecast.lookback=40", "windows.forecast.horizon=9"])
+        editing.assign(path, ["windows.forecast.lookback=40", "windows.forecast.horizon=9"])
     assert path.read_text() == TEXT
-    config.assign(path, ["windows.forecast.gap=9", "windows.forecast.horizon=9"])
+    editing.assign(path, ["windows.forecast.gap=9", "windows.forecast.horizon=9"])
     assert config.read(path).windows.forecast.horizon == 9
 
 
 def test_a_setting_that_changes_nothing_shows_no_difference(path):
-    assert config.assign(path, ["windows.forecast.lookback=60"]) == ""
+    assert editing.assign(path, ["windows.forecast.lookback=60"]) == ""
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_setting_that_changes_nothing_shows_no_difference(path):
 )
 def test_a_bad_setting_is_refused_and_changes_nothing(path, setting, said):
     with pytest.raises(ConfigError, match=re.escape(said)):
-        config.assign(path, [setting])
+        editing.assign(path, [setting])
     assert path.read_text() == TEXT
 
 
@@ -217,20 +217,20 @@ def test_a_bad_setting_is_refused_and_changes_nothing(path, setting, said):
     "value", ["http://host:5000", "# no: comment", "on", "1e-3", "null", " a ", "'\"", "é ✓", "a\nb", "[", "{a: b}", "~", "x" * 300, ""]
 )
 def test_exotic_values_come_back_as_they_went(path, value):
-    config.assign(path, [f"tracking.uri={json.dumps(value)}"])
+    editing.assign(path, [f"tracking.uri={json.dumps(value)}"])
     assert config.read(path).tracking.uri == value
-    config.assign(path, ["registry.min_gain=0.25"])
+    editing.assign(path, ["registry.min_gain=0.25"])
     assert config.read(path).tracking.uri == value
 
 
 def test_numbers_come_back_as_they_went(path):
-    config.assign(path, ["training.forecast.learning_rate=1e-3", "training.forecast.clip_norm=0x10", f"training.seeds=[{2**63 - 1}]"])
+    editing.assign(path, ["training.forecast.learning_rate=1e-3", "training.forecast.clip_norm=0x10", f"training.seeds=[{2**63 - 1}]"])
     params = config.read(path)
     assert (params.training.forecast.learning_rate, params.training.forecast.clip_norm, params.training.seeds) == (0.001, 16.0, [2**63 - 1])
 
 
 def test_a_new_name_is_added_to_a_dictionary_of_names(path):
-    config.assign(path, ["ingestion.sources.aapl=['a b/*.csv', 'C:\\x']"])
+    editing.assign(path, ["ingestion.sources.aapl=['a b/*.csv', 'C:\\x']"])
     assert config.read(path).ingestion.sources == {"aapl": ["a b/*.csv", "C:\\x"]}
 
 
@@ -238,15 +238,15 @@ def test_another_file_takes_its_place_only_if_it_is_good(path, tmp_path):
     other = tmp_path / "other.yaml"
     other.write_text(TEXT.replace("min_gain: 0.0", "min_gain: 2.0"))
     with pytest.raises(ConfigError, match=r"other\.yaml:\d+: registry\.min_gain"):
-        config.replace(path, other)
+        editing.replace(path, other)
     assert path.read_text() == TEXT
     other.write_text(TEXT.replace("min_gain: 0.0", "min_gain: 0.5"))
-    assert "+  min_gain: 0.5" in config.replace(path, other)
+    assert "+  min_gain: 0.5" in editing.replace(path, other)
     assert config.read(path).registry.min_gain == 0.5
 
 
 def test_an_item_is_trained_as_its_task_says_but_for_what_it_says_itself(path):
-    config.assign(path, ["training.items.goog-lstm.learning_rate=0.05", "training.items.goog-lstm.optimizer=rmsprop"])
+    editing.assign(path, ["training.items.goog-lstm.learning_rate=0.05", "training.items.goog-lstm.optimizer=rmsprop"])
     params = config.read(path)
     usual = params.training.forecast
     assert params.optimisation_of("goog-lstm") == usual.model_copy(update={"learning_rate": 0.05, "optimizer": "rmsprop"})

@@ -11,7 +11,7 @@ import shutil
 import projects
 import pytest
 
-from longshort import config, storage
+from longshort import config, editing, storage
 
 PARAMS = config.read(projects.ROOT / "params.yaml")
 ITEMS = list(PARAMS.training.items) if "LONGSHORT_PROVE" in os.environ else ["goog-lstm", "topics-lstm"]
@@ -24,7 +24,7 @@ def trained(tmp_path_factory):
     shutil.copy(projects.ROOT / "params.yaml", root)
     shutil.copy(projects.ROOT / "dvc.yaml", root)
     if "LONGSHORT_PROVE" not in os.environ:
-        config.assign(root / "params.yaml", ["training.seeds=[0]"])
+        editing.assign(root / "params.yaml", ["training.seeds=[0]"])
     for dataset in PARAMS.ingestion.datasets:
         for stage in ("ingestion", "validation", "windows"):
             projects.run_stage(root, stage, dataset)

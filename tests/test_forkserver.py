@@ -17,7 +17,7 @@ import projects
 import psutil
 import pytest
 
-from longshort import config, forkclient, forkserver, graph, journal
+from longshort import editing, forkclient, forkserver, graph, journal
 from longshort.errors import DataRefused, LongshortError, UsageError
 
 # a stage of dvc.yaml by another name, whose command a test chooses
@@ -92,7 +92,7 @@ def test_with_a_server_and_without_a_stage_says_and_writes_the_same(served, proj
     other = clones.copy(project, tmp_path / "other")
     for root in (project, other):
         shutil.rmtree(root / ".dvc/cache")
-        config.assign(root / "params.yaml", ["windows.forecast.lookback=11"])
+        editing.assign(root / "params.yaml", ["windows.forecast.lookback=11"])
     assert reproduced(project, "windows@goog", monkeypatch, served.server) == reproduced(other, "windows@goog", monkeypatch, None)
     assert clones.outputs(project) == clones.outputs(other) != clones.outputs(served.root)
 
@@ -185,7 +185,7 @@ def test_only_processes_of_one_session_speak_with_one_another():
 @pytest.fixture
 def training(served, project, monkeypatch):
     """A training without end, as a server runs it: the child that was asked for, its family, and its log."""
-    config.assign(project / "params.yaml", [NO_END, "training.seeds=[0, 1]", "resources.workers=2"])
+    editing.assign(project / "params.yaml", [NO_END, "training.seeds=[0, 1]", "resources.workers=2"])
     changed, lock = graph.changed(project), (project / "dvc.lock").read_bytes()
     log = project / "trial.log"
     here = f"{clones.BIN}{os.pathsep}{os.environ['PATH']}"

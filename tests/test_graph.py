@@ -8,7 +8,7 @@ import clones
 import pytest
 from dvc.repo import Repo
 
-from longshort import config, graph
+from longshort import config, editing, graph
 from longshort.errors import UsageError
 
 ITEMS = {"goog-rnn", "goog-lstm", "topics-gru"}
@@ -156,7 +156,7 @@ def test_a_changed_module_reruns_the_stages_that_run_through_it_and_no_other(pro
 def test_a_changed_setting_reruns_the_stages_that_read_it_and_no_other(project, setting, rerun):
     before = (project / "params.yaml").read_bytes()
     try:
-        config.assign(project / "params.yaml", [setting])
+        editing.assign(project / "params.yaml", [setting])
         assert graph.changed(project) == rerun
     finally:
         (project / "params.yaml").write_bytes(before)

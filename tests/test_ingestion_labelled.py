@@ -13,7 +13,7 @@ import pytest
 from projects import PARAMS
 from test_ingestion import SHARED, bytes_of, dvc, empty_project, project, raw, version_of  # noqa: F401  # fixtures among them
 
-from longshort import accounts, config, storage
+from longshort import accounts, config, editing, storage
 from longshort.errors import ConfigError, DataRefused, UsageError
 from longshort.ingestion import intake, parts, recognition, source, stage
 from longshort.ingestion.dataset import Terms, assemble
@@ -315,7 +315,7 @@ def test_registering_adds_the_data_set_and_no_item(project, task):  # noqa: F811
     assert f"mine: {{task: {task}, source: raw}}" in written and "mine-" not in written
     assert config.read(project / "params.yaml").ingestion.datasets["mine"].task == task
     with pytest.raises(ConfigError, match=r"training\.items\.mine-lstm: .*judged and windowed, but not trained yet"):
-        config.assign(project / "params.yaml", [f"training.items.mine-lstm={{dataset: mine, task: {task}, variant: lstm}}"])
+        editing.assign(project / "params.yaml", [f"training.items.mine-lstm={{dataset: mine, task: {task}, variant: lstm}}"])
 
 
 # --- what is checked together -------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import pytest
 from projects import project
 
-from longshort import config
+from longshort import config, editing
 from longshort.errors import ConfigError, UnknownVariant
 from longshort.models import choice
 from longshort.models.cells.kernels import GATES
@@ -18,12 +18,12 @@ MGU = "models.variants.mgu={cell: mgu, hidden_size: 4, num_layers: 1, bidirectio
 def settled(tmp_path, *settings):
     path = project(tmp_path, MGU, *settings) / "params.yaml"
     if measured := choice.settle(config.read(path)):
-        config.assign(path, measured)
+        editing.assign(path, measured)
     return config.read(path)
 
 
 def test_the_cells_with_kernels_are_the_same_in_both_lists():
-    assert set(config.KERNELS) == set(GATES)
+    assert set(editing.KERNELS) == set(GATES)
 
 
 def test_auto_becomes_a_name_for_each_item(tmp_path):

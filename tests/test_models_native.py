@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from projects import ROOT, native_is_built
 from test_models_cells import variant
 
-from longshort import config
+from longshort import config, editing
 from longshort.config import Optimisation, PriceWindows
 from longshort.errors import ConfigError
 from longshort.models import artefact, choice, masks
@@ -287,6 +287,15 @@ def same(mine, other):
     return mine.history == other.history and all(map(torch.equal, rows(mine), rows(other)))
 
 
+def agree(mine, other, *, weights, loss):
+    """Hold that two trainings came to the same but for the rounding, epoch by epoch."""
+    assert mine.steps == other.steps and mine.best_epoch == other.best_epoch
+    torch.testing.assert_close(mine.weights, other.weights, rtol=1e-4, atol=weights)
+    for ours, theirs in zip(mine.history, other.history, strict=True):
+        assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=loss)
+        assert ours["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
+
+
 KINDS = [
     variant("lstm", hidden_size=5, num_layers=2, dropout=0.3),
     variant("lstm", hidden_size=17, num_layers=3, bidirectional=True, residual=True, initial_state="learned", dropout=0.1),
@@ -307,11 +316,7 @@ def test_whole_passes_are_the_loop_to_the_rounding(kind, optimizer, monkeypatch)
     batch_by_batch(monkeypatch)
     outside = learn(kind, optimizer=optimizer, learning_rate=0.001)
     for other in (outside, reference):
-        assert inside.steps == other.steps and inside.best_epoch == other.best_epoch
-        torch.testing.assert_close(inside.weights, other.weights, rtol=1e-4, atol=2e-5)
-        for mine, theirs in zip(inside.history, other.history, strict=True):
-            assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-4)
-            assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
+        agree(inside, other, weights=2e-5, loss=1e-4)
 
 
 @native_is_built
@@ -417,7 +422,7 @@ def test_what_a_pass_cannot_do_goes_batch_by_batch():
 
 
 def test_the_cells_of_the_library_are_the_same_in_every_list():
-    assert list(config.NATIVE) == OWN
+    assert list(editing.NATIVE) == OWN
     assert "native" in get_args(config.EngineName)
 
 
@@ -476,7 +481,7 @@ def params_of(tmp_path, engine="native"):
     (tmp_path / "params.yaml").write_text(text)
     mgu = "models.variants.mgu={cell: mgu, hidden_size: 4, num_layers: 1, bidirectional: false, dropout: 0.0}"
     items = "{goog-lstm: {dataset: goog, task: forecast, variant: lstm}, goog-mgu: {dataset: goog, task: forecast, variant: mgu}}"
-    config.assign(tmp_path / "params.yaml", [mgu, f"training.items={items}", f"training.engine={engine}"])
+    editing.assign(tmp_path / "params.yaml", [mgu, f"training.items={items}", f"training.engine={engine}"])
     return config.read(tmp_path / "params.yaml")
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from projects import native_is_built
 from test_models_cells import variant
-from test_models_native import batch_by_batch, same
+from test_models_native import agree, batch_by_batch, same
 
 from longshort.config import LanguageModelTask as Settings
 from longshort.config import Optimisation, TextWindows
@@ -71,11 +71,7 @@ def test_whole_passes_are_the_loop_to_the_rounding(kind, optimizer, monkeypatch)
     batch_by_batch(monkeypatch)
     outside = learn(kind, task, optimizer=optimizer)
     for other in (outside, reference):
-        assert inside.steps == other.steps and inside.best_epoch == other.best_epoch
-        torch.testing.assert_close(inside.weights, other.weights, rtol=1e-4, atol=1e-4)
-        for mine, theirs in zip(inside.history, other.history, strict=True):
-            assert mine["train_loss"] == pytest.approx(theirs["train_loss"], rel=1e-5)
-            assert mine["validation_loss"] == pytest.approx(theirs["validation_loss"], rel=1e-4)
+        agree(inside, other, weights=1e-4, loss=1e-5)
 
 
 @native_is_built

@@ -16,7 +16,7 @@ import neighbours
 import projects
 import pytest
 
-from longshort import config, journal, registry, serving, tracking
+from longshort import config, editing, journal, registry, serving, tracking
 from longshort.errors import PartlyDone
 
 ONE_ITEM = (
@@ -66,7 +66,7 @@ def story(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     slow = "training.forecast={optimizer: adam, learning_rate: 0.0001, batch_size: 2, max_epochs: 4, patience: 4, clip_norm: 1.0}"
     root = clones.copy(retrained, base / "project")  # its windows are made, and what it had in a store of its own is not asked for
     shutil.rmtree(root / "mlflow/store")
-    config.assign(root / "params.yaml", [*ONE_ITEM, slow, f"tracking.uri={address}"])
+    editing.assign(root / "params.yaml", [*ONE_ITEM, slow, f"tracking.uri={address}"])
     told = SimpleNamespace(root=root, address=address)
 
     log = base / "first.log"
@@ -219,7 +219,7 @@ def test_a_record_whose_answers_are_lost_gives_nothing_twice(retrained, tmp_path
     (root / "mlflow/store/ledger.jsonl").unlink()
     tries = 0
     with neighbours.losing_answers(server) as (way, lost):
-        config.assign(root / "params.yaml", [*ONE_ITEM, f"tracking.uri=http://{neighbours.HOST}:{way}"])
+        editing.assign(root / "params.yaml", [*ONE_ITEM, f"tracking.uri=http://{neighbours.HOST}:{way}"])
         while not recorded(root):
             tries += 1
             assert tries < 60, sorted(lost)

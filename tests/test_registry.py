@@ -11,7 +11,7 @@ import pytest
 import torch
 from projects import flip
 
-from longshort import config, registry, serving, storage, tracking
+from longshort import config, editing, registry, serving, storage, tracking
 from longshort.errors import CorruptArtefact, DataRefused
 from longshort.models import artefact
 from longshort.registry import CHALLENGER, CHAMPION, PREVIOUS, judge
@@ -169,7 +169,7 @@ def test_the_champion_answers_and_says_so(store):
 
 def test_the_gain_that_params_yaml_asks_for_is_asked_for(store):
     settle(store, 2)
-    config.assign(store.root / "params.yaml", ["registry.min_gain=0.5"])
+    editing.assign(store.root / "params.yaml", ["registry.min_gain=0.5"])
     assert "needed below" in clones.main(store.root, "promote", MODEL, "3", code=4).stderr
 
 

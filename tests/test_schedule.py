@@ -20,7 +20,7 @@ import neighbours
 import projects
 import pytest
 
-from longshort import config, journal
+from longshort import editing, journal
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def project(own_prices: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root, export = clones.copy(own_prices, base / "project"), base / "AAPL.csv"
     exports.write_prices(export, 400)
     # the sessions are of 2011: a run would be skipped before it could find nothing new
-    config.assign(root / "params.yaml", [f"ingestion.sources={{aapl: [{export}]}}", "ingestion.stale_after=null"])
+    editing.assign(root / "params.yaml", [f"ingestion.sources={{aapl: [{export}]}}", "ingestion.stale_after=null"])
     clones.commit(root, "a source")
     return root
 
@@ -79,7 +79,7 @@ def story(project: Path) -> Iterator[SimpleNamespace]:
             return done if len(done) >= 2 and done[-1]["state_name"] == "Nothing new" else None
 
         told.runs = neighbours.wait_for(settled, 600, process)
-        config.assign(project / "params.yaml", ["ingestion.stale_after=5"])
+        editing.assign(project / "params.yaml", ["ingestion.stale_after=5"])
 
         def skipped() -> list[dict] | None:
             done = [run for run in ended() if run["state_name"] == "Skipped"]

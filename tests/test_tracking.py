@@ -14,7 +14,7 @@ import pytest
 from mlflow.utils.validation import MAX_METRICS_PER_BATCH
 from projects import PER_TICKER
 
-from longshort import config, journal, serving, storage, tracking
+from longshort import config, editing, journal, serving, storage, tracking
 from longshort.models import artefact
 
 TAGS = {"git_commit", "data_sha256", "dvc_lock_sha256", "params_sha256", "prefect_flow_run_id"}
@@ -427,7 +427,7 @@ def test_more_epochs_than_a_server_takes_in_one_request_are_all_there(unrecorded
 
 
 def test_a_training_that_goes_on_has_a_run_and_the_networks_of_tickers_have_none(unrecorded, monkeypatch):
-    config.assign(unrecorded / "params.yaml", ["training.items.goog-rnn={dataset: goog, task: forecast, variant: rnn}"])
+    editing.assign(unrecorded / "params.yaml", ["training.items.goog-rnn={dataset: goog, task: forecast, variant: rnn}"])
     lone = unrecorded / ".state/journal/lone.jsonl"
     journal.append(lone, {"kind": "begun", "item": "goog-rnn", "member": "s7", "seed": 7, "identity": "7" * 64})
     journal.append(lone, {"kind": "epoch", "epoch": 1, "train_loss": 2.0, "validation_loss": 3.0, "best": True, "seconds": 1.0})

@@ -17,7 +17,7 @@ import pytest
 import torch
 from projects import PER_TICKER, contents, days, flip, prices, project, run_stage, run_training, take_in, texts
 
-from longshort import config, journal, storage
+from longshort import config, editing, journal, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, TrainingDiverged
 from longshort.models import artefact
 from longshort.models.encoder import Encoder
@@ -597,7 +597,7 @@ def test_a_variant_that_only_the_reference_engine_runs_goes_through_the_same_sta
     root = made(tmp_path, f"models.variants.stacked={variant}", "training.seeds=[3]", "training.forecast.max_epochs=2")
     with pytest.raises(ConfigError, match=r"engine 'torch' cannot run this variant: torch has no kernel for cell 'lstm_fgr'"):
         run_stage(root, "training", ITEM)  # and nothing takes another in silence
-    config.assign(root / "params.yaml", [f"training.items.{ITEM}.engine=reference"])
+    editing.assign(root / "params.yaml", [f"training.items.{ITEM}.engine=reference"])
     finish(root)
     assert [line["engine"] for line in told(root)[3] if line["kind"] == "begun"] == ["reference"]
     model = artefact.load(root / "data/training" / ITEM / "seed-3")
@@ -609,7 +609,7 @@ def test_a_variant_that_only_the_reference_engine_runs_goes_through_the_same_sta
 def test_other_settings_do_not_go_on_from_old_checkpoints(tmp_path, uninterrupted):
     root = made(tmp_path)
     assert killed(root, lambda root: epochs_told(root, 0) >= 2)
-    config.assign(root / "params.yaml", ["training.forecast.learning_rate=0.02"])
+    editing.assign(root / "params.yaml", ["training.forecast.learning_rate=0.02"])
     assert finish(root).keys() == uninterrupted.keys()
     begun = [journal.read(path)[0] for path in (root / ".state/journal").glob("*.jsonl")]
     assert len(begun) == 3 and {line["resumed_after"] for line in begun} == {0}

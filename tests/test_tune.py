@@ -21,7 +21,7 @@ import pytest
 from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
-from longshort import cli, config, journal, storage, tracking, trials
+from longshort import cli, config, editing, journal, storage, tracking, trials
 from longshort.errors import ConfigError, CorruptArtefact, TrainingDiverged, UsageError
 from longshort.training import loop
 from longshort.training.runs import of_one_shape
@@ -155,12 +155,12 @@ def test_what_the_engine_native_cannot_train_is_refused_too(allowed):
     ],
 )
 def test_a_space_that_holds_no_refused_setting_is_taken(allowed, changes, engine):
-    space.refuse(parsed(allowed), base(**changes), "forecast", engine)
+    assert space.refuse(parsed(allowed), base(**changes), "forecast", engine) is None
 
 
 def test_two_settings_that_do_not_go_together_are_found_though_each_goes_with_the_first_of_the_other():
     for fine in ("{cell: [lstm, minlstm]}", "{weight_dropout: [0.0, 0.3], cell: [lstm, gru]}"):
-        space.refuse(parsed(fine), base(), "forecast", "reference")
+        assert space.refuse(parsed(fine), base(), "forecast", "reference") is None
     with pytest.raises(ConfigError, match=r"`weight_dropout` is not defined for cell 'minlstm': it has no recurrent matrix"):
         space.refuse(parsed("{weight_dropout: [0.0, 0.3], cell: [lstm, minlstm]}"), base(), "forecast", "reference")
 
@@ -404,11 +404,11 @@ def test_more_trials_go_on_from_those_that_ended(tmp_path, findings, monkeypatch
     first = searched(root)
     assert first.trials == findings.trials[:6]
     before = times_begun(root)
-    config.assign(root / "params.yaml", ["tuning.trials=11"])
+    editing.assign(root / "params.yaml", ["tuning.trials=11"])
     assert searched(root) == findings
     assert before.items() <= times_begun(root).items()
     assert known == {0, 4, 8}, "trials know of earlier rounds only"
-    config.assign(root / "params.yaml", ["tuning.trials=6"])
+    editing.assign(root / "params.yaml", ["tuning.trials=6"])
     assert searched(root) == first
 
 
@@ -428,7 +428,7 @@ def test_more_trials_go_on_from_those_that_ended(tmp_path, findings, monkeypatch
 )
 def test_a_study_is_another_one_when_its_trials_would_be(tmp_path, root, setting, same):
     (tmp_path / "params.yaml").write_bytes((root / "params.yaml").read_bytes())
-    config.assign(tmp_path / "params.yaml", [setting])
+    editing.assign(tmp_path / "params.yaml", [setting])
     assert (search.plan(root, ITEM, config.read(tmp_path / "params.yaml")).identity == planned(root).identity) == same
 
 
@@ -545,7 +545,7 @@ def test_a_language_model_is_searched_too_beside_its_baselines(tmp_path):
     projects.run_stage(root, "windows", "topics")
     found = searched(root, "topics-lstm")
     assert set(found.naive) == {"unigram", "trigram"} and len(found.trials) == 3
-    config.assign(root / "params.yaml", ["tuning.space.bidirectional=[false, true]"])
+    editing.assign(root / "params.yaml", ["tuning.space.bidirectional=[false, true]"])
     with pytest.raises(ConfigError, match="already read the next word, which is the answer"):
         planned(root, "topics-lstm")
 
@@ -602,13 +602,13 @@ def test_the_command_that_is_shown_adopts_what_was_found_and_nothing_else(tmp_pa
     root = projects.project(tmp_path, *SETTINGS)
     path = root / "params.yaml"
     if own:
-        config.assign(path, [f"training.items={{{ITEM}: {{dataset: goog, task: forecast, variant: lstm}}}}"])
+        editing.assign(path, [f"training.items={{{ITEM}: {{dataset: goog, task: forecast, variant: lstm}}}}"])
     before = config.read(path)
     wanted = space.of_item(before, ITEM).changed(changes)
     shown = dataclasses.replace(findings, adopt=space.adoption(before, ITEM, wanted))
     command, *arguments = pasted(trials.lines(shown))
     assert command == "run" and set(arguments[::2]) == {"--set"}
-    config.assign(path, arguments[1::2])
+    editing.assign(path, arguments[1::2])
     after = config.read(path)
     assert space.of_item(after, item) == wanted
     for other in before.training.items.keys() - {item}:
@@ -620,7 +620,7 @@ def test_a_second_tuned_variant_leaves_the_first_alone(tmp_path):
     path = projects.project(tmp_path, *SETTINGS) / "params.yaml"
     for size, name in ((5, "lstm_tuned"), (6, "lstm_tuned2")):
         params = config.read(path)
-        config.assign(path, space.adoption(params, ITEM, space.of_item(params, ITEM).changed({"hidden_size": size})))
+        editing.assign(path, space.adoption(params, ITEM, space.of_item(params, ITEM).changed({"hidden_size": size})))
         assert config.read(path).models.variants[name].hidden_size == size
     assert config.read(path).models.variants["lstm_tuned"].hidden_size == 5
 
@@ -701,7 +701,7 @@ def test_a_failed_trial_is_logged_with_its_reason(root, findings, logged):
 def project(retrained, tmp_path_factory):
     """A project after its first run, where a search takes seconds."""
     folder = clones.copy(retrained, tmp_path_factory.mktemp("tuned") / "project")
-    config.assign(folder / "params.yaml", ["tuning.trials=3", "tuning.round=3", f"tuning.space={SPACE}"])
+    editing.assign(folder / "params.yaml", ["tuning.trials=3", "tuning.round=3", f"tuning.space={SPACE}"])
     return folder
 
 
@@ -741,7 +741,7 @@ def test_windows_that_are_not_what_their_inputs_give_are_refused_with_what_to_ru
 
 def test_a_stage_reads_nothing_of_the_search(project):
     before = (project / "params.yaml").read_bytes()
-    config.assign(project / "params.yaml", ["tuning.trials=50"])
+    editing.assign(project / "params.yaml", ["tuning.trials=50"])
     try:
         assert "50                # settings that are tried" in (project / "params.yaml").read_text(), "comments are kept"
         from longshort import graph
@@ -769,4 +769,4 @@ def test_the_page_shows_the_section_that_ships_and_the_refusal_that_is_said():
 def test_the_section_that_ships_can_be_searched_for_every_item():
     shipped = config.read(clones.ROOT / "params.yaml")
     for name, item in shipped.training.items.items():
-        space.refuse(shipped.tuning.space, space.of_item(shipped, name), item.task, shipped.engine_of(name))
+        assert space.refuse(shipped.tuning.space, space.of_item(shipped, name), item.task, shipped.engine_of(name)) is None

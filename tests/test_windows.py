@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from projects import PARAMS, contents, days, described, flip, prices, project, run_stage, take_in, texts
 
-from longshort import config, storage
+from longshort import config, editing, storage
 from longshort.config import PriceWindows, TextWindows
 from longshort.errors import CorruptArtefact, DataRefused, SeriesTooShort
 from longshort.windows import contamination, files, tokens
@@ -687,7 +687,7 @@ def test_a_refusal_names_the_file_and_keeps_its_kind_and_the_old_windows(tmp_pat
     root = taken_in(tmp_path)
     run_stage(root, "windows", "goog")
     before = contents(root / "data/windows")
-    config.assign(root / "params.yaml", ["windows.forecast.lookback=400"])
+    editing.assign(root / "params.yaml", ["windows.forecast.lookback=400"])
     with pytest.raises(SeriesTooShort, match=r"ingestion/goog/table\.parquet: .*400 \(lookback\)"):
         run_stage(root, "windows", "goog")
     assert contents(root / "data/windows") == before

@@ -488,18 +488,19 @@ def _params(root: Path) -> Params:
 
 
 def _apply(root: Path, file: Path | None, settings: list[str]) -> None:
-    from longshort import config
+    from longshort import config, editing
 
     path = root / "params.yaml"
     if file is not None:
-        print(config.replace(path, file), end="", file=sys.stderr)
+        print(editing.replace(path, file), end="", file=sys.stderr)
     if settings:
-        print(config.assign(path, settings), end="", file=sys.stderr)
+        print(editing.assign(path, settings), end="", file=sys.stderr)
     from longshort.models import choice
 
-    if measured := choice.settle(config.read(path)):
-        print(config.assign(path, measured), end="", file=sys.stderr)
-    if said := choice.standing_in(config.read(path)):
+    params = config.read(path)
+    if measured := choice.settle(params):
+        print(editing.assign(path, measured), end="", file=sys.stderr)
+    if said := choice.standing_in(params):  # what is measured is there, so only what was named can be missing
         print(said, file=sys.stderr)
 
 

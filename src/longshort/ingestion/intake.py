@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longshort import config, storage
+from longshort import config, editing, storage
 from longshort.config import LABELLED, Params, Task
 from longshort.errors import ConfigError, DataRefused, LongshortError, StorageFull, UsageError
 from longshort.ingestion import recognition, source, stage, versions
@@ -305,7 +305,7 @@ def register(root: Path, dataset: str, task: Task, read: Mapping[str, Any]) -> s
         learnable = task == "forecast" or (task not in LABELLED and not network.bidirectional)
         if learnable and item not in params.training.items:
             settings.append(f"training.items.{item}={{dataset: {dataset}, task: {task}, variant: {variant}}}")
-    return config.assign(path, settings) if settings else ""
+    return editing.assign(path, settings) if settings else ""
 
 
 def _by_name(files: list[Path], task: Task, among: list[Path] | None = None) -> dict[str, Path]:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from longshort.config import Optimisation, Variant
-from longshort.models.engines.engine import Learning
+from longshort.models.engines.engine import Epochs, Learning
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Batch, Task
@@ -135,6 +135,7 @@ def side_by_side(
     """
     some, earlier = [members[k] for k in places], [done[k] for k in places]
     network = Network(some[0].task, variant, engine, [generator_of(member.seed) for member in some]).to(device)
+    inside = [passes for member in some if (passes := network.encoder.engine.epochs(network, member.task)) is not None]
     rows = Rows(network)
     rows.weights.copy_(torch.stack([progress.weights for progress in earlier]))
     averages = [torch.stack(own).to(device) for own in zip(*(progress.averages for progress in earlier), strict=True)]
@@ -142,8 +143,12 @@ def side_by_side(
     while 2 * len(going := [k for k, place in enumerate(places) if not done[place].is_over(some[k].settings)]) > len(places):
         number = len(done[places[going[0]]].history) + 1
         began = time.monotonic()
-        train_losses, failures = _learn(network, rows, moments, some, going, number, device)
-        validation_losses = mean_losses(network, [member.task for member in some], "validation", device, going)
+        if inside:
+            train_losses, failures = _learn_inside(inside, rows, moments, some, going, number)
+            validation_losses = {k: inside[k].score(rows.weights[k], "validation").mean for k in going}
+        else:
+            train_losses, failures = _learn(network, rows, moments, some, going, number, device)
+            validation_losses = mean_losses(network, [member.task for member in some], "validation", device, going)
         seconds = (time.monotonic() - began) / len(going)
         for k in going:
             progress, loss = done[places[k]], validation_losses[k]
@@ -184,8 +189,6 @@ def _learn(
     network: Network, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int, device: torch.device
 ) -> tuple[dict[int, float], dict[int, str]]:
     """One epoch of the members ``now``; returns their mean losses, and why some failed."""
-    if network.encoder.engine.epochs(network, members[0].task) is not None:
-        return _learn_inside(network, rows, moments, members, now, epoch)
     network.train()
     step_of, _ = OPTIMIZERS[members[0].settings.optimizer]
     size = members[0].settings.batch_size
@@ -211,19 +214,18 @@ def _learn(
 
 
 def _learn_inside(
-    network: Network, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int
+    inside: Sequence[Epochs], rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int
 ) -> tuple[dict[int, float], dict[int, str]]:
     """The same where the engine makes whole passes, member by member."""
-    losses, failures = dict.fromkeys(now, 0.0), {}
+    losses, failures = {}, {}
     for k in now:
-        inside, settings = network.encoder.engine.epochs(network, members[k].task), members[k].settings
-        assert inside is not None
+        settings = members[k].settings
         given = (settings.batch_size, settings.optimizer, settings.learning_rate, settings.clip_norm)
         how = Learning(members[k].seed, epoch, *given, *KEEPS[settings.optimizer], EPSILON)
-        passed = inside.learn(rows.weights[k], tuple(average[k] for average in moments.averages), moments.steps[k], how)
+        passed = inside[k].learn(rows.weights[k], tuple(average[k] for average in moments.averages), moments.steps[k], how)
         if passed.failed:
             failures[k] = _failure(members[k], epoch, passed.failed, passed.failed_loss, passed.failed_norm)
-        losses[k], moments.steps[k] = passed.loss / max(passed.terms, 1), passed.steps
+        losses[k], moments.steps[k] = passed.mean, passed.steps
     return losses, failures
 
 
@@ -231,8 +233,6 @@ def _learn_inside(
 def mean_losses(network: Network, tasks: Sequence[Task], part: str, device: torch.device, members: Sequence[int]) -> dict[int, float]:
     """Each member's mean loss over a part, in the task's unit, dropout off."""
     network.eval()
-    if network.encoder.engine.epochs(network, tasks[0]) is not None:
-        return _mean_losses_inside(network, tasks, part, members)
     totals, terms = dict.fromkeys(members, 0.0), dict.fromkeys(members, 0)
     passes = [task.batches(part, SCORING_BATCH, seed=0, epoch=0) if k in totals else iter(()) for k, task in enumerate(tasks)]
     for read, target in together(passes, tasks[0].uncharged):
@@ -241,17 +241,6 @@ def mean_losses(network: Network, tasks: Sequence[Task], part: str, device: torc
             totals[k] += losses[k].item()
             terms[k] += int(counts[k])
     return {k: totals[k] / terms[k] for k in members}
-
-
-def _mean_losses_inside(network: Network, tasks: Sequence[Task], part: str, members: Sequence[int]) -> dict[int, float]:
-    """The same where the engine makes whole passes."""
-    weights, losses = torch.cat([parameter.detach().reshape(network.members, -1) for parameter in network.parameters()], dim=1), {}
-    for k in members:
-        inside = network.encoder.engine.epochs(network, tasks[k])
-        assert inside is not None
-        passed = inside.score(weights[k], part)
-        losses[k] = passed.loss / passed.terms
-    return losses
 
 
 def together(passes: Sequence[Iterator[Batch]], uncharged: float) -> Iterator[Batch]:

@@ -82,6 +82,11 @@ class Passed:
     failed_loss: float = 0.0
     failed_norm: float = 0.0
 
+    @property
+    def mean(self) -> float:
+        """The loss of a term."""
+        return self.loss / max(self.terms, 1)
+
 
 class Epochs(Protocol):
     """Whole passes inside an engine, for one network and task. Masks, order and rules are those of the loop in `training`."""
