@@ -17,7 +17,7 @@ from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 
-from longshort import config, console, forkserver, graph, registry, storage, tracking
+from longshort import config, console, forkserver, graph, lastrun, registry, tracking
 from longshort.config import Params
 from longshort.errors import PartlyDone
 from longshort.ingestion import intake, staleness
@@ -67,6 +67,21 @@ def decide(root: Path, params: Params, dataset: str, recorded: tracking.Recorded
     """Register the best model as challenger; make it champion if it earned that."""
     with tracking.reachable(root, params):
         return registry.decide(tracking.connect(root, params), root, params, dataset, recorded)
+
+
+@task(name="forecast", task_run_name="forecast-{dataset}", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)
+def say_next(root: Path, params: Params, dataset: str, model: str) -> str:
+    """What the model that serves says of the next session, as a sentence."""
+    from longshort import serving
+
+    with tracking.reachable(root, params):
+        client = tracking.connect(root, params)
+        version, alias = registry.serving_version(client, model)
+        table = serving.read_tidy(root, dataset)
+        told = serving.forecast(registry.open_version(client, version), table, str(table["ticker"][0]))
+    day, level = told.sessions[0], told.levels[0]
+    said = f"{day:%a} {day}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}"
+    return f"next session of {told.ticker}: {said}"
 
 
 def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list[bool]:
@@ -125,9 +140,13 @@ def retraining(root: Path) -> State[Any]:
         with tracking.Follower(root, params), console.Ticker(root):
             ran = walk(root, graph.read(root), graph.slots(params))
             graph.put_lock_in_order(root)
-        recorded = record_runs(root, params, flow_run_id)
-        decisions = [decide(root, params, dataset, recorded) for dataset in recorded.parents]
-    nothing_new = not (fresh or any(ran) or recorded.new)
-    last = {"flow_run_id": flow_run_id, "nothing_new": nothing_new, "decisions": [vars(decision) for decision in decisions]}
-    storage.write_json(root / ".state/last-run.json", last)
+        last = None if fresh or any(ran) else lastrun.standing(root, params)
+        nothing_new = last is not None
+        if last is None:
+            recorded = record_runs(root, params, flow_run_id)
+            decisions = [decide(root, params, dataset, recorded) for dataset in recorded.parents]
+            forecasts = [say_next(root, params, one.dataset, one.model) for one in decisions if one.model.startswith("forecast-")]
+            last = {"decisions": [vars(decision) for decision in decisions], "forecasts": forecasts}
+            nothing_new = not (fresh or any(ran) or recorded.new)
+        lastrun.keep(root, {**last, "flow_run_id": flow_run_id, "nothing_new": nothing_new})
     return Completed(name="Nothing new" if nothing_new else "Completed", message=f"{sum(ran)} of {len(ran)} stages ran")

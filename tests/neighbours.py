@@ -139,7 +139,8 @@ def mlflow_server(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
-    process = start(folder, *command, log=folder / "server.log", MLFLOW_DISABLE_TELEMETRY="true")
+    settings = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    process = start(folder, *command, log=folder / "server.log", **settings)
     try:
         wait_for(lambda: get(f"http://{HOST}:{port}/health"), 400, process)
         yield process

@@ -63,10 +63,12 @@ def story(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     base = tmp_path_factory.mktemp("outage")
     port = neighbours.free_port()
     address = f"http://{neighbours.HOST}:{port}"
-    slow = "training.forecast={optimizer: adam, learning_rate: 0.0001, batch_size: 2, max_epochs: 4, patience: 4, clip_norm: 1.0}"
+    # an epoch of seconds, so that there is time to see one arrive: batches of two, by the loop over the rule
+    settings = "{optimizer: adam, learning_rate: 0.0001, batch_size: 2, max_epochs: 4, patience: 4, clip_norm: 1.0}"
+    slow = ("training.engine=reference", f"training.forecast={settings}")
     root = clones.copy(retrained, base / "project")  # its windows are made, and what it had in a store of its own is not asked for
     shutil.rmtree(root / "mlflow/store")
-    editing.assign(root / "params.yaml", [*ONE_ITEM, slow, f"tracking.uri={address}"])
+    editing.assign(root / "params.yaml", [*ONE_ITEM, *slow, f"tracking.uri={address}"])
     told = SimpleNamespace(root=root, address=address)
 
     log = base / "first.log"

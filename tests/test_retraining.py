@@ -43,6 +43,13 @@ def alive(root):
     return found
 
 
+def task_names(root, flow_run):
+    """The kinds of tasks of a flow run."""
+    with closing(sqlite3.connect(root / ".state/prefect/prefect.db")) as store:
+        found = store.execute("select name from task_run where replace(flow_run_id, '-', '') = ?", [flow_run.replace("-", "")])
+        return {name.partition("-")[0].partition("@")[0] for (name,) in found}
+
+
 def facts(root):
     """What MLflow and the ledger hold."""
     runs = sorted((run.data.tags["longshort.identity"], run.info.status) for run in clones.mlflow_runs(root))
@@ -96,6 +103,14 @@ def test_a_second_run_finds_nothing_new_and_leaves_everything_as_it_is(two):
     assert "nothing new" in text and "nothing new" not in said(two.first)[0]
     assert (clones.outputs(two.root), facts(two.root)) == two.after_first
     assert clones.flow_runs(two.root)[-2:] == ["Completed", "Nothing new"]
+
+
+def test_a_second_run_says_what_the_first_one_said_without_asking_mlflow_again(two):
+    told = [text[text.index("goog: next session's price") :] for text, _ in map(said, (two.first, two.second))]
+    assert told[1].replace("nothing new: every stage Cached, every run recorded already\n\n", "") == told[0]
+    assert "next session of GOOG: " in told[0]
+    asked = [task_names(two.root, flow_run) for flow_run in clones.flow_run_ids(two.root)[-2:]]
+    assert {"record", "registry", "forecast"} <= asked[0] and not {"record", "registry", "forecast"} & asked[1]
 
 
 def test_two_at_once_leave_what_one_would(two):

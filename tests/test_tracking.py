@@ -434,10 +434,10 @@ def test_a_training_that_goes_on_has_a_run_and_the_networks_of_tickers_have_none
     follower = tracking.Follower(unrecorded, config.read(unrecorded / "params.yaml"))
     follower._began = 0.0
     client = clones.mlflow_client(unrecorded)
-    follower._pass(client)
+    follower._pass(client, follower._written_to())
     (run,) = clones.mlflow_runs(unrecorded)
     assert run.info.run_name == "rnn-s7" and history(SimpleNamespace(client=client), run, "validation_loss") == [(1, 3.0)]
     read = []
     monkeypatch.setattr(journal, "read", lambda path: read.append(path) or [])
-    follower._pass(client)
+    follower._pass(client, follower._written_to())
     assert read == [lone], "what has no run is not read again"

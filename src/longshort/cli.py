@@ -513,18 +513,18 @@ def _flow(root: Path) -> Any:
 
 
 def _retrain(root: Path) -> None:
-    from longshort import console, forkserver, servers, tracking
+    from longshort import console, databases, forkserver, lastrun, servers, tracking
 
     params = _params(root)
     servers.end_orphans(root)
-    if not (root / ".state/prefect").exists():
+    if not (root / ".state/prefect").exists() and not databases.kept("prefect").exists():
         console.say("  the first run: Prefect and MLflow make their databases, some 20 s")
     wait_for_server = servers.start_temporary_prefect(root)
     forkserver.start(root)  # before Prefect, whose threads would not let it be forked from us
     flow = _flow(root)
     # what the flow will need takes seconds, as the server's start does: imports, and the schema of a new MLflow store
     importlib.import_module("dvc.repo")
-    if params.tracking.uri == "local":
+    if params.tracking.uri == "local" and lastrun.standing(root, params) is None:
         with contextlib.suppress(Exception):  # a store that is broken is told of by the task that needs it
             tracking.connect(root, params)
     wait_for_server()
@@ -563,29 +563,23 @@ def _run_flow(flow: Any, root: Path) -> None:
 
 
 def _summarise(root: Path, as_json: bool) -> None:
+    from longshort import lastrun, registry
     from longshort import leaderboard as board
-    from longshort import registry, serving, tracking
 
     params = _params(root)
-    last = storage.read_json(root / ".state/last-run.json")
+    last = lastrun.read(root)
     decisions = [registry.Decision(**entry) for entry in last["decisions"]]
     rows = board.rows(root, params)
     if as_json:
-        return _print_json({"leaderboard": board.as_json(rows), **last})
+        came_to = {name: last[name] for name in ("flow_run_id", "nothing_new", "decisions")}
+        return _print_json({"leaderboard": board.as_json(rows), **came_to})
     console = _console()
     for table in board.tables(rows):
         console.print(table)
-    client = tracking.connect(root, params)
     for decision in decisions:
         print(_verdict(decision))
-    for decision in decisions:
-        if decision.model.startswith("forecast-"):
-            version, alias = registry.serving_version(client, decision.model)
-            model, table = registry.open_version(client, version), serving.read_tidy(root, decision.dataset)
-            told = serving.forecast(model, table, str(table["ticker"][0]))
-            day, level = told.sessions[0], told.levels[0]
-            said = f"{day:%a} {day}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}"
-            print(f"\nnext session of {told.ticker}: {said}")
+    for said in last["forecasts"]:
+        print(f"\n{said}")
     _where_to_look(root, params, last["nothing_new"])
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from longshort import environment, storage, tracking
+from longshort import databases, environment, storage, tracking
 from longshort.config import Params
 from longshort.errors import LongshortError, UsageError
 
@@ -34,6 +34,7 @@ def prefect(root: Path, port: int = 4200) -> Iterator[str]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", HOST, "--port", str(port)]
     # a page of another site may not drive it: no other origin is answered
     settings = {"PREFECT_SERVER_CORS_ALLOWED_ORIGINS": address, "PREFECT_UI_API_URL": f"{address}/api"}
+    _lay_prefects_database()
     with _serving(root, "prefect", command, settings, port, f"{address}/api/health"):
         noted = root / ".state/prefect-api"
         storage.write_bytes(noted, f"{address}/api".encode())
@@ -57,6 +58,7 @@ def start_temporary_prefect(root: Path) -> Callable[[], None]:
     command = [sys.executable, "-m", "prefect", "server", "start", "--no-ui", "--host", HOST, "--port", str(port)]
     # as Prefect's own temporary servers: of its services only those that store what a run sends
     settings = {"PREFECT__SERVER_EPHEMERAL": "1", "PREFECT_API_BLOCKS_REGISTER_ON_START": "false"}
+    _lay_prefects_database()
     path = _log(root, "prefect-temporary")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as log:
@@ -71,6 +73,11 @@ def start_temporary_prefect(root: Path) -> Callable[[], None]:
     atexit.register(_end, process, os.getpid())
     os.environ["PREFECT_API_URL"] = f"{address}/api"
     return lambda: _wait(process, "prefect-temporary", root, port, f"{address}/api/health")
+
+
+def _lay_prefects_database() -> None:
+    if "PREFECT_API_DATABASE_CONNECTION_URL" not in os.environ:  # a person's own
+        databases.lay("prefect", Path(os.environ["PREFECT_HOME"]) / "prefect.db")
 
 
 def _end(process: subprocess.Popen[bytes], starter: int) -> None:
@@ -168,7 +175,9 @@ def mlflow(root: Path, params: Params, port: int = 5000) -> Iterator[str]:
     store = tracking.uri(root, params)
     command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
     command += ["--backend-store-uri", store, "--default-artifact-root", str(root / "mlflow/store/artifacts")]
-    with _serving(root, "mlflow", command, {}, port, f"http://{HOST}:{port}/health"):
+    # its runners of jobs, eight processes, are for evaluations of language models that are asked over the network
+    settings = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    with _serving(root, "mlflow", command, settings, port, f"http://{HOST}:{port}/health"):
         yield f"http://{HOST}:{port}"
 
 

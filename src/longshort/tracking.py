@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from longshort import journal, storage
+from longshort import databases, journal, storage
 from longshort.config import Params
 from longshort.errors import PartlyDone
 
@@ -137,6 +137,7 @@ def connect(root: Path, params: Params) -> MlflowClient:
         store.mkdir(parents=True, exist_ok=True)
         with (store / "schema.lock").open("a") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
+            databases.lay("mlflow", store / "mlflow.db")
             return _asked(mlflow.MlflowClient())
     return _asked(mlflow.MlflowClient())
 
@@ -242,17 +243,21 @@ class Follower(threading.Thread):
         client: MlflowClient | None = None
         while not self._stop_asked.wait(pause):
             try:
-                client = client or connect(self.root, self.params)
-                self._pass(client)
+                if journals := self._written_to():  # in a run that trains nothing MLflow need not be imported
+                    client = client or connect(self.root, self.params)
+                    self._pass(client, journals)
                 pause = self.PAUSE_SECONDS
             except Exception:  # whatever the store's client raises: training must not notice
                 client, pause = None, self.AWAY_SECONDS
                 self._logged.clear()  # the answer may be lost but the epochs logged: ask before they are logged again
 
-    def _pass(self, client: MlflowClient) -> None:
-        for path in sorted((self.root / ".state/journal").glob("*.jsonl")):
-            if path in self._left or path.stat().st_mtime < self._began:
-                continue
+    def _written_to(self) -> list[Path]:
+        """The journals that this run's trainings write."""
+        found = sorted((self.root / ".state/journal").glob("*.jsonl"))
+        return [path for path in found if path not in self._left and path.stat().st_mtime >= self._began]
+
+    def _pass(self, client: MlflowClient, journals: list[Path]) -> None:
+        for path in journals:
             entries = journal.read(path)
             begun = next((entry for entry in entries if entry["kind"] == "begun"), None)
             epochs = {entry["epoch"]: entry for entry in entries if entry["kind"] == "epoch"}
