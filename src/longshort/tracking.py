@@ -354,10 +354,17 @@ def _record_seed(
         _record_members(client, place, seed, run_id)
     own = {"item": seed.item, "variant": seed.variant, "seed": str(seed.seed), "model_sha256": seed.model_sha256}
     already = {} if PARENT in run.data.tags else {**tags, PARENT: parent}
-    for name, value in {**already, **own, COMPLETE: scored}.items():
-        client.set_tag(run_id, name, value)
-    client.set_terminated(run_id)
+    _end(client, run_id, {**already, **own}, scored)
     return run_id, model_id, 1
+
+
+def _end(client: MlflowClient, run_id: str, tags: dict[str, str], complete: str) -> None:
+    """Tag a run in one request, mark it as complete in the last one, and end it."""
+    from mlflow.entities import RunTag
+
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    client.set_tag(run_id, COMPLETE, complete)
+    client.set_terminated(run_id)
 
 
 def _record_members(client: MlflowClient, place: str, seed: Trained, run_id: str) -> None:
@@ -427,7 +434,7 @@ def _record_baselines(
     client: MlflowClient, place: str, root: Path, item: str, seeds: list[Trained], tags: dict[str, str], parent: str
 ) -> int:
     """A run a baseline, its validation loss at every epoch of the longest training, so that a chart shows a line."""
-    from mlflow.entities import Metric, RunTag
+    from mlflow.entities import Metric
 
     figures = storage.read_json(root / "data/evaluation" / item / "metrics.json")["baselines"]
     last = max(len(seed.history) for seed in seeds)
@@ -440,11 +447,8 @@ def _record_baselines(
         constant = [Metric(key, values["validation_loss"], now, step) for key in EPOCH_METRICS for step in range(1, last + 1)]
         scored = [Metric(f"test_{key}", value, now, last) for key, value in values.items() if key != "validation_loss"]
         scored.append(Metric("best_validation_loss", values["validation_loss"], now, last))
-        marks = [RunTag(key, value) for key, value in {**tags, PARENT: parent, "variant": name}.items()]
         _log_points(client, run.info.run_id, constant + scored)
-        client.log_batch(run.info.run_id, tags=marks)
-        client.set_tag(run.info.run_id, COMPLETE, identity)
-        client.set_terminated(run.info.run_id)
+        _end(client, run.info.run_id, {**tags, PARENT: parent, "variant": name}, identity)
         new += 1
     return new
 
@@ -458,10 +462,7 @@ def _complete_parent(client: MlflowClient, root: Path, parent: Run, seeds: list[
     if difference := git(root, "diff", "HEAD"):
         client.log_text(run_id, difference, "uncommitted.diff")
     client.log_dict(run_id, {seed.name: {"identity": seed.identity, "test": seed.test} for seed in seeds}, "children.json")
-    for name, value in tags.items():
-        client.set_tag(run_id, name, value)
-    client.set_tag(run_id, COMPLETE, "yes")
-    client.set_terminated(run_id)
+    _end(client, run_id, tags, "yes")
 
 
 def _reap(client: MlflowClient, place: str, current: dict[str, str]) -> None:
