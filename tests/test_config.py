@@ -105,6 +105,11 @@ def test_a_mistake_is_named_with_its_line_its_key_and_the_nearest_name(path, old
             "items:",
             "topics-bilstm: 'bilstm' is bidirectional, so at each step it has already read the next word, which is the answer",
         ),
+        (
+            "tasks.language-model.tied=true",
+            "topics-rnn:",
+            "'rnn' gives states of 50, and with `tasks.language-model.tied` its head is the embeddings, which are 64 wide. Take one size",
+        ),
         ("models.variants.lstm.cell=lstn", "lstm:", r"models.variants.lstm.cell: input should be .* \(found 'lstn'\). Did you mean 'lstm'"),
         (
             "models.variants.lstm.cell=alstm",

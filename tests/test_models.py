@@ -153,6 +153,42 @@ def test_a_language_models_dropout_stands_on_the_embeddings_and_before_the_head(
         torch.testing.assert_close(dropped, whole * factors, rtol=0, atol=0)
 
 
+TIED = LanguageModelShape(inputs=6, vocabulary_size=11, dropout=0.0, tied=True)
+
+
+def tied(*seeds):
+    return Network(TIED, variant("lstm", hidden_size=6), "reference", generators(*seeds))
+
+
+def test_a_tied_head_scores_words_by_their_embeddings_and_has_a_bias_and_nothing_more():
+    model, (read, _) = tied(3).eval(), examples("language-model")
+    states, _ = model.encode(read)
+    torch.testing.assert_close(model(read), states @ model.front.table[0].t() + model.head.bias[0])
+    assert {name for name in model.state_dict() if not name.startswith("encoder")} == {"front.table", "head.bias"}
+    assert [own.shape for own in model.head.parameters()] == [(1, 11)]
+
+
+def test_a_tied_head_and_the_embeddings_learn_as_one():
+    model, (read, _) = tied(3), examples("language-model")
+    never, read = 10, read % 10
+    model(read)[..., never].sum().backward()
+    assert model.front.table.grad[0, never].abs().min() > 0, "a word that was never read learns from being scored"
+
+
+def test_a_tied_network_that_was_saved_answers_as_before(tmp_path):
+    model, (read, _) = tied(3).eval(), examples("language-model")
+    other = tied(4).eval()
+    assert not torch.equal(other(read), model(read))
+    other.load_state_dict({name: weight.clone() for name, weight in model.state_dict().items()})
+    assert torch.equal(other(read), model(read))
+
+
+def test_members_of_a_tied_fleet_answer_as_each_does_alone():
+    fleet, (read, _) = tied(3, 4).eval(), examples("language-model", 2)
+    for k, seed in enumerate((3, 4)):
+        assert torch.equal(fleet(read)[k], tied(seed).eval()(read[k : k + 1])[0])
+
+
 # --- fleets -----------------------------------------------------------------------------------
 
 SEEDS = (5, 6, 7)

@@ -34,7 +34,7 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def texts(words=23, lookback=7, tokens=400, embedding=6, dropout=0.3, seed=0):
+def texts(words=23, lookback=7, tokens=400, embedding=6, dropout=0.3, seed=0, tied=False):
     """A task over words at random, frequent ones first."""
     draw = np.random.Generator(np.random.Philox(seed))
     ids = np.minimum(draw.geometric(0.15, tokens), words - 1).astype(np.int32)
@@ -42,7 +42,7 @@ def texts(words=23, lookback=7, tokens=400, embedding=6, dropout=0.3, seed=0):
     stretches = {"train": Stretch(0, 2 * third, 9), "validation": Stretch(2 * third, 3 * third, 9), "test": Stretch(3 * third, tokens, 9)}
     spec = TextWindows(lookback=lookback, min_count=1, max_vocabulary=words + 1, validation=0.25, test=0.25)
     data = TextData(spec, ids, stretches, Vocabulary(tuple(map(str, range(words)))), {}, [])
-    return LanguageModelTask.of(data, Settings(embedding_size=embedding, dropout=dropout))
+    return LanguageModelTask.of(data, Settings(embedding_size=embedding, dropout=dropout, tied=tied))
 
 
 def learn(kind, task, engine="native", seed=5, **changes):
@@ -71,6 +71,16 @@ def test_whole_passes_are_the_loop_to_the_rounding(kind, optimizer, monkeypatch)
     batch_by_batch(monkeypatch)
     outside = learn(kind, task, optimizer=optimizer)
     for other in (outside, reference):
+        agree(inside, other, weights=1e-4, loss=1e-5)
+
+
+@native_is_built
+@pytest.mark.parametrize(("words", "size", "layers"), [(23, 6, 1), (5, 17, 2), (131, 33, 1)])
+def test_whole_passes_of_tied_weights_are_the_loop_to_the_rounding(words, size, layers, monkeypatch):
+    task, kind = texts(words, embedding=size, tied=True), variant("lstm", hidden_size=size, num_layers=layers)
+    inside, reference = learn(kind, task), learn(kind, task, "reference")
+    batch_by_batch(monkeypatch)
+    for other in (learn(kind, task), reference):
         agree(inside, other, weights=1e-4, loss=1e-5)
 
 

@@ -158,6 +158,13 @@ def test_a_space_that_holds_no_refused_setting_is_taken(allowed, changes, engine
     assert space.refuse(parsed(allowed), base(**changes), "forecast", engine) is None
 
 
+def test_a_head_that_is_the_embeddings_fixes_the_size_of_a_state():
+    tied = dataclasses.replace(base(hidden_size=32), state_size=32)
+    assert space.refuse(parsed("{num_layers: [1, 3]}"), tied, "language-model", "native") is None
+    with pytest.raises(ConfigError, match=r"gives states of 16, and with `tasks.language-model.tied` its head is the embeddings"):
+        space.refuse(parsed("{num_layers: [1, 3], hidden_size: [16, 32]}"), tied, "language-model", "native")
+
+
 def test_two_settings_that_do_not_go_together_are_found_though_each_goes_with_the_first_of_the_other():
     for fine in ("{cell: [lstm, minlstm]}", "{weight_dropout: [0.0, 0.3], cell: [lstm, gru]}"):
         assert space.refuse(parsed(fine), base(), "forecast", "reference") is None

@@ -266,6 +266,12 @@ class ForecastTask(Section):
 class LanguageModelTask(Section):
     embedding_size: PositiveInt
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    tied: bool
+
+    @property
+    def state_size(self) -> int | None:
+        """How wide the states have to be; None: as the variant has it."""
+        return self.embedding_size if self.tied else None
 
 
 class Tasks(Section):
@@ -608,12 +614,21 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
             raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.name}:`.")
         if item.per == "ticker" and item.task != "forecast":
             raise ConfigError(f"{where}: per is ticker, and a {item.task} data set has no tickers. Leave `per` out.")
-        if reason := unfit(item.task, known[item.variant]):
+        if reason := unfit(item.task, known[item.variant], params.tasks.language_model.state_size):
             raise ConfigError(f"{where}: '{item.variant}' {reason}, or drop the item.")
 
 
-def unfit(task: Task, variant: Variant) -> str | None:
-    """Why a variant cannot do a task, and what can, as the rest of a sentence; None when it can."""
+def unfit(task: Task, variant: Variant, state_size: int | None) -> str | None:
+    """Why a variant cannot do a task, and what can, as the rest of a sentence; None when it can.
+
+    state_size  see `LanguageModelTask`
+    """
+    size = variant.projection_size or variant.hidden_size
+    if task == "language-model" and state_size not in (None, size):
+        return (
+            f"gives states of {size}, and with `tasks.language-model.tied` its head is the embeddings, which are {state_size} wide. "
+            "Take one size for both"
+        )
     if task == "language-model" and variant.bidirectional:
         return (
             "is bidirectional, so at each step it has already read the next word, which is the answer. "

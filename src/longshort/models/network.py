@@ -28,7 +28,7 @@ class Shape(Protocol):
     def front(self, generators: Generators) -> nn.Module:
         """The module before the recurrent layers."""
 
-    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
+    def head(self, front: nn.Module, width: int, final_width: int, generators: Generators) -> nn.Module:
         """The module behind them."""
 
 
@@ -43,7 +43,7 @@ class Network(nn.Module):
         self.dropout = shape.dropout
         self.front = shape.front(generators)
         self.encoder = Encoder(shape.inputs, variant, engine, generators)
-        self.head = shape.head(self.encoder.width, self.encoder.final_width, generators)
+        self.head = shape.head(self.front, self.encoder.width, self.encoder.final_width, generators)
 
     def encode(self, read: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
         """What the task's batches hold first, the axis of members in front.

@@ -46,7 +46,7 @@ class ForecastShape:
         """Prices need nothing before the recurrent layers."""
         return nn.Identity()
 
-    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
+    def head(self, front: nn.Module, width: int, final_width: int, generators: Generators) -> nn.Module:
         """From the final state to the horizon."""
         return FinalStateHead(final_width, self.horizon, generators)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
@@ -33,9 +33,35 @@ class NextWordHead(nn.Module):
         super().__init__()
         self.linear = Linears(width, vocabulary, generators)
 
+    def of_member(self, k: int) -> tuple[Tensor, Tensor]:
+        """Weight (width, vocabulary) and bias (vocabulary) of one member."""
+        return self.linear.weight[k], self.linear.bias[k]
+
     def forward(self, states: Tensor, final: Tensor) -> Tensor:
         """states (K, batch, steps, width) -> logits (K, batch, steps, vocabulary)."""
         return self.linear(states)
+
+
+class TiedHead(nn.Module):
+    """The same by the embeddings: a word is likely where the state lies in its direction (Press and Wolf, 2017; Inan et al., 2017).
+
+    A bias of its own, and no other parameter: the table is the front's.
+    """
+
+    def __init__(self, embeddings: Embeddings) -> None:
+        super().__init__()
+        members, vocabulary, _ = embeddings.table.shape
+        self.bias = nn.Parameter(torch.zeros(members, vocabulary))
+        self._front = (embeddings,)  # in a tuple: as a module of ours it would be saved twice
+
+    def of_member(self, k: int) -> tuple[Tensor, Tensor]:
+        """Weight (width, vocabulary) and bias (vocabulary) of one member."""
+        return self._front[0].table[k].t(), self.bias[k]
+
+    def forward(self, states: Tensor, final: Tensor) -> Tensor:
+        """states (K, batch, steps, width) -> logits (K, batch, steps, vocabulary)."""
+        scored = [torch.nn.functional.linear(own, self.of_member(k)[0].t(), self.bias[k]) for k, own in enumerate(states)]
+        return torch.stack(scored)
 
 
 @dataclass(frozen=True)
@@ -43,19 +69,21 @@ class LanguageModelShape:
     """What a language model's front and head are built from; enough to build them again beside saved weights.
 
     dropout  on the embeddings and before the head (Zaremba et al., 2014)
+    tied     whether the head's weights are the embeddings; models of before it was asked have none
     """
 
     inputs: int
     vocabulary_size: int
     dropout: float
+    tied: bool = field(default=False, kw_only=True)
 
     def front(self, generators: Generators) -> nn.Module:
         """From ids to embeddings."""
         return Embeddings(self.vocabulary_size, self.inputs, generators)
 
-    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
-        """From states to the vocabulary."""
-        return NextWordHead(width, self.vocabulary_size, generators)
+    def head(self, front: nn.Module, width: int, final_width: int, generators: Generators) -> nn.Module:
+        """From states to the vocabulary. Where it is tied, states are as wide as embeddings: `config.unfit` refuses others."""
+        return TiedHead(cast(Embeddings, front)) if self.tied else NextWordHead(width, self.vocabulary_size, generators)
 
 
 @dataclass(frozen=True)
@@ -69,7 +97,7 @@ class LanguageModelTask(LanguageModelShape):
     @classmethod
     def of(cls, data: TextData, settings: LanguageModelSettings) -> LanguageModelTask:
         """The task over one data set."""
-        return cls(settings.embedding_size, len(data.vocabulary), settings.dropout, data)
+        return cls(settings.embedding_size, len(data.vocabulary), settings.dropout, data, tied=settings.tied)
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Batches of ids (batch, lookback) and the ids one step later, (batch, lookback).
@@ -99,10 +127,8 @@ class LanguageModelTask(LanguageModelShape):
         """Each member's cross-entropy in nats, summed over the tokens that are charged; only their words are scored."""
         states, _ = network.encode(read, draw)
         charged = target != IGNORED
-        linear = cast(NextWordHead, network.head).linear
-        sums = [
-            summed_cross_entropy(states[k][charged[k]], linear.weight[k], linear.bias[k], target[k][charged[k]]) for k in range(len(read))
-        ]
+        head = cast(NextWordHead | TiedHead, network.head)
+        sums = [summed_cross_entropy(states[k][charged[k]], *head.of_member(k), target[k][charged[k]]) for k in range(len(read))]
         return torch.stack(sums), charged.flatten(1).sum(1)
 
     def description(self) -> dict[str, Any]:

@@ -52,7 +52,7 @@ class Task(Protocol):
     def front(self, generators: Generators) -> nn.Module:
         """The module before the recurrent layers: what the network reads -> (K, batch, steps, inputs)."""
 
-    def head(self, width: int, final_width: int, generators: Generators) -> nn.Module:
+    def head(self, front: nn.Module, width: int, final_width: int, generators: Generators) -> nn.Module:
         """The module behind them: states (K, batch, steps, width) and final (K, batch, final_width) -> the answer."""
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:

@@ -20,10 +20,14 @@ Values = dict[str, Any]  # of the settings that a space names
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a trial may change of an item."""
+    """All that a trial may change of an item.
+
+    state_size  how wide its states have to be; None: any
+    """
 
     variant: Variant
     optimisation: Optimisation
+    state_size: int | None = None
 
     def values(self, space: Space) -> Values:
         """What it has of the settings that a space names."""
@@ -36,12 +40,15 @@ class Settings:
         """
         both = [self.variant, self.optimisation]
         own = [{name: value for name, value in values.items() if name in type(part).model_fields} for part in both]
-        return Settings(Variant(**{**both[0].model_dump(), **own[0]}), Optimisation(**{**both[1].model_dump(), **own[1]}))
+        changed = Variant(**{**both[0].model_dump(), **own[0]}), Optimisation(**{**both[1].model_dump(), **own[1]})
+        return Settings(*changed, self.state_size)
 
 
 def of_item(params: Params, item: str) -> Settings:
     """An item as it stands."""
-    return Settings(params.models.variants[params.training.items[item].variant], params.optimisation_of(item))
+    entry = params.training.items[item]
+    state_size = params.tasks.language_model.state_size if entry.task == "language-model" else None
+    return Settings(params.models.variants[entry.variant], params.optimisation_of(item), state_size)
 
 
 def holds(space: Space, values: Values) -> bool:
@@ -89,7 +96,7 @@ def misfit(base: Settings, values: Values, task: Task, engine: EngineName) -> st
         return error.errors()[0]["msg"].removeprefix("Value error, ")
     if reason := refusal(variant.cell, CELLS[variant.cell], variant):
         return reason.removesuffix(".")
-    if reason := unfit(task, variant):
+    if reason := unfit(task, variant, base.state_size):
         return f"it {reason}"
     lacks = {"torch": without_kernel, "native": without}
     if engine in lacks and (reason := lacks[engine](variant)):

@@ -242,8 +242,16 @@ inline double group(const Network& net, const Pass& pass, int64_t first, int cou
 
 // --- from groups to weights -------------------------------------------------------------------
 
+// Where the head is the table of embeddings (Press and Wolf, 2017), its gradient goes to the table's.
+inline void tie(const Network& net, float* sums) {
+    const Places at(net);
+    for (long w = 0; w < net.words; ++w)
+        for (long i = 0; i < net.inputs; ++i) sums[at.table_sums + w * net.inputs + i] += sums[at.head_sums + i * at.head_padded + w];
+}
+
 // What a group's sums still hold lane by lane, added up; once, after the last group.
 inline void settle_all(const Network& net, float* sums) {
+    if (net.words && net.head && net.head[0] == net.table) tie(net, sums);
     for (int part = 0; part < net.depth * net.directions; ++part) {
         settle(net.layers[part], sums);
         sums += Plan(net.layers[part]).sums;
@@ -261,6 +269,7 @@ inline void places(const Network& net, int32_t* found) {
     const long answers = answers_of(net);
     for (long p = 0; net.head && p <= at.width; ++p)
         for (long h = 0; h < answers; ++h) found[net.head[p * answers + h]] = static_cast<int32_t>(base + p * at.head_padded + h);
+    // after the head: where that is the table, `tie` has put both together
     for (long k = 0; k < static_cast<long>(net.words) * net.inputs; ++k) found[net.table + k] = static_cast<int32_t>(at.table_sums + k);
 }
 

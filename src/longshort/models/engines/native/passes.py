@@ -52,18 +52,24 @@ class WholePasses(ABC):
                 self._found.append(cells.find(name, shapes, first))
                 layers.append(layer_of(name, self._found[-1], shapes["W"][0], variant.hidden_size, bool(direction)))
                 first += self._found[-1].size
-        size = (encoder.width + 1) * self._answers
-        self._head = np.arange(first, first + size, dtype=np.int32)
+        self._head = self.head_places(first, encoder.width)
         self._layers = (library.Layer * len(layers))(*layers)
         return library.Network(
             self._layers,
             library.address(self._head),
-            first + size,
+            int(self._head[-1]) + 1,
             *(variant.num_layers, directions, self._inputs, self._steps, 0 if words else self._answers, variant.residual),
             *_dropout(variant.dropout),
             *(words, 0),
             *_dropout(self._dropout),
         )
+
+    def head_places(self, first: int, width: int) -> NDArray[np.int32]:
+        """Where in a row the head's weights (width, answers) and its bias stand, one after the other; the bias is a row's end.
+
+        first  the first parameter behind the layers
+        """
+        return np.arange(first, first + (width + 1) * self._answers, dtype=np.int32)
 
     @abstractmethod
     def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
@@ -133,6 +139,13 @@ class LanguageModelPasses(WholePasses):
     def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST) -> None:
         self._task, self._ids = task, np.ascontiguousarray(task.data.ids, np.int32)
         super().__init__(network, task.inputs, task.data.spec.lookback, task.vocabulary_size, task.vocabulary_size, width)
+
+    def head_places(self, first: int, width: int) -> NDArray[np.int32]:
+        """See `WholePasses`. Tied, the weights are the table of embeddings, which begins a row."""
+        if not self._task.tied:
+            return super().head_places(first, width)
+        table = np.arange(self._words * self._inputs, dtype=np.int32).reshape(self._words, self._inputs)
+        return np.concatenate([table.T.ravel(), np.arange(first, first + self._words, dtype=np.int32)])
 
     def source(self) -> dict[str, Any]:
         """The ids of the text."""
