@@ -44,6 +44,8 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/run.py train-stock
 	$(BIN)/python benchmarks/run.py train-fleet
 	$(BIN)/python benchmarks/run.py train-variants
+	$(BIN)/python benchmarks/run.py train-ptb
+	$(BIN)/python benchmarks/run.py windows
 
 clean:
 	rm -rf .venv .state .pytest_cache .mypy_cache .ruff_cache
