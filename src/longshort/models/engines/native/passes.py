@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longshort.models import masks
-from longshort.models.compiled import cells, library
+from longshort.models.compiled import library
 from longshort.models.engines.engine import Learning, Passed
-from longshort.models.engines.native.engine import named
-from longshort.models.engines.native.layer import WIDEST, layer_of
+from longshort.models.engines.native.layer import WIDEST
+from longshort.models.engines.native.told import Told
 from longshort.windows.order import shuffled
 
 if TYPE_CHECKING:
@@ -40,30 +39,9 @@ class WholePasses(ABC):
 
     @functools.cached_property
     def _network(self) -> library.Network:
-        """What the library is told of the network; arrays that it points to are kept beside it."""
-        encoder, variant, words = self._encoder, self._encoder.variant, self._words
-        name = named(encoder.cell, variant.activation or encoder.cell.activation)
-        directions = 2 if variant.bidirectional else 1
-        self._found: list[cells.Found] = []
-        first, layers = words * self._inputs, []
-        for depth in range(variant.num_layers):
-            for direction, weights in enumerate(encoder.directions(depth)):
-                shapes = {key: tuple(weight.shape[1:]) for key, weight in weights.tensors().items()}
-                self._found.append(cells.find(name, shapes, first))
-                layers.append(layer_of(name, self._found[-1], shapes["W"][0], variant.hidden_size, bool(direction)))
-                first += self._found[-1].size
-        size = (encoder.width + 1) * self._answers
-        self._head = np.arange(first, first + size, dtype=np.int32)
-        self._layers = (library.Layer * len(layers))(*layers)
-        return library.Network(
-            self._layers,
-            library.address(self._head),
-            first + size,
-            *(variant.num_layers, directions, self._inputs, self._steps, 0 if words else self._answers, variant.residual),
-            *_dropout(variant.dropout),
-            *(words, 0),
-            *_dropout(self._dropout),
-        )
+        """What the library is told of the network."""
+        self._told = Told(self._encoder, self._inputs, self._steps, self._answers, self._words, self._dropout)
+        return self._told.network
 
     @abstractmethod
     def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
@@ -144,12 +122,6 @@ class LanguageModelPasses(WholePasses):
         for start in range(0, len(starts), size):
             some = slice(start, start + size)
             yield start, np.ascontiguousarray(starts[some]), np.ascontiguousarray(counts[some], np.int64)
-
-
-def _dropout(rate: float) -> tuple[int, np.float32]:
-    """Below which value of 16 bits something is dropped, and what the rest is multiplied by."""
-    threshold = masks.threshold(rate)
-    return threshold, np.float32(65536 / (65536 - threshold))
 
 
 def _row(row: Tensor) -> Tensor:
