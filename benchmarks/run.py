@@ -1,4 +1,4 @@
-"""Training side by side with peers, one figure at a time.
+"""Training and forecasting side by side with peers, one figure at a time.
 
     python benchmarks/run.py train-stock [--json] [--times N]
 
@@ -6,6 +6,7 @@
                      dropout 0.2, Adam; seconds
     train-fleet      16 of them, seeds 0 to 15, an epoch each, over two processes of one thread; windows a second
     train-variants   an epoch of every cell of the engine `native` at these sizes; seconds, and torch's where it has a kernel
+    forecast         one window of 60 steps through that network, and the tick of a stream of them, on one core; microseconds, p50 and p99
 
 All that is compared runs in one interleaved run, and the shortest of at least five is taken; seconds of wall time, and of the processors.
 Peers that are no dependency of ours get an environment each, made when they are first asked for (some 2 GB in .state/peers), and run in a
@@ -28,14 +29,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import torch
+from peers.peer import latencies
 from torch import nn
 
+from longshort import serving
 from longshort.config import PriceWindows, Variant
+from longshort.models.artefact import Model
 from longshort.models.compiled import library
 from longshort.models.engines import ENGINES
 from longshort.models.engines.engine import Learning
+from longshort.models.forecaster import Stream, forecaster
 from longshort.models.network import Network
+from longshort.sessions import EVERY_ROW
 from longshort.tasks.forecast import ForecastTask
 from longshort.training.loop import generator_of
 from longshort.training.optimisers import EPSILON, KEEPS, Rows
@@ -44,6 +51,7 @@ from longshort.windows.prices import Scaler, Segment, Series, Windows
 
 WINDOWS, LOOKBACK, HIDDEN, DEPTH, BATCH, DROPOUT, RATE = 1198, 60, 50, 4, 32, 0.2, 0.001
 Epoch = Callable[[], dict[str, float] | None]  # what it took, where the process is another
+Round = Callable[[], dict[str, float]]  # p50 and p99 of some forecasts
 
 
 def series() -> np.ndarray:
@@ -86,8 +94,8 @@ def torchs(layers: Callable[[int], nn.Module]) -> Epoch:
     return epoch
 
 
-def ours(cell: str, engine: str, threads: int, seed: int = 0) -> Epoch:
-    """The same network under an engine of ours, as the training loop drives it."""
+def stock_network(cell: str, engine: str, seed: int = 0) -> tuple[ForecastTask, Network]:
+    """The tutorial's network, untrained, and its task."""
     values = series()
     spec = PriceWindows(
         lookback=LOOKBACK, horizon=1, target="close", features=["close"], scaler="minmax", gap=1, max_gap=5, validation=0.1, test=0.1
@@ -95,9 +103,14 @@ def ours(cell: str, engine: str, threads: int, seed: int = 0) -> Epoch:
     dates = np.datetime64("2000-01-01") + np.arange(len(values))
     data = Series(values, values[:, 0].astype(np.float64), dates, (Segment("W1", 0, len(values)),))
     parts = {"train": Windows(np.array([0]), np.array([len(values)]), LOOKBACK, 1)}
-    task = ForecastTask.of(PriceData(spec, data, parts, Scaler(np.zeros(1), np.ones(1)), "XNYS"))
+    task = ForecastTask.of(PriceData(spec, data, parts, Scaler(np.zeros(1), np.ones(1)), EVERY_ROW))
     variant = Variant(cell=cell, hidden_size=HIDDEN, num_layers=DEPTH, bidirectional=False, dropout=DROPOUT)  # type: ignore[arg-type]
-    network = Network(task, variant, engine, [generator_of(seed)])
+    return task, Network(task, variant, engine, [generator_of(seed)])
+
+
+def ours(cell: str, engine: str, threads: int, seed: int = 0) -> Epoch:
+    """The same network under an engine of ours, as the training loop drives it."""
+    task, network = stock_network(cell, engine, seed)
     rows = Rows(network)
     averages = tuple(torch.zeros_like(rows.weights[0]) for _ in range(2))
     inside = ENGINES[engine].epochs(network, task)
@@ -120,10 +133,12 @@ PEERS: dict[str, Callable[[], Epoch]] = {"torch": lambda: torchs(lambda inputs: 
 APART = {
     "keras-tensorflow": ("keras_tensorflow.py", ("keras==3.15.1", "tensorflow-cpu==2.21.0")),
     "jax": ("jax_scan.py", ("jax==0.10.2",)),
+    "onnxruntime": ("onnx_runtime.py", ("onnxruntime==1.31.1", "onnx==1.23.2")),
 }
+TRAIN = ("keras-tensorflow", "jax")
 
 
-def apart(name: str) -> Epoch | None:
+def apart(name: str) -> Round | None:
     """A peer in a process and an environment of its own; None, and it is said, where it cannot be had."""
     script, needed = APART[name]
     place = Path(".state/peers") / name
@@ -167,7 +182,7 @@ def interleaved(epochs: dict[str, Epoch], times: int) -> dict[str, dict[str, flo
 def stock(times: int) -> dict[str, Any]:
     """train-stock."""
     epochs = {f"native, {threads} thread{'s' * (threads > 1)}": ours("lstm", "native", threads) for threads in (1, 2)}
-    peers = {name: make() for name, make in PEERS.items()} | {name: made for name in APART if (made := apart(name))}
+    peers = {name: make() for name, make in PEERS.items()} | {name: made for name in TRAIN if (made := apart(name))}
     found = interleaved(epochs | peers, times)
     quickest = min(own["seconds"] for name, own in found.items() if name.startswith("native"))
     return {"unit": "s an epoch", "value": quickest, "ratio_vs": {peer: found[peer]["seconds"] / quickest for peer in peers}, "all": found}
@@ -216,7 +231,58 @@ def variants(times: int) -> dict[str, Any]:
     return {**told, "slowest_vs_lstm": found[slowest]["processor_seconds"] / lstm, "all": found}
 
 
-FIGURES = {"train-stock": stock, "train-fleet": fleet, "train-variants": variants}
+def ticks(stream: Stream, past: np.ndarray) -> Round:
+    """A round of a stream: what is run ahead is not counted."""
+    newest = past[-1]
+    return lambda: latencies(lambda: stream.tick(newest), lambda: stream.ahead(past[:-1]))
+
+
+def sessions_of(task: ForecastTask, network: Network) -> Round:
+    """The same by `longshort.serving`: prices in, prices out."""
+    series, some = task.data.series, slice(LOOKBACK)
+    fields = dict.fromkeys(("open", "high", "low", "close", "volume"), series.price[some])
+    rows = {"ticker": ["W1"] * LOOKBACK, "date": pa.array(series.dates[some].tolist(), pa.date32()), **fields}
+    card = {"description": task.description(), "variant": network.encoder.variant.model_dump()}
+    stream = serving.PriceStream(Model("forecast", network, card, ""), pa.table(rows), "W1")
+    return lambda: latencies(lambda: stream.tick({"close": 0.5}), stream.ahead)
+
+
+def torch_windows(window: np.ndarray) -> Round:
+    """nn.LSTM and nn.Linear in evaluation, without gradients, on one thread."""
+    layers, head = nn.LSTM(1, HIDDEN, DEPTH, batch_first=True).eval(), nn.Linear(HIDDEN, 1).eval()
+
+    @torch.inference_mode()
+    def forecast() -> np.ndarray:
+        return head(layers(torch.from_numpy(window))[0][:, -1]).numpy()  # type: ignore[no-any-return]
+
+    return lambda: latencies(forecast)
+
+
+def forecast(times: int) -> dict[str, Any]:
+    """forecast."""
+    torch.set_num_threads(1)
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # peers that are started from here on too
+    task, network = stock_network("lstm", "native")
+    own, window = forecaster(network.eval(), LOOKBACK), series()[None, :LOOKBACK]
+    rounds: dict[str, Round] = {
+        "window": lambda: latencies(lambda: own.answers(window)),
+        "tick": ticks(own.stream(), window[0]),
+        "tick, prices in and out": sessions_of(task, network),
+        "torch": torch_windows(window),
+    }
+    if peer := apart("onnxruntime"):
+        rounds["onnxruntime"] = peer
+    found: dict[str, dict[str, float]] = {}
+    for _ in range(times + 1):  # the first warms up, and is seldom the quickest
+        for name, once in rounds.items():
+            found[name] = min(found.get(name, {"p50": float("inf")}), once(), key=lambda told: told["p50"])
+    peers = [name for name in rounds if name in (*PEERS, *APART)]
+    window_vs, tick_vs = ({peer: found[peer]["p50"] / found[name]["p50"] for peer in peers} for name in ("window", "tick"))
+    told = {"unit": "microseconds a window, p50", "value": found["window"]["p50"], "ratio_vs": window_vs}
+    return {**told, "tick": found["tick"]["p50"], "tick_ratio_vs": tick_vs, "all": found}
+
+
+FIGURES = {"train-stock": stock, "train-fleet": fleet, "train-variants": variants, "forecast": forecast}
 
 
 def main() -> None:

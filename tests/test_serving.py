@@ -190,6 +190,14 @@ def test_a_stream_needs_the_sessions_before_the_newest(forecaster, table):
         serving.PriceStream(forecaster, table.slice(len(table) - lookback + 1), "GOOG")
 
 
+def test_a_session_alone_behind_a_long_gap_is_no_past(forecaster, table):
+    alone = table.slice(len(table) - 1).to_pylist()[0] | {"date": dt.date(2008, 12, 15)}
+    longer = pa.concat_tables([table, pa.Table.from_pylist([alone], table.schema)])
+    for begin in (serving.forecast, serving.PriceStream):
+        with pytest.raises(SeriesTooShort, match="GOOG has 0 sessions since its last long gap"):
+            begin(forecaster, longer, "GOOG")
+
+
 def test_a_stream_of_a_data_set_of_several_tickers_asks_which(tickers):
     with pytest.raises(UsageError, match=r"holds 3 tickers: AAA, BBB, CCC… Say which is to be streamed"):
         serving.stream(tickers, "goog")

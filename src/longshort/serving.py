@@ -192,9 +192,11 @@ def _newest_stretch(own: Rows, spec: PriceWindows, calendar: str, needed: int) -
     """A ticker's series, and its sessions since the last long gap, of which there must be so many."""
     series = prices.make_series(own, spec, session_numbers(calendar, own["date"]))
     stretch = series.segments[-1]
-    if stretch.stop - stretch.start < needed:
+    # a session that stands alone behind a gap is in no stretch
+    known = stretch.stop - stretch.start if series.dates[stretch.stop - 1] == own["date"][-1] else 0
+    if known < needed:
         raise SeriesTooShort(
-            f"{stretch.ticker} has {stretch.stop - stretch.start} sessions since its last long gap, the model reads {spec.lookback}. "
+            f"{stretch.ticker} has {known} sessions since its last long gap, the model reads {spec.lookback}. "
             "Take in a longer file with `longshort ingest`."
         )
     return series, stretch
@@ -230,7 +232,7 @@ class PriceStream:
             raise UsageError(f"this model cannot be streamed: {error}") from None
         self.ticker, self._spec, self._scaler = ticker, spec, forecasts.scaler_of(one)
         # row 0 is the last session that is known, row 1 the newest
-        self._rows = {name: np.repeat(own[name][-1:], 2).astype(np.float64) for name in SESSION}
+        self._rows: dict[str, prices.Floats] = {name: np.repeat(own[name][-1:], 2).astype(np.float64) for name in SESSION}
         self._needed = sorted(set().union(*map(prices.reads, [*spec.columns, _level(spec)])))
         self._past = self._scaler.apply(series.values[stretch.stop - spec.lookback + 1 : stretch.stop])
         self._is_ahead = False
@@ -262,7 +264,7 @@ class PriceStream:
         newest = self._scaler.apply(columns.astype(np.float32))
         self._is_ahead = False
         target = self._scaler.undo_target(self._stream.tick(newest))
-        levels = forecasts.levels_of(self._spec, target[None], self._rows[_level(self._spec)][1:])[0]
+        levels = forecasts.levels_of(self._spec, target[None], np.asarray(self._rows[_level(self._spec)][1:], np.float64))[0]
         self._move_on(newest)
         return levels
 

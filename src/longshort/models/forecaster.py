@@ -93,7 +93,7 @@ class EngineForecaster:
     def answers(self, windows: Floats) -> Floats:
         """See `Forecaster`."""
         windows = fitting(windows, (len(windows), self.lookback, self.inputs))
-        return self._network(torch.from_numpy(windows)[None])[0].numpy()  # type: ignore[no-any-return]
+        return self._network(torch.from_numpy(windows)[None])[0].numpy()
 
     def stream(self) -> Stream:
         """See `Forecaster`."""

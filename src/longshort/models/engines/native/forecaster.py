@@ -44,7 +44,7 @@ class NativeForecaster:
         self.inputs = network.encoder.directions(0)[0].tensors()["W"].shape[1]
         self._network, self._width = network, width
         self._told = Told(network.encoder, self.inputs, lookback, self.horizon)
-        row = torch.cat([weight.reshape(-1) for weight in parameters]).float()
+        row = torch.cat([weight.reshape(-1) for weight in parameters]).to("cpu", torch.float32)
         self._packed = self._floats(0)
         library.opened().pack_forecaster(width, self._told.network, row.data_ptr(), library.address(self._packed))
         self._room, self._lock = Room(self), threading.Lock()
@@ -53,7 +53,7 @@ class NativeForecaster:
         """As many zeros as the library needs of a kind, from a line of the cache on."""
         size = library.opened().forecaster_size(self._width, self._told.network, which)
         made = np.zeros(size + LINE // 4, np.float32)
-        first = -library.address(made) % LINE // 4
+        first = -made.ctypes.data % LINE // 4
         return made[first : first + size]
 
     def answers(self, windows: Floats) -> Floats:
