@@ -16,7 +16,7 @@ int32_t longshort_read(int32_t, const Network*, const float*, const float*, int6
 int32_t longshort_learn(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*, float*);
 int64_t longshort_forecaster_size(int32_t, const Network*, int32_t);
 void longshort_pack_forecaster(int32_t, const Network*, const float*, float*);
-void longshort_forecast(const Forecaster*, const float*, int64_t, float*);
+void longshort_forecast(const Forecaster*, const float*, float*);
 void longshort_ahead(const Forecaster*, const float*);
 void longshort_tick(const Forecaster*, const float*, float*);
 }
@@ -69,16 +69,14 @@ void forecast(int32_t width, const Network& net, const std::vector<float>& row) 
     longshort_pack_forecaster(width, &net, row.data(), packed.data());
     const Forecaster own{&net, packed.data(), room.data(), width}, stream{&net, packed.data(), other.data(), width};
     const size_t window = static_cast<size_t>(net.steps) * net.inputs;
-    const std::vector<float> windows = some(3 * window);
-    std::vector<float> answers(3 * static_cast<size_t>(net.horizon)), answer(net.horizon);
-    longshort_forecast(&own, windows.data(), 3, answers.data());
-    for (size_t n = 0; n < 3 && net.directions == 1; ++n) {
-        const std::vector<float> past(windows.begin() + n * window, windows.begin() + (n + 1) * window - net.inputs);
-        const std::vector<float> newest(windows.begin() + (n + 1) * window - net.inputs, windows.begin() + (n + 1) * window);
+    for (int n = 0; n < 3; ++n) {
+        const std::vector<float> read = some(window), past(read.begin(), read.end() - net.inputs), newest(read.end() - net.inputs, read.end());
+        std::vector<float> answers(net.horizon), same(net.horizon);
+        longshort_forecast(&own, read.data(), answers.data());
+        if (net.directions == 2) continue;
         longshort_ahead(&stream, past.data());
-        longshort_tick(&stream, newest.data(), answer.data());
-        for (int h = 0; h < net.horizon; ++h)
-            if (answer[h] != answers[n * net.horizon + h]) std::exit(1);
+        longshort_tick(&stream, newest.data(), same.data());
+        if (same != answers) std::exit(1);
     }
 }
 

@@ -20,11 +20,10 @@ Floats = NDArray[np.float32]
 NOT_AHEAD = "there was a tick since the last `ahead`. Call `ahead` with the steps before the newest one first."
 
 
-def fitting(steps: Floats, shape: tuple[int, ...]) -> Floats:
-    """The same in float32 and in one piece; raises ValueError when it has another shape."""
+def refuse_others(steps: Floats, shape: tuple[int, ...]) -> None:
+    """Raises ValueError for steps of another shape."""
     if steps.shape != shape:
         raise ValueError(f"steps come in as {steps.shape}; the network reads {shape}, the last of them its features.")
-    return np.ascontiguousarray(steps, np.float32)
 
 
 def refuse_both_ways(network: Network) -> None:
@@ -92,8 +91,8 @@ class EngineForecaster:
     @torch.inference_mode()
     def answers(self, windows: Floats) -> Floats:
         """See `Forecaster`."""
-        windows = fitting(windows, (len(windows), self.lookback, self.inputs))
-        return self._network(torch.from_numpy(windows)[None])[0].numpy()
+        refuse_others(windows, (len(windows), self.lookback, self.inputs))
+        return self._network(torch.from_numpy(np.ascontiguousarray(windows, np.float32))[None])[0].numpy()
 
     def stream(self) -> Stream:
         """See `Forecaster`."""
@@ -110,12 +109,14 @@ class WholeWindows:
 
     def ahead(self, past: Floats) -> None:
         """See `Stream`."""
-        self._past = fitting(past, (self._of.lookback - 1, self._of.inputs)).copy()
+        refuse_others(past, (self._of.lookback - 1, self._of.inputs))
+        self._past = past.astype(np.float32)
 
     def tick(self, newest: Sequence[float] | Floats) -> Floats:
         """See `Stream`."""
         if self._past is None:
             raise ValueError(NOT_AHEAD)
-        window = np.concatenate([self._past, fitting(np.asarray(newest, np.float32)[None], (1, self._of.inputs))])
-        self._past = None
+        step = np.array(newest, np.float32)
+        refuse_others(step, (self._of.inputs,))
+        window, self._past = np.concatenate([self._past, step[None]]), None
         return self._of.answers(window[None])[0]

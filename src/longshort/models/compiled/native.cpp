@@ -351,17 +351,15 @@ API int64_t longshort_forecaster_size(int32_t width, const Network* net, int32_t
 
 API void longshort_pack_forecaster(int32_t width, const Network* net, const float* row, float* packed) { kernels(width).pack_lone(*net, row, packed); }
 
-// The answers (windows, horizon) to windows (windows, steps, inputs).
-API void longshort_forecast(const Forecaster* own, const float* windows, int64_t count, float* answers) {
-    const Kernels& by = kernels(own->width);
-    for (int64_t n = 0; n < count; ++n)
-        by.forecast(*own->net, own->packed, own->room, windows + n * own->net->steps * own->net->inputs, answers + n * own->net->horizon);
+// The answers (horizon) to a window (steps, inputs).
+API void longshort_forecast(const Forecaster* own, const float* window, float* answers) {
+    kernels(own->width).forecast(*own->net, own->packed, own->room, window, answers);
 }
 
 // All steps of a window but the newest: (steps - 1, inputs).
 API void longshort_ahead(const Forecaster* own, const float* window) { kernels(own->width).ahead(*own->net, own->packed, own->room, window); }
 
-// The answer (horizon) once the newest step (inputs) is known; after each `longshort_ahead` once.
+// The answers (horizon) once the newest step (inputs) is known; after each `longshort_ahead` once.
 API void longshort_tick(const Forecaster* own, const float* newest, float* answers) {
     kernels(own->width).tick(*own->net, own->packed, own->room, newest, answers);
 }

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from longshort.models.compiled import cells, library
 from longshort.models.engines.native.layer import WIDEST
 from longshort.models.engines.native.told import Told
-from longshort.models.forecaster import NOT_AHEAD, fitting, refuse_both_ways
+from longshort.models.forecaster import NOT_AHEAD, refuse_both_ways, refuse_others
 
 if TYPE_CHECKING:
     from longshort.models.network import Network
@@ -47,7 +47,9 @@ class NativeForecaster:
         row = torch.cat([weight.reshape(-1) for weight in parameters]).to("cpu", torch.float32)
         self._packed = self._floats(0)
         library.opened().pack_forecaster(width, self._told.network, row.data_ptr(), library.address(self._packed))
-        self._room, self._lock = Room(self), threading.Lock()
+        self._room, self._lock, self._forecast = Room(self), threading.Lock(), library.opened().forecast
+        self._window, self._answer = np.empty((lookback, self.inputs), np.float32), np.empty(self.horizon, np.float32)
+        self._where = self._room.address, library.address(self._window), library.address(self._answer)
 
     def _floats(self, which: int) -> Floats:
         """As many zeros as the library needs of a kind, from a line of the cache on."""
@@ -58,10 +60,13 @@ class NativeForecaster:
 
     def answers(self, windows: Floats) -> Floats:
         """See `Forecaster`."""
-        windows = fitting(windows, (len(windows), self.lookback, self.inputs))
+        refuse_others(windows, (len(windows), self.lookback, self.inputs))
         found = np.empty((len(windows), self.horizon), np.float32)
         with self._lock:  # there is one room to work in
-            library.opened().forecast(self._room.address, library.address(windows), len(windows), library.address(found))
+            for window, answer in zip(windows, found, strict=True):
+                self._window[:] = window  # whose address is known
+                self._forecast(*self._where)
+                answer[:] = self._answer
         return found
 
     def stream(self) -> NativeStream:
@@ -84,15 +89,17 @@ class NativeStream:
     """See `Stream`. What a tick needs is made ready before it: addresses are looked up once."""
 
     def __init__(self, of: NativeForecaster, room: Room) -> None:
-        self._shape, self._room, self._ready = (of.lookback - 1, of.inputs), room, False
+        self._past, self._room, self._ready = np.empty((of.lookback - 1, of.inputs), np.float32), room, False
         self._newest, self._answer = (ctypes.c_float * of.inputs)(), np.empty(of.horizon, np.float32)
+        self._known = room.address, library.address(self._past)
         self._where = room.address, ctypes.addressof(self._newest), library.address(self._answer)
-        self._ahead, self._tick = library.opened().ahead, library.opened().tick
+        self._ahead, self._tick = library.opened().ahead, library.without_leave("tick")
 
     def ahead(self, past: Floats) -> None:
         """See `Stream`."""
-        past = fitting(past, self._shape)
-        self._ahead(self._room.address, library.address(past))
+        refuse_others(past, self._past.shape)
+        self._past[:] = past
+        self._ahead(*self._known)
         self._ready = True
 
     def tick(self, newest: Sequence[float] | Floats) -> Floats:
