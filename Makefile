@@ -10,7 +10,7 @@ help:
 	@echo "make prove  the tests that need more than Python: a browser, the shared files"
 	@echo "make lint   ruff and mypy"
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
-	@echo "make bench  how long things take: the main job, taking files in, texts, training beside torch, Keras and JAX"
+	@echo "make bench  how long things take: the main job, taking files in, texts, training and forecasts beside torch, Keras, JAX and ONNX Runtime"
 
 .venv/installed: pyproject.toml setup.py constraints.txt $(wildcard src/longshort/models/compiled/*.cpp src/longshort/models/compiled/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -46,6 +46,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/run.py train-variants
 	$(BIN)/python benchmarks/run.py train-ptb
 	$(BIN)/python benchmarks/run.py windows
+	$(BIN)/python benchmarks/run.py forecast
 
 clean:
 	rm -rf .venv .state .pytest_cache .mypy_cache .ruff_cache

@@ -1,4 +1,4 @@
-// Every function of the library at odd shapes, for a compiler's sanitizers: a layer there and back, whole passes, scores.
+// Every function of the library at odd shapes, for a compiler's sanitizers: a layer there and back, whole passes, scores, forecasts.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +14,11 @@ int32_t longshort_score(int32_t, const Network*, const Pass*, const float*, Outc
 int64_t longshort_kept(int32_t, const Network*, int64_t);
 int32_t longshort_read(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*);
 int32_t longshort_learn(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*, float*);
+int64_t longshort_forecaster_size(int32_t, const Network*, int32_t);
+void longshort_pack_forecaster(int32_t, const Network*, const float*, float*);
+void longshort_forecast(const Forecaster*, const float*, float*);
+void longshort_ahead(const Forecaster*, const float*);
+void longshort_tick(const Forecaster*, const float*, float*);
 }
 
 namespace {
@@ -58,6 +63,23 @@ struct Made {
     }
 };
 
+// Windows, and a stream of them where the network goes one way; arrays are just as large as they are said to be.
+void forecast(int32_t width, const Network& net, const std::vector<float>& row) {
+    std::vector<float> packed(longshort_forecaster_size(width, &net, 0)), room(longshort_forecaster_size(width, &net, 1)), other(room.size());
+    longshort_pack_forecaster(width, &net, row.data(), packed.data());
+    const Forecaster own{&net, packed.data(), room.data(), width}, stream{&net, packed.data(), other.data(), width};
+    const size_t window = static_cast<size_t>(net.steps) * net.inputs;
+    for (int n = 0; n < 3; ++n) {
+        const std::vector<float> read = some(window), past(read.begin(), read.end() - net.inputs), newest(read.end() - net.inputs, read.end());
+        std::vector<float> answers(net.horizon), same(net.horizon);
+        longshort_forecast(&own, read.data(), answers.data());
+        if (net.directions == 2) continue;
+        longshort_ahead(&stream, past.data());
+        longshort_tick(&stream, newest.data(), same.data());
+        if (same != answers) std::exit(1);
+    }
+}
+
 void one(int32_t width, const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int batch, int threads) {
     Made made(cell, depth, directions, inputs, hidden, steps, 3);
     const Network& net = made.net;
@@ -69,6 +91,8 @@ void one(int32_t width, const Cell& cell, int depth, int directions, int inputs,
     Optimiser way{row.data(), first.data(), second.data(), 0, threads % 2, 1e-3, 1.0, 0.9, 0.99, 1e-8, 1, 1};
     Outcome outcome{};
     if (!longshort_train(width, &net, &pass, &way, &outcome) || !longshort_score(width, &net, &pass, row.data(), &outcome)) std::exit(1);
+
+    forecast(width, net, row);
 
     Network alone = net;
     alone.depth = 1, alone.directions = 1, alone.head = nullptr, alone.horizon = 0, alone.residual = 0;

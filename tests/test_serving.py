@@ -20,9 +20,11 @@ import pytest
 from projects import PER_TICKER
 
 from longshort import config, registry, serving, tracking
-from longshort.errors import SeriesTooShort, UsageError
+from longshort.errors import DataRefused, SeriesTooShort, UsageError
 from longshort.evaluation import forecasts
 from longshort.models import artefact
+from longshort.models.network import Network
+from longshort.tasks.forecast import ForecastShape
 from longshort.windows import prices
 from longshort.windows.stage import session_numbers, tidy_columns
 from longshort.windows.tokens import words_of
@@ -133,6 +135,81 @@ def test_windows_of_several_tickers_are_answered_in_their_order_each_by_its_own_
 def test_the_example_of_a_model_is_of_the_form_that_it_takes(networks):
     for model in (networks, networks.of("AAA")):
         assert serving.ForecastService(model).predict(serving.example_for(model)).shape == (2, 1)
+
+
+# --- forecasts, session by session --------------------------------------------------------------
+
+
+def told_by_stream(stream, table, ticker, sessions):
+    """The levels after each of the last sessions of a ticker, handed in one by one."""
+    rows = [row for row in table.to_pylist() if row["ticker"] == ticker][-sessions:]
+    return [stream.tick(row).tolist() for row in rows]
+
+
+def told_by_forecasts(model, table, ticker, sessions):
+    """The same, of tables that end with each of them."""
+    own = table.filter(pc.equal(table["ticker"], ticker))
+    return [serving.forecast(model, own.slice(0, len(own) - left), ticker).levels for left in reversed(range(sessions))]
+
+
+def test_a_stream_forecasts_what_a_table_that_ends_there_does(retrained, forecaster, table):
+    stream = serving.PriceStream(forecaster, table.slice(0, len(table) - 30), "GOOG")
+    assert told_by_stream(stream, table, "GOOG", 30) == told_by_forecasts(forecaster, table, "GOOG", 30)
+
+
+def test_the_stream_of_a_project_is_of_the_model_that_serves_it(retrained, forecaster, table):
+    stream = serving.stream(retrained, "goog")
+    stream.ahead()
+    newest = table.slice(len(table) - 1).to_pylist()[0] | {"date": dt.date(2008, 10, 15), "close": 366.5, "high": 370.0, "volume": 9e6}
+    longer = pa.concat_tables([table, pa.Table.from_pylist([newest], table.schema)])
+    assert stream.ticker == "GOOG" and stream.tick(newest).tolist() == serving.forecast(forecaster, longer, "GOOG").levels
+
+
+def test_a_stream_of_one_ticker_of_several_has_its_own_network(tickers, networks):
+    table = serving.read_tidy(tickers, "goog")
+    for ticker in ("AAA", "BBB"):
+        own = table.filter(pc.equal(table["ticker"], ticker))
+        stream = serving.PriceStream(networks, own.slice(0, len(own) - 5), ticker)
+        assert told_by_stream(stream, own, ticker, 5) == told_by_forecasts(networks, own, ticker, 5)
+
+
+def test_a_session_without_what_the_model_reads_is_refused_and_nothing_of_it_is_taken_in(forecaster, table):
+    stream = serving.PriceStream(forecaster, table.slice(0, len(table) - 1), "GOOG")
+    (last,) = table.slice(len(table) - 1).to_pylist()
+    with pytest.raises(UsageError, match="the session has no 'close', and the model reads "):
+        stream.tick({"date": "2008-10-14"})
+    with pytest.raises(DataRefused, match=r"GOOG: the session comes to .*, and a model cannot read a hole"):
+        stream.tick(last | {"close": float("nan")})
+    assert stream.tick(last).tolist() == serving.forecast(forecaster, table, "GOOG").levels
+
+
+def test_a_stream_needs_the_sessions_before_the_newest(forecaster, table):
+    lookback = forecasts.spec_of(forecaster).lookback
+    serving.PriceStream(forecaster, table.slice(len(table) - lookback), "GOOG")
+    with pytest.raises(SeriesTooShort):
+        serving.PriceStream(forecaster, table.slice(len(table) - lookback + 1), "GOOG")
+
+
+def test_a_session_alone_behind_a_long_gap_is_no_past(forecaster, table):
+    alone = table.slice(len(table) - 1).to_pylist()[0] | {"date": dt.date(2008, 12, 15)}
+    longer = pa.concat_tables([table, pa.Table.from_pylist([alone], table.schema)])
+    for begin in (serving.forecast, serving.PriceStream):
+        with pytest.raises(SeriesTooShort, match="GOOG has 0 sessions since its last long gap"):
+            begin(forecaster, longer, "GOOG")
+
+
+def test_a_stream_of_a_data_set_of_several_tickers_asks_which(tickers):
+    with pytest.raises(UsageError, match=r"holds 3 tickers: AAA, BBB, CCC… Say which is to be streamed"):
+        serving.stream(tickers, "goog")
+
+
+def test_a_bidirectional_model_is_not_streamed(forecaster, table):
+    variant = {**forecaster.card["variant"], "bidirectional": True}
+    shape = forecasts.spec_of(forecaster)
+    both = Network(ForecastShape(len(shape.columns), shape.horizon), config.Variant(**variant), "reference").eval()
+    model = artefact.Model("forecast", both, {**forecaster.card, "variant": variant}, "")
+    with pytest.raises(UsageError, match="this model cannot be streamed: the network is bidirectional"):
+        serving.PriceStream(model, table, "GOOG")
 
 
 # --- texts ------------------------------------------------------------------------------------

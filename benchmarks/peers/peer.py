@@ -1,7 +1,7 @@
-"""What every peer says and hears: it sets itself up, and then trains an epoch whenever it is asked.
+"""What every peer says and hears: it sets itself up, and then works whenever it is asked: an epoch, or a round of forecasts.
 
 A peer runs in an environment of its own, so this file needs Python alone. The benchmark starts all peers, asks one after
-the other for an epoch, again and again, and takes the shortest of each: so a noisy neighbour slows all of them alike.
+the other, again and again, and takes the shortest of each: so a noisy neighbour slows all of them alike.
 """
 
 from __future__ import annotations
@@ -14,12 +14,27 @@ from collections.abc import Callable
 WINDOWS, STEPS, LAYERS, HIDDEN, BATCH, DROPOUT = 1198, 60, 4, 50, 32, 0.2  # the tutorial's stock network
 
 
-def answer(epoch: Callable[[], object], version: str) -> None:
-    """Say the version, train an epoch that does not count, and then one for each line that comes in, with its seconds."""
-    epoch()  # compiles, and sets things up
+ROUND = 200  # forecasts
+
+
+def answer(work: Callable[[], object], version: str) -> None:
+    """Say the version, work once without its counting, and then once for each line that comes in: what it says it took, or its seconds."""
+    work()  # compiles, and sets things up
     print(json.dumps({"version": version}), flush=True)
     for _ in sys.stdin:
         wall, processor = time.perf_counter(), time.process_time()
-        epoch()
+        own = work()
         told = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
-        print(json.dumps(told), flush=True)
+        print(json.dumps(own if isinstance(own, dict) else told), flush=True)
+
+
+def latencies(forecast: Callable[[], object], before: Callable[[], object] = lambda: None) -> dict[str, float]:
+    """Microseconds of a forecast, the median and the 99th percentile of a round; ``before`` is called before each, and not counted."""
+    found = []
+    for _ in range(ROUND):
+        before()
+        began = time.perf_counter_ns()
+        forecast()
+        found.append(time.perf_counter_ns() - began)
+    found.sort()
+    return {"p50": found[ROUND // 2] / 1000, "p99": found[ROUND * 99 // 100] / 1000}

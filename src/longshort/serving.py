@@ -7,6 +7,7 @@ parsed, so `mlflow models serve` and `longshort forecast` give the same numbers 
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from longshort import sessions, storage
-from longshort.errors import SeriesTooShort, UsageError
+from longshort.errors import DataRefused, SeriesTooShort, UsageError
 from longshort.evaluation import forecasts
 from longshort.models import artefact
 from longshort.windows import prices, text
@@ -26,10 +27,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from longshort.config import PriceWindows
     from longshort.tracking import Trained
+
+    Rows = dict[str, NDArray[Any]]  # tidy columns
 
 REQUIREMENTS = ("torch", "numpy", "safetensors", "pandas", "pyarrow", "pydantic", "exchange-calendars")
 LONGEST_PROMPT = 10_000
+SESSION = ("open", "high", "low", "close", "volume")
 
 
 # --- models in MLflow -------------------------------------------------------------------------
@@ -57,10 +62,8 @@ class ForecastService:
 
 
 def _target(model: artefact.Model, past: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    import torch
-
     scaler = forecasts.scaler_of(model)
-    return scaler.undo_target(model(torch.from_numpy(scaler.apply(past))).numpy())
+    return scaler.undo_target(model.forecaster.answers(scaler.apply(past)))
 
 
 def model_for(model: artefact.Model, ticker: str) -> artefact.Model:
@@ -162,23 +165,12 @@ def forecast(model: artefact.Model, table: pa.Table, ticker: str) -> Forecast:
     raises  UsageError when the table does not hold the ticker; SeriesTooShort when it has too few sessions in a row
     """
     spec, calendar = forecasts.spec_of(model), model.card["description"]["calendar"]
-    columns = tidy_columns(table)
-    rows = columns["ticker"] == ticker
-    if not rows.any():
-        raise UsageError(f"no ticker '{ticker}' in this data set; it holds {', '.join(sorted(set(columns['ticker'].tolist())))}.")
-    own = {name: values[rows] for name, values in columns.items()}
-    series = prices.make_series(own, spec, session_numbers(calendar, own["date"]))
-    stretch = series.segments[-1]
-    if stretch.stop - stretch.start < spec.lookback:
-        raise SeriesTooShort(
-            f"{ticker} has {stretch.stop - stretch.start} sessions since its last long gap, the model reads {spec.lookback}. "
-            "Take in a longer file with `longshort ingest`."
-        )
+    own = _rows_of(table, ticker)
+    series, stretch = _newest_stretch(own, spec, calendar, spec.lookback)
     past = series.values[stretch.stop - spec.lookback : stretch.stop][None]
     last = series.price[stretch.stop - 1 : stretch.stop]
-    one = model_for(model, ticker)
-    levels = forecasts.levels(one, past, last)[0]
-    target = _target(one, past)[0]
+    answer = _target(model_for(model, ticker), past)
+    levels, target = forecasts.levels_of(spec, answer, last)[0], answer[0]
     dates = [series.dates[stretch.stop - 1].item()]
     usual = _usual_step(own["date"])
     for _ in levels:
@@ -187,10 +179,130 @@ def forecast(model: artefact.Model, table: pa.Table, ticker: str) -> Forecast:
     return Forecast(ticker, dates[0], float(last[0]), dates[1:], levels.tolist(), spec.target, target.tolist())
 
 
+def _rows_of(table: pa.Table, ticker: str) -> Rows:
+    """A ticker's tidy columns."""
+    columns = tidy_columns(table)
+    rows = columns["ticker"] == ticker
+    if not rows.any():
+        raise UsageError(f"no ticker '{ticker}' in this data set; it holds {', '.join(sorted(set(columns['ticker'].tolist())))}.")
+    return {name: values[rows] for name, values in columns.items()}
+
+
+def _newest_stretch(own: Rows, spec: PriceWindows, calendar: str, needed: int) -> tuple[prices.Series, prices.Segment]:
+    """A ticker's series, and its sessions since the last long gap, of which there must be so many."""
+    series = prices.make_series(own, spec, session_numbers(calendar, own["date"]))
+    stretch = series.segments[-1]
+    # a session that stands alone behind a gap is in no stretch
+    known = stretch.stop - stretch.start if series.dates[stretch.stop - 1] == own["date"][-1] else 0
+    if known < needed:
+        raise SeriesTooShort(
+            f"{stretch.ticker} has {known} sessions since its last long gap, the model reads {spec.lookback}. "
+            "Take in a longer file with `longshort ingest`."
+        )
+    return series, stretch
+
+
 def _usual_step(dates: NDArray[np.datetime64]) -> dt.timedelta:
     """The median from row to row, in whole days or seconds."""
     usual = int(np.median(np.diff(dates).astype(np.int64)))
     return dt.timedelta(days=usual) if dates.dtype == "datetime64[D]" else dt.timedelta(seconds=usual)
+
+
+# --- forecasts, session by session --------------------------------------------------------------
+
+
+class PriceStream:
+    """One ticker's forecasts as its sessions come in; for one thread at a time.
+
+    Each is what `forecast` says once the table ends with that session. What does not hang on the newest one is run ahead of it,
+    so between two ticks call `ahead`, when there is time; a tick does it itself where that was not done.
+    """
+
+    def __init__(self, model: artefact.Model, table: pa.Table, ticker: str) -> None:
+        """Begin behind the last session of a tidy table.
+
+        raises  UsageError when the table does not hold the ticker, or the network is bidirectional; SeriesTooShort
+        """
+        spec, own = forecasts.spec_of(model), _rows_of(table, ticker)
+        series, stretch = _newest_stretch(own, spec, model.card["description"]["calendar"], spec.lookback - 1)
+        one = model_for(model, ticker)
+        try:
+            self._stream = one.forecaster.stream()
+        except ValueError as error:
+            raise UsageError(f"this model cannot be streamed: {error}") from None
+        self.ticker, self._spec, self._scaler = ticker, spec, forecasts.scaler_of(one)
+        # row 0 is the last session that is known, row 1 the newest
+        self._rows: dict[str, prices.Floats] = {name: np.repeat(own[name][-1:], 2).astype(np.float64) for name in SESSION}
+        self._needed = sorted(set().union(*map(prices.reads, [*spec.columns, _level(spec)])))
+        self._past = self._scaler.apply(series.values[stretch.stop - spec.lookback + 1 : stretch.stop])
+        self._is_ahead = False
+
+    def ahead(self) -> None:
+        """Run what is known of the coming window."""
+        if not self._is_ahead:
+            self._stream.ahead(self._past)
+            self._is_ahead = True
+
+    def tick(self, session: Mapping[str, float]) -> NDArray[np.float64]:
+        """Forecast from the newest session.
+
+        session  that which follows the last one, with no hole longer than `windows.forecast.max_gap`: those of open, high, low,
+                 close and volume that the model's columns are made of; others are passed over
+        returns  (horizon,) levels of the sessions after it, nearest first, in the data's own unit
+        raises   UsageError when one of them is not there; DataRefused when a column comes to no finite value. Nothing is taken in then
+        """
+        self.ahead()
+        for name in self._needed:
+            if name not in session:
+                raise UsageError(f"the session has no '{name}', and the model reads {', '.join(self._needed)}. Hand all of them in.")
+            self._rows[name][1] = session[name]
+        with np.errstate(divide="ignore", invalid="ignore"):
+            columns = np.array([prices.COLUMNS[name](self._rows)[1] for name in self._spec.columns])
+        if not np.isfinite(columns).all():
+            found = ", ".join(f"{name} {value}" for name, value in zip(self._spec.columns, columns.tolist(), strict=True))
+            raise DataRefused(f"{self.ticker}: the session comes to {found}, and a model cannot read a hole. Hand in what was traded.")
+        newest = self._scaler.apply(columns.astype(np.float32))
+        self._is_ahead = False
+        target = self._scaler.undo_target(self._stream.tick(newest))
+        levels = forecasts.levels_of(self._spec, target[None], np.asarray(self._rows[_level(self._spec)][1:], np.float64))[0]
+        self._move_on(newest)
+        return levels
+
+    def _move_on(self, newest: NDArray[np.float32]) -> None:
+        """The newest session is the last one that is known."""
+        for row in self._rows.values():
+            row[0] = row[1]
+        if len(self._past):
+            self._past[:-1] = self._past[1:]
+            self._past[-1] = newest
+
+
+def stream(root: Path, dataset: str, ticker: str | None = None) -> PriceStream:
+    """Stream a data set's forecasts from the model that serves it: the champion, or where there is none yet, the challenger.
+
+    root    the project's folder
+    ticker  may be left out where the data set holds one
+    raises  UsageError, SeriesTooShort: see `PriceStream`; UsageError when no model serves the data set
+
+    >>> prices = serving.stream(Path("."), "goog")                          # doctest: +SKIP
+    >>> prices.ahead()                                                      # doctest: +SKIP
+    >>> prices.tick({"close": 363.1})                                       # doctest: +SKIP
+    array([362.9])
+    """
+    from longshort import config, registry, tracking
+
+    table = read_tidy(root, dataset)
+    known = sorted(set(table["ticker"].to_pylist()))
+    if ticker is None and len(known) > 1:
+        raise UsageError(f"data set '{dataset}' holds {len(known):,} tickers: {', '.join(known[:5])}… Say which is to be streamed.")
+    client = tracking.connect(root, config.read(root / "params.yaml"))
+    version, _ = registry.serving_version(client, f"forecast-{dataset}")
+    return PriceStream(registry.open_version(client, version), table, ticker or known[0])
+
+
+def _level(spec: PriceWindows) -> str:
+    """The price that a forecast is turned back into."""
+    return "close" if spec.target == "log_return" else spec.target
 
 
 def read_tidy(root: Path, dataset: str) -> pa.Table:

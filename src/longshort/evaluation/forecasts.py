@@ -52,12 +52,16 @@ def levels(model: Model, past: Floats, last: Array) -> Array:
     last     (windows,) the level at each origin
     returns  (windows, horizon) levels, nearest step first
     """
-    spec, scaler = spec_of(model), scaler_of(model)
+    scaler = scaler_of(model)
     answers = [
         model(torch.from_numpy(scaler.apply(past[start : start + BATCH]))).numpy().astype(np.float64)
         for start in range(0, len(past), BATCH)
     ]
-    target = scaler.undo_target(np.concatenate(answers))
+    return levels_of(spec_of(model), scaler.undo_target(np.concatenate(answers)), last)
+
+
+def levels_of(spec: PriceWindows, target: Array, last: Array) -> Array:
+    """From the target in its own unit, (windows, horizon), and the level at each origin, (windows,), to levels."""
     return last[:, None] * np.exp(np.cumsum(target, axis=1)) if spec.target == "log_return" else target
 
 

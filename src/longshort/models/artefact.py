@@ -6,6 +6,7 @@ where the model comes from, so that a folder is all that serving needs.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from longshort.config import Task as TaskName
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
 from longshort.models.encoder import at_hand
+from longshort.models.forecaster import Forecaster, forecaster
 from longshort.models.network import Network, Shape
 from longshort.tasks.forecast import ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
@@ -50,6 +52,11 @@ class Model:
     def __call__(self, read: Tensor) -> Tensor:
         """A lone network's answer to a batch, without gradients."""
         return self.network(read.unsqueeze(0))[0]
+
+    @functools.cached_property
+    def forecaster(self) -> Forecaster:
+        """A lone forecaster's network, for windows as they come in and streams of them."""
+        return forecaster(self.network, int(self.card["description"]["spec"]["lookback"]))
 
     @property
     def tickers(self) -> list[str]:

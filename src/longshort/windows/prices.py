@@ -36,6 +36,11 @@ PRICES = ("open", "high", "low", "close")
 NEEDED = {"log_return": {"close"}, "log_range": {"high", "low"}, "log_volume": set(), "volume": set()}  # prices; others need their own
 
 
+def reads(column: str) -> set[str]:
+    """The fields of a session that a column comes from: prices, or its volume."""
+    return NEEDED.get(column, {column}) or {"volume"}
+
+
 def possible(spec: PriceWindows, had: Sequence[str]) -> tuple[PriceWindows, list[str]]:
     """The windows that a data set can give: a rate or an index may have a close alone.
 

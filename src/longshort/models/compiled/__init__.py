@@ -2,6 +2,8 @@
 
     lanes, philox, products, cells, layer, text, epoch (.h)
                the arithmetic, over sixteen lanes; layer.h draws the memory
+    forecast (.h)
+               one window at a time, with units in the lanes
     width, native (.cpp)
                one vector width; the library's functions, threads
     build      compiles it

@@ -53,6 +53,14 @@ struct Outcome {
     int64_t terms, failed_terms, failed;
 };
 
+// A forecaster at work on one window at a time; packed and room begin at a line of the cache, and room at zeros.
+struct Forecaster {
+    const Network* net;
+    const float* packed;
+    float* room;
+    int32_t width;  // a number of `longshort_width`
+};
+
 // A vector width's own; sizes are in floats.
 struct Kernels {
     const char* name;
@@ -72,6 +80,12 @@ struct Kernels {
                  float* kept, float* states);
     void (*learn)(const Network&, const float* packed, const float* row, const float* gradient, int64_t batch, int64_t first, int count,
                   float* kept, float* scratch, float* sums, float* input_gradient);
+    int64_t (*lone_packed_size)(const Network&);
+    int64_t (*lone_room_size)(const Network&);
+    void (*pack_lone)(const Network&, const float* row, float* packed);
+    void (*forecast)(const Network&, const float* packed, float* room, const float* window, float* answers);
+    void (*ahead)(const Network&, const float* packed, float* room, const float* window);
+    void (*tick)(const Network&, const float* packed, float* room, const float* newest, float* answers);
     int (*cell)(const char* name);  // its number, or -1
     void (*function)(int which, const float* x, float* y, int64_t count);
     void (*masks)(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind, uint64_t place, uint64_t step, uint64_t steps,

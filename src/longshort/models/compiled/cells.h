@@ -5,6 +5,9 @@
 // of h and c after the step; it puts into each gate the gradient of what the product gave, adds those of the cell's
 // vectors, and returns what reaches h and c before the step by the rule itself, not through R.
 //
+// `forward` and `middle` are one rule for two ways to lay it over lanes: a `Unit` is one unit of sixteen windows, for
+// training; `Across` is sixteen units of one window, for a forecast.
+//
 // To add one: a struct here, a line in CELLS below, and an entry in cells.py, which says where its weights are found.
 #pragma once
 
@@ -29,6 +32,23 @@ struct Unit {
     INLINE void add(int v, Lanes x) const { store(sums + v * stride, load(sums + v * stride) + x); }
 };
 
+// Sixteen units of one step of one window, side by side. There is no way back, so nothing is kept for it: only what `middle`
+// leaves in the gates for `forward`. Lanes beyond the last unit hold what stands behind it in memory, and reach nothing.
+template <bool KEEPS>
+struct Across {
+    float* gates;  // of the first gate; others stand `stride` floats apart
+    long stride;
+    const float* weights;  // of the first vector; others stand `hidden` apart
+    long hidden;
+    Lanes h, c;  // before the step
+
+    INLINE Lanes get(int gate) const { return load(gates + gate * stride); }
+    INLINE void set(int gate, Lanes x) const {
+        if constexpr (KEEPS) store(gates + gate * stride, x);
+    }
+    INLINE Lanes vector(int v) const { return load(weights + v * hidden); }
+};
+
 INLINE Lanes slope_of_sigmoid(Lanes y) { return y * (all(1.0f) - y); }
 INLINE Lanes slope_of_tanh(Lanes y) { return fma(all(0.0f) - y, y, all(1.0f)); }
 INLINE Lanes nothing() { return all(0.0f); }
@@ -45,7 +65,7 @@ struct Plain {
 template <bool RELU, bool INDEPENDENT>
 struct Elman : Plain {
     static constexpr int GATES = 1, VECTORS = INDEPENDENT;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes a = INDEPENDENT ? fma(x.vector(0), x.h, x.get(0)) : x.get(0);
         const Lanes h = RELU ? zero_unless_positive(a, a) : tanh(a);
         x.set(0, h);
@@ -70,12 +90,12 @@ struct Lstm : Plain {
     static constexpr int GATES = C, SAVED = 2, VECTORS = P ? AT_Z : 0;
     static constexpr bool CARRIES = true;
 
-    static INLINE Lanes open(const Unit& x, int gate, Lanes c) {
+    static INLINE Lanes open(const auto& x, int gate, Lanes c) {
         const Lanes a = x.get(gate), y = sigmoid(P ? fma(x.vector(gate), c, a) : a);
         x.set(gate, y);
         return y;
     }
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes i = I ? open(x, 0, x.c) : all(1.0f), f = F ? open(x, AT_F, x.c) : HAS & COUPLED ? all(1.0f) - i : all(1.0f);
         const Lanes z = HAS & LINEAR_INPUT ? x.get(AT_Z) : tanh(x.get(AT_Z));
         const Lanes written = I ? i * z : z, c = F || HAS & COUPLED ? fma(f, x.c, written) : x.c + written;
@@ -107,7 +127,7 @@ struct Lstm : Plain {
 struct Lstm1997 : Plain {
     static constexpr int GATES = 3, SAVED = 2;
     static constexpr bool CARRIES = true;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes i = sigmoid(x.get(0)), o = sigmoid(x.get(1)), g = sigmoid(x.get(2));
         const Lanes c = fma(i, fma(all(4.0f), g, all(-2.0f)), x.c), out = sigmoid(c);
         x.set(0, i), x.set(1, o), x.set(2, g), x.set(3, c), x.set(4, out);
@@ -126,7 +146,7 @@ struct Lstm1997 : Plain {
 // The GRU that resets after the product: gates W_n x + b_n, r, z, R_n h₋₁ + b'_n.
 struct Gru : Plain {
     static constexpr int GATES = 4;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes r = sigmoid(x.get(1)), z = sigmoid(x.get(2)), n = tanh(fma(r, x.get(3), x.get(0)));
         x.set(0, n), x.set(1, r), x.set(2, z);
         return {fma(z, x.h - n, n), nothing()};
@@ -149,12 +169,12 @@ template <bool KEEPS>
 struct ResetBefore : Plain {  // gates n, r, z
     static constexpr int GATES = 3, SAVED = 1;
     static constexpr bool MAKES = true;
-    static INLINE Lanes middle(const Unit& x) {
+    static INLINE Lanes middle(const auto& x) {
         const Lanes r = sigmoid(x.get(1));
         x.set(1, r), x.set(2, sigmoid(x.get(2)));
         return r * x.h;
     }
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes n = tanh(x.get(0)), z = x.get(2);
         x.set(0, n);
         return {KEEPS ? fma(z, x.h - n, n) : fma(z, n - x.h, x.h), nothing()};
@@ -175,12 +195,12 @@ struct ResetBefore : Plain {  // gates n, r, z
 struct Mgu : Plain {  // gates n, f; saved: the gradient of f that comes by the mixture, then f ⊙ h₋₁
     static constexpr int GATES = 2, SAVED = 2;
     static constexpr bool MAKES = true;
-    static INLINE Lanes middle(const Unit& x) {
+    static INLINE Lanes middle(const auto& x) {
         const Lanes f = sigmoid(x.get(1));
         x.set(1, f);
         return f * x.h;
     }
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes n = tanh(x.get(0));
         x.set(0, n);
         return {fma(x.get(1), n - x.h, x.h), nothing()};
@@ -199,7 +219,7 @@ struct Mgu : Plain {  // gates n, f; saved: the gradient of f that comes by the 
 
 struct Janet : Plain {  // gates f, g; saved: 1 - σ(s - 1)
     static constexpr int GATES = 2, SAVED = 1;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes s = x.get(0), f = sigmoid(s), i = sigmoid(all(1.0f) - s), g = tanh(x.get(1));
         x.set(0, f), x.set(1, g), x.set(2, i);
         return {fma(f, x.h, i * g), nothing()};
@@ -214,7 +234,7 @@ struct Janet : Plain {  // gates f, g; saved: 1 - σ(s - 1)
 
 struct Ugrnn : Plain {  // gates g, c
     static constexpr int GATES = 2;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes g = sigmoid(x.get(0)), c = tanh(x.get(1));
         x.set(0, g), x.set(1, c);
         return {fma(g, x.h - c, c), nothing()};
@@ -229,7 +249,7 @@ struct Ugrnn : Plain {  // gates g, c
 
 struct MinLstm : Plain {  // gates i, f, n; saved: the share that is kept
     static constexpr int GATES = 3, SAVED = 1;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes i = sigmoid(x.get(0)), f = sigmoid(x.get(1)), n = x.get(2), kept = f / (f + i);
         x.set(0, i), x.set(1, f), x.set(3, kept);
         return {fma(kept, x.h - n, n), nothing()};
@@ -246,7 +266,7 @@ struct MinLstm : Plain {  // gates i, f, n; saved: the share that is kept
 
 struct MinGru : Plain {  // gates z, n
     static constexpr int GATES = 2;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes z = sigmoid(x.get(0)), n = x.get(1);
         x.set(0, z);
         return {fma(z, n - x.h, x.h), nothing()};
@@ -262,7 +282,7 @@ struct MinGru : Plain {  // gates z, n
 struct Sru : Plain {  // gates f, r, n, s; vectors v_f, v_r; saved: c
     static constexpr int GATES = 4, SAVED = 1, VECTORS = 2;
     static constexpr bool CARRIES = true;
-    static INLINE State forward(const Unit& x) {
+    static INLINE State forward(const auto& x) {
         const Lanes f = sigmoid(fma(x.vector(0), x.c, x.get(0))), r = sigmoid(fma(x.vector(1), x.c, x.get(1)));
         const Lanes n = x.get(2), s = x.get(3), c = fma(f, x.c - n, n);
         x.set(0, f), x.set(1, r), x.set(4, c);
@@ -328,6 +348,34 @@ void backward_middle(const Step& step) {
         }
 }
 
+// One step of a layer over one window.
+struct Moment {
+    long hidden, stride;   // stride: from gate to gate
+    float* gates;
+    const float* weights;  // vectors
+    float *h, *c, *made;   // [hidden]: the states before the step, which those after it replace; what `middle` makes
+};
+
+template <class Cell>
+INLINE Across<Cell::MAKES> across(const Moment& now, long u) {
+    return {now.gates + u, now.stride, now.weights + u, now.hidden, load(now.h + u), Cell::CARRIES ? load(now.c + u) : nothing()};
+}
+
+template <class Cell>
+void forward_across(const Moment& now) {
+    for (long u = 0; u < now.hidden; u += LANES) {
+        const State after = Cell::forward(across<Cell>(now, u));
+        store(now.h + u, after.h);
+        if (Cell::CARRIES) store(now.c + u, after.c);
+    }
+}
+
+template <class Cell>
+void middle_across(const Moment& now) {
+    if constexpr (Cell::MAKES)
+        for (long u = 0; u < now.hidden; u += LANES) store(now.made + u, Cell::middle(across<Cell>(now, u)));
+}
+
 // What the layer must know of a cell. x feeds the first `fed` gates, the past those from number `recurrent` on.
 struct Kind {
     const char* name;
@@ -337,12 +385,14 @@ struct Kind {
     void (*middle)(const Step&);
     void (*backward)(const Step&);
     void (*backward_middle)(const Step&);
+    void (*forward_across)(const Moment&);
+    void (*middle_across)(const Moment&);
 };
 
 template <class Cell>
 constexpr Kind kind(const char* name, int fed = Cell::GATES, int recurrent = 0) {
     return {name, Cell::GATES, Cell::SAVED, Cell::VECTORS, fed, recurrent, Cell::CARRIES, Cell::MAKES,
-            forward<Cell>, middle<Cell>, backward<Cell>, backward_middle<Cell>};
+            forward<Cell>, middle<Cell>, backward<Cell>, backward_middle<Cell>, forward_across<Cell>, middle_across<Cell>};
 }
 
 constexpr int BLOCK = INPUT | FORGET | OUTPUT;

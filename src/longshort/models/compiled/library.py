@@ -72,6 +72,12 @@ class Outcome(ctypes.Structure):
     )
 
 
+class Forecaster(ctypes.Structure):
+    """A forecaster at work on one window at a time."""
+
+    _fields_ = (("network", ctypes.POINTER(Network)), ("packed", c_floats), ("room", c_floats), ("width", ctypes.c_int32))
+
+
 SIGNATURES: dict[str, tuple[Any, ...]] = {  # what it returns, then what it takes
     "sources": (ctypes.c_char_p,),
     "width": (ctypes.c_char_p, ctypes.c_int32),
@@ -81,6 +87,11 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # what it returns, then what it take
     "kept": (ctypes.c_int64, ctypes.c_int32, ctypes.POINTER(Network), ctypes.c_int64),
     "read": (ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2, ctypes.c_int64, ctypes.c_int32, *(c_floats,) * 2),
     "learn": (ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2, ctypes.c_int64, ctypes.c_int32, *(c_floats,) * 3),
+    "forecaster_size": (ctypes.c_int64, ctypes.c_int32, ctypes.POINTER(Network), ctypes.c_int32),
+    "pack_forecaster": (None, ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2),
+    "forecast": (None, ctypes.c_void_p, *(c_floats,) * 2),
+    "ahead": (None, ctypes.c_void_p, c_floats),
+    "tick": (None, ctypes.c_void_p, *(c_floats,) * 2),
     "function": (None, ctypes.c_int32, ctypes.c_int32, *(c_floats,) * 2, ctypes.c_int64),
     "masks": (None, ctypes.c_int32, *(ctypes.c_uint64,) * 8, ctypes.c_uint32, ctypes.c_void_p),
 }
@@ -111,6 +122,12 @@ def opened() -> ctypes.CDLL:
         function.restype, function.argtypes = returned, taken
         setattr(library, name, function)
     return library
+
+
+def without_leave(name: str) -> Any:
+    """A function that keeps Python's lock: for calls of microseconds, which would wait milliseconds for another thread to give it back."""
+    returned, *taken = SIGNATURES[name]
+    return ctypes.PYFUNCTYPE(returned, *taken)((f"longshort_{name}", opened()))
 
 
 def widths() -> list[str]:

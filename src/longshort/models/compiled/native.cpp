@@ -343,6 +343,27 @@ API int32_t longshort_learn(int32_t width, const Network* net, const float* row,
     });
 }
 
+// Floats of a forecaster's packed weights (0), and of the room that it works in (1).
+API int64_t longshort_forecaster_size(int32_t width, const Network* net, int32_t which) {
+    const Kernels& own = kernels(width);
+    return which ? own.lone_room_size(*net) : own.lone_packed_size(*net);
+}
+
+API void longshort_pack_forecaster(int32_t width, const Network* net, const float* row, float* packed) { kernels(width).pack_lone(*net, row, packed); }
+
+// The answers (horizon) to a window (steps, inputs).
+API void longshort_forecast(const Forecaster* own, const float* window, float* answers) {
+    kernels(own->width).forecast(*own->net, own->packed, own->room, window, answers);
+}
+
+// All steps of a window but the newest: (steps - 1, inputs).
+API void longshort_ahead(const Forecaster* own, const float* window) { kernels(own->width).ahead(*own->net, own->packed, own->room, window); }
+
+// The answers (horizon) once the newest step (inputs) is known; after each `longshort_ahead` once.
+API void longshort_tick(const Forecaster* own, const float* newest, float* answers) {
+    kernels(own->width).tick(*own->net, own->packed, own->room, newest, answers);
+}
+
 // For tests: sigmoid (0) or tanh (1) of each, and the masks of one step of a group.
 API void longshort_function(int32_t width, int32_t which, const float* x, float* y, int64_t count) { kernels(width).function(which, x, y, count); }
 

@@ -12,11 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longshort.models import masks
-from longshort.models.compiled import cells, library
+from longshort.models.compiled import library
 from longshort.models.engines.engine import Learning, Passed
-from longshort.models.engines.native.engine import named
-from longshort.models.engines.native.layer import WIDEST, layer_of
+from longshort.models.engines.native.layer import WIDEST
+from longshort.models.engines.native.told import Told
 from longshort.windows.order import shuffled
 
 if TYPE_CHECKING:
@@ -33,43 +32,19 @@ Stretch = tuple[int, Numbers, Numbers | None]  # rank of the first window, where
 class WholePasses(ABC):
     """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
 
-    def __init__(self, network: Network, inputs: int, steps: int, answers: int, words: int, width: int) -> None:
-        """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`."""
+    def __init__(self, network: Network, inputs: int, steps: int, answers: int, words: int, width: int, tied: bool = False) -> None:
+        """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`.
+
+        tied  whether the head's weights are the embeddings
+        """
         self._encoder, self._dropout, self._width = network.encoder, network.dropout, width
-        self._inputs, self._steps, self._answers, self._words = inputs, steps, answers, words
+        self._inputs, self._steps, self._answers, self._words, self._tied = inputs, steps, answers, words, tied
 
     @functools.cached_property
     def _network(self) -> library.Network:
-        """What the library is told of the network; arrays that it points to are kept beside it."""
-        encoder, variant, words = self._encoder, self._encoder.variant, self._words
-        name = named(encoder.cell, variant.activation or encoder.cell.activation)
-        directions = 2 if variant.bidirectional else 1
-        self._found: list[cells.Found] = []
-        first, layers = words * self._inputs, []
-        for depth in range(variant.num_layers):
-            for direction, weights in enumerate(encoder.directions(depth)):
-                shapes = {key: tuple(weight.shape[1:]) for key, weight in weights.tensors().items()}
-                self._found.append(cells.find(name, shapes, first))
-                layers.append(layer_of(name, self._found[-1], shapes["W"][0], variant.hidden_size, bool(direction)))
-                first += self._found[-1].size
-        self._head = self.head_places(first, encoder.width)
-        self._layers = (library.Layer * len(layers))(*layers)
-        return library.Network(
-            self._layers,
-            library.address(self._head),
-            int(self._head[-1]) + 1,
-            *(variant.num_layers, directions, self._inputs, self._steps, 0 if words else self._answers, variant.residual),
-            *_dropout(variant.dropout),
-            *(words, 0),
-            *_dropout(self._dropout),
-        )
-
-    def head_places(self, first: int, width: int) -> NDArray[np.int32]:
-        """Where in a row the head's weights (width, answers) and its bias stand, one after the other; the bias is a row's end.
-
-        first  the first parameter behind the layers
-        """
-        return np.arange(first, first + (width + 1) * self._answers, dtype=np.int32)
+        """What the library is told of the network."""
+        self._told = Told(self._encoder, self._inputs, self._steps, self._answers, self._words, self._dropout, self._tied)
+        return self._told.network
 
     @abstractmethod
     def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
@@ -138,14 +113,7 @@ class LanguageModelPasses(WholePasses):
 
     def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST) -> None:
         self._task, self._ids = task, np.ascontiguousarray(task.data.ids, np.int32)
-        super().__init__(network, task.inputs, task.data.spec.lookback, task.vocabulary_size, task.vocabulary_size, width)
-
-    def head_places(self, first: int, width: int) -> NDArray[np.int32]:
-        """See `WholePasses`. Tied, the weights are the table of embeddings, which begins a row."""
-        if not self._task.tied:
-            return super().head_places(first, width)
-        table = np.arange(self._words * self._inputs, dtype=np.int32).reshape(self._words, self._inputs)
-        return np.concatenate([table.T.ravel(), np.arange(first, first + self._words, dtype=np.int32)])
+        super().__init__(network, task.inputs, task.data.spec.lookback, task.vocabulary_size, task.vocabulary_size, width, task.tied)
 
     def source(self) -> dict[str, Any]:
         """The ids of the text."""
@@ -157,12 +125,6 @@ class LanguageModelPasses(WholePasses):
         for start in range(0, len(starts), size):
             some = slice(start, start + size)
             yield start, np.ascontiguousarray(starts[some]), np.ascontiguousarray(counts[some], np.int64)
-
-
-def _dropout(rate: float) -> tuple[int, np.float32]:
-    """Below which value of 16 bits something is dropped, and what the rest is multiplied by."""
-    threshold = masks.threshold(rate)
-    return threshold, np.float32(65536 / (65536 - threshold))
 
 
 def _row(row: Tensor) -> Tensor:
