@@ -18,6 +18,7 @@ import longshort
 from longshort import journal, storage
 from longshort.config import EngineName, Optimisation, Variant
 from longshort.errors import ConfigError
+from longshort.models.engines import ENGINES
 from longshort.training import checkpoints, fleet
 from longshort.training.loop import Epoch, Member, Progress, train
 
@@ -104,7 +105,7 @@ def prepared(root: Path, device: str, engine: EngineName, workers: int | Literal
 
 
 def choose_device(asked: str, engine: EngineName = "torch") -> torch.device:
-    """CUDA when there and not refused; the CPU else, and always for the engine `native`.
+    """CUDA when there and not refused; the CPU else, and always for the engine `native`, never for the engine `cuda`.
 
     raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it
     """
@@ -114,6 +115,12 @@ def choose_device(asked: str, engine: EngineName = "torch") -> torch.device:
                 "`training.device` is 'cuda', and the engine 'native' runs on the CPU. Set the device to 'cpu', or the engine to 'torch'."
             )
         return torch.device("cpu")
+    if engine == "cuda" and asked == "cpu":
+        raise ConfigError(
+            "`training.device` is 'cpu', and the engine 'cuda' runs on a GPU. Set the device to 'auto', or the engine to 'torch'."
+        )
+    if engine == "cuda" and (reason := ENGINES["cuda"].absent()):
+        raise ConfigError(f"engine 'cuda' is not there: {reason}. Name another engine.")
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
