@@ -1,4 +1,4 @@
-"""Runs: trainings that go on where a process was killed, brought to their end over the cores of a CPU or side by side on a GPU.
+"""Runs: trainings that go on where a process was killed, brought to their end over the cores of a CPU or side by side on GPUs.
 
 What a run has come to is its last checkpoint, and its epochs are in its journal; both are found again by its identity.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +19,9 @@ import torch
 import longshort
 from longshort import journal, storage
 from longshort.config import EngineName, Optimisation, Variant
-from longshort.errors import ConfigError
+from longshort.errors import ConfigError, LongshortError
 from longshort.models.engines import ENGINES
-from longshort.training import checkpoints, fleet
+from longshort.training import checkpoints, fleet, gpus
 from longshort.training.loop import Epoch, Member, Progress, train
 
 # the rooms whose code decides what a training gives
@@ -142,31 +144,42 @@ def complete(runs: Sequence[Run], where: Place, show: fleet.Tell, judge: Judge |
            not hang on when it is asked, or on what other runs do meanwhile
     """
 
-    def work(places: Sequence[int], tell: fleet.Tell) -> None:
+    stopping, one_at_a_time = threading.Event(), threading.Lock()  # of the threads of several GPUs
+
+    def work(places: Sequence[int], device: torch.device, tell: fleet.Tell) -> None:
         resumed = [checkpoints.load(runs[k].checkpoints) for k in places]
         for k, progress in zip(places, resumed, strict=True):
             _begin(runs[k], where, len(progress.history) if progress else 0)
 
         def after_epoch(number: int, epoch: Epoch, progress: Progress) -> None:
             each = runs[places[number]]
-            progress.pruned = judge is not None and judge(places[number], progress.history)
+            with one_at_a_time:
+                progress.pruned = judge is not None and judge(places[number], progress.history)
             # journal before checkpoint: an epoch may be told twice, never lost
             journal.append(each.journal, {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds})
             checkpoints.save(each.checkpoints, progress)
-            tell((each.name, epoch))
+            with one_at_a_time:
+                tell((each.name, epoch))
+            if stopping.is_set():
+                raise LongshortError("stopped, since the training on another GPU failed. Run this again: it goes on from here.")
 
         members, variant = [runs[k].member for k in places], runs[places[0]].variant
-        for k, progress in zip(places, train(members, variant, where.engine, where.device, resumed, after_epoch), strict=True):
+        for k, progress in zip(places, train(members, variant, where.engine, device, resumed, after_epoch), strict=True):
             _end(runs[k], progress)
 
     # asked again, since a checkpoint may be damaged that was the last
     while to_do := [k for k, each in enumerate(runs) if not each.is_over()]:
         if where.device.type == "cpu":
-            fleet.spread(to_do, lambda k, tell: work([k], tell), where.cores, where.count, show)
-        else:
-            for places in of_one_shape(runs, to_do):
-                work(places, show)
+            fleet.spread(to_do, lambda k, tell: work([k], where.device, tell), where.cores, where.count, show)
+            continue
+        for places in of_one_shape(runs, to_do):
+            gpus.spread(places, gpus.there(), lambda some, device: work(some, device, show), _say(runs[places[0]].item), stopping)
     return [progress for each in runs if (progress := checkpoints.load(each.checkpoints)) is not None]
+
+
+def _say(item: str) -> Callable[[str], None]:
+    """Tell a person something of an item."""
+    return lambda text: print(f"{item}: {text}", file=sys.stderr, flush=True)
 
 
 def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
