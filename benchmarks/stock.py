@@ -101,8 +101,8 @@ def ours(cell: str, engine: str, threads: int, seed: int = 0) -> tuple[nn.Module
 def driven(network: Network, task: Task, engine: str, threads: int, batch: int) -> Round:
     """A network's epochs, one after the other."""
     rows = Rows(network)
-    averages = tuple(torch.zeros_like(rows.weights[0]) for _ in range(2))
-    inside = ENGINES[engine].epochs(network, task)
+    averages = tuple(torch.zeros_like(rows.weights) for _ in range(2))
+    inside = ENGINES[engine].epochs(network, [task])
     assert inside is not None
     past = {"steps": 0, "epoch": 0}
 
@@ -110,7 +110,7 @@ def driven(network: Network, task: Task, engine: str, threads: int, batch: int) 
         torch.set_num_threads(threads)
         past["epoch"] += 1
         how = Learning(0, past["epoch"], batch, "adam", RATE, 1.0, *KEEPS["adam"], EPSILON)
-        past["steps"] = inside.learn(rows.weights[0], averages, past["steps"], how).steps
+        past["steps"] = inside.learn(rows.weights, averages, [past["steps"]], {0: how})[0].steps
 
     return epoch
 

@@ -97,6 +97,8 @@ def test_of_one_generation_the_first_in_params_comes_first(project):
         (3, "auto", [], [{}, {}, {}]),
         ("auto", "auto", ["0", "2"], [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "2"}]),
         (3, "cuda", ["0", "2"], [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "2"}, {"CUDA_VISIBLE_DEVICES": "0"}]),
+        (1, "auto", ["0", "2", "3"], [{"CUDA_VISIBLE_DEVICES": "0,2,3"}]),
+        (2, "auto", ["0", "2", "3"], [{"CUDA_VISIBLE_DEVICES": "0,3"}, {"CUDA_VISIBLE_DEVICES": "2"}]),
         (2, "cpu", ["0", "2"], [{}, {}]),
         ("auto", "cpu", ["0", "2"], [{}] * len(os.sched_getaffinity(0))),
         ("auto", "auto", [], [{}] * len(os.sched_getaffinity(0))),

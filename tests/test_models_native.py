@@ -413,7 +413,7 @@ def test_what_a_pass_cannot_do_goes_batch_by_batch():
     for changes in ({"weight_dropout": 0.2}, {"cell": "alstm"}):
         kind = variant(changes.pop("cell", "lstm"), **changes)
         network = Network(TASK, kind, "native", [loop.generator_of(0)])
-        assert ENGINES["native"].epochs(network, TASK) is None
+        assert ENGINES["native"].epochs(network, [TASK]) is None
         theirs, mine = learn(kind, engine="reference", max_epochs=1), learn(kind, max_epochs=1)
         torch.testing.assert_close(mine.weights, theirs.weights, rtol=1e-4, atol=1e-5)
 

@@ -371,7 +371,7 @@ class Models(Section):
     variants: dict[Name, Variant]
 
 
-EngineName = Literal["torch", "reference", "native"]
+EngineName = Literal["torch", "reference", "native", "cuda"]
 Optimizer = Literal["adam", "rmsprop"]
 
 

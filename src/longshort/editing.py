@@ -89,7 +89,7 @@ def _choose_variants(content: Any, names: list[Any]) -> None:
             if forward_only and (variants[name]["bidirectional"] or variants[name]["cell"] == "alstm"):
                 continue
             items[f"{dataset}-{name}"] = {"dataset": dataset, "task": entry["task"], "variant": name}
-            if variants[name]["cell"] not in {"torch": KERNELS, "native": NATIVE}.get(training["engine"], cells):
+            if variants[name]["cell"] not in {"torch": KERNELS, "native": NATIVE, "cuda": KERNELS}.get(training["engine"], cells):
                 items[f"{dataset}-{name}"]["engine"] = "reference"
     known = dict(training["items"])
     training["items"].clear()

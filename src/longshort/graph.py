@@ -51,11 +51,14 @@ class Outcome:
     device: str = ""
 
 
-Slot = dict[str, str]  # what a stage finds in its environment besides ours: the GPU that is its own, if there are any
+Slot = dict[str, str]  # what a stage finds in its environment besides ours: the GPUs that are its own, if there are any
 
 
 def slots(params: Params, gpus: list[str] | None = None) -> list[Slot]:
     """The places in which stages run side by side: `resources.workers` of them; ``auto`` is one a GPU, or one a core.
+
+    Each has GPUs of its own where there are enough: with fewer places than GPUs some have several, over which a training splits its
+    fleet (`training.gpus`); with more, some share one.
 
     gpus  their numbers; default: those of this machine, unless `training.device` is cpu
     """
@@ -65,7 +68,7 @@ def slots(params: Params, gpus: list[str] | None = None) -> list[Slot]:
         gpus = []
     wanted = params.resources.workers
     count = (len(gpus) or len(os.sched_getaffinity(0))) if wanted == "auto" else wanted
-    return [{"CUDA_VISIBLE_DEVICES": gpus[number % len(gpus)]} if gpus else {} for number in range(count)]
+    return [{"CUDA_VISIBLE_DEVICES": ",".join(gpus[place::count] or [gpus[place % len(gpus)]])} if gpus else {} for place in range(count)]
 
 
 def read(root: Path) -> list[Stage]:

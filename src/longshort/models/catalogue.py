@@ -42,11 +42,12 @@ def table(inputs: int, hidden: int) -> list[str]:
     rows = [entry(name, inputs, hidden) for name in CELLS]
     lines = [f"{'cell':<17}{'parameters':>10}  {'engines':<15}what it is"]
     for row in rows:
-        others = ", ".join(engine for engine in row["engines"] if engine != "reference")
+        others = ", ".join(engine for engine in row["engines"] if engine not in ("reference", "cuda"))
         lines.append(f"{row['cell']:<17}{row['parameters']:>10,}  {others or 'reference':<15}{row['title']}")
     told = [
         f"parameters: of one layer, inputs {inputs}, hidden {hidden}",
-        "engines: `reference` runs every cell, and is named where no other does",
+        "engines: `reference` runs every cell, and is named where no other does;",
+        "`cuda` runs those of `torch`",
         "equations, paper and options of one: longshort variants NAME",
     ]
     return [*lines, "", *told]

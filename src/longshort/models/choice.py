@@ -23,7 +23,7 @@ TIMES = 3
 def settle(params: Params) -> list[str]:
     """The settings that put names where params.yaml says `auto`; none where it names every engine.
 
-    raises  ConfigError when a variant asks for what its cell has not, or a named engine cannot run it
+    raises  ConfigError when a variant asks for what its cell has not, a named engine cannot run it, or it is `cuda` and there is no GPU
     """
     for item, entry in params.training.items.items():
         variant = params.models.variants[entry.variant]
@@ -35,6 +35,8 @@ def settle(params: Params) -> list[str]:
                 f"params.yaml: training.items.{item}: engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the "
                 "item, or `engine: auto`, which measures."
             )
+    if reason := _missing(params):
+        raise ConfigError(f"params.yaml: {reason}")
     asked = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "auto"]
     if not asked:
         return []
@@ -73,12 +75,26 @@ def standing_in(params: Params) -> str | None:
 
 def _refusal(engine: str, variant: Variant) -> str | None:
     """Why an engine cannot train a variant."""
-    asked = {"torch": without_kernel, "native": compiled.without}.get(engine)
+    asked = {"torch": without_kernel, "native": compiled.without, "cuda": without_kernel}.get(engine)
     return asked(variant) if asked else None
 
 
+def _missing(params: Params) -> str | None:
+    """Why the engine `cuda` cannot train what names it here; nothing takes its place, since that would be slower by far."""
+    named = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "cuda"]
+    if not named:
+        return None  # asking costs the import of torch
+    from longshort.models.engines import ENGINES
+
+    if reason := ENGINES["cuda"].absent():
+        return f"training.items.{named[0]}: engine 'cuda' is not there: {reason}. Name another engine, or train on a machine that has one."
+    if params.training.device == "cpu":
+        return f"training.items.{named[0]}: its engine is 'cuda', and `training.device` is 'cpu'. Set the device to 'auto'."
+    return None
+
+
 def _fastest(params: Params, item: str) -> EngineName:
-    """The engine with the shortest step of training, of those that run the item's variant."""
+    """The engine with the shortest step of training on the CPU, of those that run the item's variant."""
     entry = params.training.items[item]
     variant, task = params.models.variants[entry.variant], entry.task
     spec: Any = params.of_task(params.windows, task)

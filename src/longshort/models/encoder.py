@@ -13,7 +13,7 @@ from longshort.models import masks
 from longshort.models.cells import CELLS, refusal, shapes
 from longshort.models.cells.cell import output_size, starts, state_sizes
 from longshort.models.engines import ENGINES, Engine, Inside
-from longshort.models.masks import Draw, stream
+from longshort.models.masks import Masks, stream
 from longshort.models.weights import Weights, begin, begin_uniform
 
 
@@ -55,7 +55,7 @@ class Encoder(nn.Module):
         """A layer's weights, forward first."""
         return list(self.layers[layer])  # type: ignore[call-overload]
 
-    def forward(self, steps: Tensor, draw: Draw | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, steps: Tensor, draw: Masks | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Read a batch of sequences.
 
         steps    (K, batch, steps, inputs)
@@ -88,7 +88,7 @@ class Encoder(nn.Module):
         rates = (settings.dropout, settings.variational_dropout, settings.recurrent_dropout, settings.zoneout, settings.weight_dropout)
         return any(rate > 0 for rate in rates)
 
-    def _layer(self, layer: int, read: Tensor, draw: Draw | None, lengths: Tensor | None) -> Tensor:
+    def _layer(self, layer: int, read: Tensor, draw: Masks | None, lengths: Tensor | None) -> Tensor:
         """One layer in its directions: (K, steps, batch, inputs) to (K, steps, batch, width)."""
         read = self._dropped(read, draw, masks.INPUT, stream(layer), self.variant.variational_dropout, every_step=False)
         activation = self.variant.activation or self.cell.activation
@@ -103,39 +103,38 @@ class Encoder(nn.Module):
             ahead.append(_reversed(states, lengths) if direction else states)
         return torch.cat(ahead, dim=-1) if len(ahead) > 1 else ahead[0]
 
-    def _dropped(self, states: Tensor, draw: Draw | None, kind: int, place: int, rate: float, every_step: bool = True) -> Tensor:
+    def _dropped(self, states: Tensor, draw: Masks | None, kind: int, place: int, rate: float, every_step: bool = True) -> Tensor:
         """Dropout on (K, steps, batch, features)."""
         if draw is None or rate == 0:
             return states
         _, steps, batch, features = states.shape
-        factors = torch.from_numpy(draw.factors(kind, place, rate, (batch, steps if every_step else 1, features)))
-        return states * factors.to(states).transpose(1, 2)
+        factors = draw.factors_for(states, kind, place, rate, (batch, steps if every_step else 1, features))
+        return states * factors.transpose(1, 2)
 
-    def _without_some_weights(self, weights: dict[str, Tensor], draw: Draw, layer: int, direction: int) -> dict[str, Tensor]:
+    def _without_some_weights(self, weights: dict[str, Tensor], draw: Masks, layer: int, direction: int) -> dict[str, Tensor]:
         if self.variant.weight_dropout == 0:
             return weights
         dropped = dict(weights)
         for part, name in enumerate(name for name in weights if name == "R" or name.startswith("R_")):
             rows, columns = weights[name].shape[1:]
-            factors = draw.factors(masks.WEIGHT, stream(layer, direction, part), self.variant.weight_dropout, (1, rows, columns))
-            dropped[name] = weights[name] * torch.from_numpy(factors[:, 0]).to(weights[name])
+            where, rate = stream(layer, direction, part), self.variant.weight_dropout
+            dropped[name] = weights[name] * draw.factors_for(weights[name], masks.WEIGHT, where, rate, (1, rows, columns))[:, 0]
         return dropped
 
-    def _inside(self, read: Tensor, draw: Draw, layer: int, direction: int) -> Inside:
+    def _inside(self, read: Tensor, draw: Masks, layer: int, direction: int) -> Inside:
         _, steps, batch, _ = read.shape
         settings, hidden, place = self.variant, self.variant.hidden_size, stream(layer, direction)
         state_mask, update_mask, zoned = None, None, {}
         if settings.variational_dropout:
-            factors = draw.factors(masks.STATE, place, settings.variational_dropout, (batch, 1, self.size))
-            state_mask = torch.from_numpy(factors[:, :, 0]).to(read)
+            state_mask = draw.factors_for(read, masks.STATE, place, settings.variational_dropout, (batch, 1, self.size))[:, :, 0]
         if settings.recurrent_dropout:
-            factors = draw.factors(masks.UPDATE, place, settings.recurrent_dropout, (batch, steps, hidden))
-            update_mask = torch.from_numpy(factors).to(read).transpose(1, 2)
+            factors = draw.factors_for(read, masks.UPDATE, place, settings.recurrent_dropout, (batch, steps, hidden))
+            update_mask = factors.transpose(1, 2)
         if settings.zoneout:
             sizes = state_sizes(self.cell, hidden, settings.projection_size)
             for part, name in enumerate(self.cell.zoned):
-                kept = draw.dropped(masks.ZONEOUT, stream(layer, direction, part), settings.zoneout, (batch, steps, sizes[name]))
-                zoned[name] = torch.from_numpy(kept).to(read.device).transpose(1, 2)
+                shape = (batch, steps, sizes[name])
+                zoned[name] = draw.dropped_for(read, masks.ZONEOUT, stream(layer, direction, part), settings.zoneout, shape).transpose(1, 2)
         return Inside(state_mask, update_mask, settings.zoneout, zoned)
 
     def _final(self, states: Tensor, padding: Tensor | None, lengths: Tensor | None) -> Tensor:
@@ -181,7 +180,7 @@ def _can_run(name: str, variant: Variant) -> bool:
     return ENGINES[name].runs(variant) is None and ENGINES[name].absent() is None
 
 
-def drawn(module: nn.Module, draw: Draw | None, drops: bool) -> Draw | None:
+def drawn(module: nn.Module, draw: Masks | None, drops: bool) -> Masks | None:
     """The draw in training, and None in evaluation.
 
     raises  ValueError when something is to be dropped and nothing says from what

@@ -23,11 +23,15 @@ that is padded counts the steps that it was padded to.
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FRONT: Final = 1  # what the recurrent layers read
 OUTPUT: Final = 2  # what a layer gives, each step anew
@@ -39,6 +43,20 @@ WEIGHT: Final = 7  # R itself
 ZONEOUT: Final = 8  # states that are kept
 
 VALUES = 16  # of 16 bits each in a block
+
+
+class Masks(Protocol):
+    """Where the masks of a batch come from: `Draw` makes them on the CPU, the engine `cuda` where the network lies, to the same bits."""
+
+    @property
+    def seeds(self) -> Sized:
+        """One a member of the fleet."""
+
+    def dropped_for(self, like: Tensor, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> Tensor:
+        """`Draw.dropped`, on the device of a tensor."""
+
+    def factors_for(self, like: Tensor, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> Tensor:
+        """`Draw.factors`, on the device of a tensor and in its number format."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +84,19 @@ class Draw:
     def factors(self, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> NDArray[np.float32]:
         """What values are multiplied by: 0, or what keeps their mean; shapes as in `dropped`."""
         kept = ~self.dropped(kind, stream, rate, shape)
-        return kept * np.float32(65536 / (65536 - threshold(rate)))
+        return kept * np.float32(share(rate))
+
+    def dropped_for(self, like: Tensor, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> Tensor:
+        """See `Masks`."""
+        import torch
+
+        return torch.from_numpy(self.dropped(kind, stream, rate, shape)).to(like.device)
+
+    def factors_for(self, like: Tensor, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> Tensor:
+        """See `Masks`."""
+        import torch
+
+        return torch.from_numpy(self.factors(kind, stream, rate, shape)).to(like)
 
 
 def stream(layer: int, direction: int = 0, part: int = 0) -> int:
@@ -77,6 +107,11 @@ def stream(layer: int, direction: int = 0, part: int = 0) -> int:
 def threshold(rate: float) -> int:
     """Values below it are dropped."""
     return min(round(rate * 65536), 65535)
+
+
+def share(rate: float) -> float:
+    """What values that are kept are multiplied by, so that the mean is kept too."""
+    return 65536 / (65536 - threshold(rate))
 
 
 def _values(seed: int, epoch: int, kind: int, stream: int, place: int, shape: tuple[int, int, int]) -> NDArray[np.uint16]:

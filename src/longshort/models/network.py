@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from longshort.config import Variant
 from longshort.models import masks
 from longshort.models.encoder import Encoder, drawn
-from longshort.models.masks import Draw, stream
+from longshort.models.masks import Masks, stream
 from longshort.tasks.layers import Generators
 
 
@@ -45,7 +45,7 @@ class Network(nn.Module):
         self.encoder = Encoder(shape.inputs, variant, engine, generators)
         self.head = shape.head(self.front, self.encoder.width, self.encoder.final_width, generators)
 
-    def encode(self, read: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, read: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
         """What the task's batches hold first, the axis of members in front.
 
         draw     where the batch stands, in training; nothing is dropped in evaluation
@@ -55,14 +55,14 @@ class Network(nn.Module):
         states, final = self.encoder(steps, draw)
         return self._dropped(states, draw, masks.HEAD), final
 
-    def forward(self, read: Tensor, draw: Draw | None = None) -> Tensor:
+    def forward(self, read: Tensor, draw: Masks | None = None) -> Tensor:
         """The task's answer; members do not see each other, nor do rows of a batch."""
         return self.head(*self.encode(read, draw))
 
-    def _dropped(self, states: Tensor, draw: Draw | None, kind: int) -> Tensor:
+    def _dropped(self, states: Tensor, draw: Masks | None, kind: int) -> Tensor:
         """Dropout on (K, batch, steps, features)."""
         draw = drawn(self, draw, self.dropout > 0)
         if draw is None or self.dropout == 0:
             return states
         _, batch, steps, features = states.shape
-        return states * torch.from_numpy(draw.factors(kind, stream(0), self.dropout, (batch, steps, features))).to(states)
+        return states * draw.factors_for(states, kind, stream(0), self.dropout, (batch, steps, features))

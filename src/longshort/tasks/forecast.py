@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from longshort.config import Task as TaskName
 from longshort.tasks.layers import Generators, Linears
-from longshort.tasks.task import Batch, Network
+from longshort.tasks.task import Batch, Network, Numbers, Stretch
 from longshort.windows.files import PriceData
 from longshort.windows.order import shuffled
 
 if TYPE_CHECKING:
-    from longshort.models.masks import Draw
+    from longshort.models.masks import Masks
 
 
 class FinalStateHead(nn.Module):
@@ -67,15 +67,22 @@ class ForecastTask(ForecastShape):
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Batches of past (batch, lookback, columns) and future (batch, horizon), both scaled."""
-        windows = self.data.parts[part]
-        for start in range(0, len(windows), size):
-            numbers = np.arange(start, min(start + size, len(windows)))
-            if part == "train":
-                numbers = shuffled(len(windows), seed, epoch, numbers)
-            past, future = windows.gather(self.scaled, numbers)
+        for _, numbers in self._numbers(part, seed, epoch, size):
+            past, future = self.data.parts[part].gather(self.scaled, numbers)
             yield torch.from_numpy(past), torch.from_numpy(future)
 
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+        """See `Task`."""
+        for start, numbers in self._numbers(part, seed, epoch, size):
+            yield start, np.ascontiguousarray(self.data.parts[part].first_steps(numbers), np.int64), None
+
+    def _numbers(self, part: str, seed: int, epoch: int, size: int) -> Iterator[tuple[int, Numbers]]:
+        count = len(self.data.parts[part])
+        for start in range(0, count, size):
+            numbers = np.arange(start, min(start + size, count))
+            yield start, shuffled(count, seed, epoch, numbers) if part == "train" else numbers
+
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
         """Each member's squared error, summed over batch and horizon."""
         charged = ~target.isnan()
         errors = torch.where(charged, network(read, draw) - target, 0.0)

@@ -13,17 +13,15 @@ from torch import Tensor, nn
 
 from longshort.config import LanguageModelTask as LanguageModelSettings
 from longshort.config import Task as TaskName
-from longshort.tasks.cross_entropy import summed_cross_entropy
+from longshort.tasks.cross_entropy import IGNORED, summed_cross_entropy
 from longshort.tasks.layers import Embeddings, Generators, Linears
-from longshort.tasks.task import Batch, Network
+from longshort.tasks.task import Batch, Network, Stretch
 from longshort.windows import text
 from longshort.windows.files import TextData
 from longshort.windows.order import shuffled
 
 if TYPE_CHECKING:
-    from longshort.models.masks import Draw
-
-IGNORED = -100  # a target that is read for context only and not charged
+    from longshort.models.masks import Masks
 
 
 class NextWordHead(nn.Module):
@@ -109,6 +107,13 @@ class LanguageModelTask(LanguageModelShape):
         for first in range(0, len(starts), size):
             yield self._gather(starts[first : first + size], counts[first : first + size])
 
+    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+        """See `Task`."""
+        starts, counts = self.windows(part, seed, epoch)
+        for first in range(0, len(starts), size):
+            some = slice(first, first + size)
+            yield first, np.ascontiguousarray(starts[some]), np.ascontiguousarray(counts[some], np.int64)
+
     def windows(self, part: str, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the windows of a pass begin, in its order, and how many of the last tokens of each are charged."""
         stretch, lookback = self.data.stretches[part], self.data.spec.lookback
@@ -123,12 +128,13 @@ class LanguageModelTask(LanguageModelShape):
         target = np.where(np.arange(lookback) >= lookback - counts[:, None], ids[:, 1:], IGNORED)
         return torch.from_numpy(ids[:, :-1]), torch.from_numpy(target)
 
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
-        """Each member's cross-entropy in nats, summed over the tokens that are charged; only their words are scored."""
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
+        """Each member's cross-entropy in nats, summed over the tokens that are charged."""
         states, _ = network.encode(read, draw)
         charged = target != IGNORED
         head = cast(NextWordHead | TiedHead, network.head)
-        sums = [summed_cross_entropy(states[k][charged[k]], *head.of_member(k), target[k][charged[k]]) for k in range(len(read))]
+        tokens, words = states.flatten(1, 2), target.flatten(1)
+        sums = [summed_cross_entropy(tokens[k], *head.of_member(k), words[k]) for k in range(len(read))]
         return torch.stack(sums), charged.flatten(1).sum(1)
 
     def description(self) -> dict[str, Any]:

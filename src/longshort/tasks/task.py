@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from longshort.config import Params
@@ -13,9 +15,11 @@ from longshort.config import Task as TaskName
 from longshort.tasks.layers import Generators
 
 if TYPE_CHECKING:
-    from longshort.models.masks import Draw
+    from longshort.models.masks import Masks
 
 Batch = tuple[Tensor, Tensor]  # what the network reads, and what it should have said
+Numbers = NDArray[np.int64]
+Stretch = tuple[int, Numbers, Numbers | None]  # rank of the first window, where each begins, how much of each is charged (None: all)
 
 
 class Network(Protocol):
@@ -23,10 +27,10 @@ class Network(Protocol):
 
     head: nn.Module
 
-    def encode(self, read: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, read: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
         """The recurrent layers' states (K, batch, steps, width) and final state (K, batch, final_width)."""
 
-    def __call__(self, read: Tensor, draw: Draw | None = None) -> Tensor:
+    def __call__(self, read: Tensor, draw: Masks | None = None) -> Tensor:
         """The answer."""
 
 
@@ -58,7 +62,10 @@ class Task(Protocol):
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """One pass over a part, for one member. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
 
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Draw | None = None) -> tuple[Tensor, Tensor]:
+    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+        """Where the windows of the same pass begin in the series or the text, in its order, at most ``size`` at a time."""
+
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
         """Each member's summed loss on its batch (K,), and over how many terms (K,), so that means are exact whatever the batch sizes.
 
         read    the members' batches, the axis of members in front; target likewise, `uncharged` where nothing is asked

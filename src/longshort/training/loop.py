@@ -135,7 +135,7 @@ def side_by_side(
     """
     some, earlier = [members[k] for k in places], [done[k] for k in places]
     network = Network(some[0].task, variant, engine, [generator_of(member.seed) for member in some]).to(device)
-    inside = [passes for member in some if (passes := network.encoder.engine.epochs(network, member.task)) is not None]
+    inside = network.encoder.engine.epochs(network, [member.task for member in some])
     rows = Rows(network)
     rows.weights.copy_(torch.stack([progress.weights for progress in earlier]))
     averages = [torch.stack(own).to(device) for own in zip(*(progress.averages for progress in earlier), strict=True)]
@@ -143,9 +143,9 @@ def side_by_side(
     while 2 * len(going := [k for k, place in enumerate(places) if not done[place].is_over(some[k].settings)]) > len(places):
         number = len(done[places[going[0]]].history) + 1
         began = time.monotonic()
-        if inside:
+        if inside is not None:
             train_losses, failures = _learn_inside(inside, rows, moments, some, going, number)
-            validation_losses = {k: inside[k].score(rows.weights[k], "validation").mean for k in going}
+            validation_losses = {k: passed.mean for k, passed in inside.score(rows.weights, "validation", going).items()}
         else:
             train_losses, failures = _learn(network, rows, moments, some, going, number, device)
             validation_losses = mean_losses(network, [member.task for member in some], "validation", device, going)
@@ -214,15 +214,15 @@ def _learn(
 
 
 def _learn_inside(
-    inside: Sequence[Epochs], rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int
+    inside: Epochs, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int
 ) -> tuple[dict[int, float], dict[int, str]]:
-    """The same where the engine makes whole passes, member by member."""
-    losses, failures = {}, {}
+    """The same where the engine makes whole passes."""
+    hows, losses, failures = {}, {}, {}
     for k in now:
         settings = members[k].settings
         given = (settings.batch_size, settings.optimizer, settings.learning_rate, settings.clip_norm)
-        how = Learning(members[k].seed, epoch, *given, *KEEPS[settings.optimizer], EPSILON)
-        passed = inside[k].learn(rows.weights[k], tuple(average[k] for average in moments.averages), moments.steps[k], how)
+        hows[k] = Learning(members[k].seed, epoch, *given, *KEEPS[settings.optimizer], EPSILON)
+    for k, passed in inside.learn(rows.weights, moments.averages, moments.steps, hows).items():
         if passed.failed:
             failures[k] = _failure(members[k], epoch, passed.failed, passed.failed_loss, passed.failed_norm)
         losses[k], moments.steps[k] = passed.mean, passed.steps

@@ -1,4 +1,4 @@
-"""Runs: trainings that go on where a process was killed, brought to their end over the cores of a CPU or side by side on a GPU.
+"""Runs: trainings that go on where a process was killed, brought to their end over the cores of a CPU or side by side on GPUs.
 
 What a run has come to is its last checkpoint, and its epochs are in its journal; both are found again by its identity.
 """
@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,9 @@ import torch
 import longshort
 from longshort import journal, storage
 from longshort.config import EngineName, Optimisation, Variant
-from longshort.errors import ConfigError
-from longshort.training import checkpoints, fleet
+from longshort.errors import ConfigError, LongshortError
+from longshort.models.engines import ENGINES
+from longshort.training import checkpoints, fleet, gpus
 from longshort.training.loop import Epoch, Member, Progress, train
 
 # the rooms whose code decides what a training gives
@@ -104,7 +107,7 @@ def prepared(root: Path, device: str, engine: EngineName, workers: int | Literal
 
 
 def choose_device(asked: str, engine: EngineName = "torch") -> torch.device:
-    """CUDA when there and not refused; the CPU else, and always for the engine `native`.
+    """CUDA when there and not refused; the CPU else, and always for the engine `native`, never for the engine `cuda`.
 
     raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it
     """
@@ -114,6 +117,12 @@ def choose_device(asked: str, engine: EngineName = "torch") -> torch.device:
                 "`training.device` is 'cuda', and the engine 'native' runs on the CPU. Set the device to 'cpu', or the engine to 'torch'."
             )
         return torch.device("cpu")
+    if engine == "cuda" and asked == "cpu":
+        raise ConfigError(
+            "`training.device` is 'cpu', and the engine 'cuda' runs on a GPU. Set the device to 'auto', or the engine to 'torch'."
+        )
+    if engine == "cuda" and (reason := ENGINES["cuda"].absent()):
+        raise ConfigError(f"engine 'cuda' is not there: {reason}. Name another engine.")
     there = torch.cuda.is_available()
     if asked == "cuda" and not there:
         raise ConfigError("`training.device` is 'cuda', but torch sees no CUDA device here. Set it to 'auto' or 'cpu'.")
@@ -135,31 +144,42 @@ def complete(runs: Sequence[Run], where: Place, show: fleet.Tell, judge: Judge |
            not hang on when it is asked, or on what other runs do meanwhile
     """
 
-    def work(places: Sequence[int], tell: fleet.Tell) -> None:
+    stopping, one_at_a_time = threading.Event(), threading.Lock()  # of the threads of several GPUs
+
+    def work(places: Sequence[int], device: torch.device, tell: fleet.Tell) -> None:
         resumed = [checkpoints.load(runs[k].checkpoints) for k in places]
         for k, progress in zip(places, resumed, strict=True):
             _begin(runs[k], where, len(progress.history) if progress else 0)
 
         def after_epoch(number: int, epoch: Epoch, progress: Progress) -> None:
             each = runs[places[number]]
-            progress.pruned = judge is not None and judge(places[number], progress.history)
+            with one_at_a_time:
+                progress.pruned = judge is not None and judge(places[number], progress.history)
             # journal before checkpoint: an epoch may be told twice, never lost
             journal.append(each.journal, {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds})
             checkpoints.save(each.checkpoints, progress)
-            tell((each.name, epoch))
+            with one_at_a_time:
+                tell((each.name, epoch))
+            if stopping.is_set():
+                raise LongshortError("stopped, since the training on another GPU failed. Run this again: it goes on from here.")
 
         members, variant = [runs[k].member for k in places], runs[places[0]].variant
-        for k, progress in zip(places, train(members, variant, where.engine, where.device, resumed, after_epoch), strict=True):
+        for k, progress in zip(places, train(members, variant, where.engine, device, resumed, after_epoch), strict=True):
             _end(runs[k], progress)
 
     # asked again, since a checkpoint may be damaged that was the last
     while to_do := [k for k, each in enumerate(runs) if not each.is_over()]:
         if where.device.type == "cpu":
-            fleet.spread(to_do, lambda k, tell: work([k], tell), where.cores, where.count, show)
-        else:
-            for places in of_one_shape(runs, to_do):
-                work(places, show)
+            fleet.spread(to_do, lambda k, tell: work([k], where.device, tell), where.cores, where.count, show)
+            continue
+        for places in of_one_shape(runs, to_do):
+            gpus.spread(places, gpus.there(), lambda some, device: work(some, device, show), _say(runs[places[0]].item), stopping)
     return [progress for each in runs if (progress := checkpoints.load(each.checkpoints)) is not None]
+
+
+def _say(item: str) -> Callable[[str], None]:
+    """Tell a person something of an item."""
+    return lambda text: print(f"{item}: {text}", file=sys.stderr, flush=True)
 
 
 def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:

@@ -98,7 +98,7 @@ def misfit(base: Settings, values: Values, task: Task, engine: EngineName) -> st
         return reason.removesuffix(".")
     if reason := unfit(task, variant, base.state_size):
         return f"it {reason}"
-    lacks = {"torch": without_kernel, "native": without}
+    lacks = {"torch": without_kernel, "native": without, "cuda": without_kernel}
     if engine in lacks and (reason := lacks[engine](variant)):
         return f"engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the item"
     return None

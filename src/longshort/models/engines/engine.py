@@ -6,7 +6,7 @@ input's product for all steps is one product a member without moving anything.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -89,13 +89,43 @@ class Passed:
 
 
 class Epochs(Protocol):
-    """Whole passes inside an engine, for one network and task. Masks, order and rules are those of the loop in `training`."""
+    """Whole passes inside an engine, for a fleet and its tasks. Masks, order and rules are those of the loop in `training`."""
+
+    def learn(self, weights: Tensor, averages: tuple[Tensor, ...], steps: Sequence[int], hows: Mapping[int, Learning]) -> dict[int, Passed]:
+        """One pass over ``train`` for the members that ``hows`` has; their batch size and optimiser are one.
+
+        weights   a row a member, of which the network's parameters are views; changed in place, as are averages
+        steps     that each member has taken before
+        """
+
+    def score(self, weights: Tensor, part: str, members: Sequence[int]) -> dict[int, Passed]:
+        """One pass over a part, nothing dropped and nothing changed."""
+
+
+class OwnEpochs(Protocol):
+    """Whole passes of one member."""
 
     def learn(self, weights: Tensor, averages: tuple[Tensor, ...], steps: int, how: Learning) -> Passed:
-        """One pass over ``train``. weights and averages are a member's rows, and changed in place; steps: taken before."""
+        """See `Epochs`; weights and averages are the member's rows."""
 
     def score(self, weights: Tensor, part: str) -> Passed:
-        """One pass over a part, nothing dropped and nothing changed."""
+        """See `Epochs`."""
+
+
+class OneByOne:
+    """Whole passes of a fleet whose members have nothing to gain side by side."""
+
+    def __init__(self, members: Sequence[OwnEpochs]) -> None:
+        self._members = members
+
+    def learn(self, weights: Tensor, averages: tuple[Tensor, ...], steps: Sequence[int], hows: Mapping[int, Learning]) -> dict[int, Passed]:
+        """See `Epochs`."""
+        rows = {k: tuple(average[k] for average in averages) for k in hows}
+        return {k: self._members[k].learn(weights[k], rows[k], steps[k], how) for k, how in hows.items()}
+
+    def score(self, weights: Tensor, part: str, members: Sequence[int]) -> dict[int, Passed]:
+        """See `Epochs`."""
+        return {k: self._members[k].score(weights[k], part) for k in members}
 
 
 class Engine(Protocol):
@@ -107,8 +137,8 @@ class Engine(Protocol):
     def absent(self) -> str | None:
         """None when it is there on this machine, else the reason why not, as the rest of a sentence that says how to get it."""
 
-    def epochs(self, network: Network, task: Task) -> Epochs | None:
-        """Whole passes over the examples of a task, where the engine can make them; None: batch by batch with `forward`."""
+    def epochs(self, network: Network, tasks: Sequence[Task]) -> Epochs | None:
+        """Whole passes over the examples of tasks, one a member, where the engine can make them; None: batch by batch with `forward`."""
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """Read whole sequences.

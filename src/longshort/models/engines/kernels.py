@@ -33,7 +33,7 @@ class Kernels:
         """Always None."""
         return None
 
-    def epochs(self, network: Network, task: Task) -> Epochs | None:
+    def epochs(self, network: Network, tasks: Sequence[Task]) -> Epochs | None:
         """Always None."""
         return None
 

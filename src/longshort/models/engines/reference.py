@@ -7,7 +7,7 @@ steps.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -34,7 +34,7 @@ class Reference:
         """Always None."""
         return None
 
-    def epochs(self, network: Network, task: Task) -> Epochs | None:
+    def epochs(self, network: Network, tasks: Sequence[Task]) -> Epochs | None:
         """Always None."""
         return None
 

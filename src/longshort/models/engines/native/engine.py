@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
@@ -10,7 +10,7 @@ from torch import Tensor
 from longshort.config import Variant
 from longshort.models.cells import CELLS, Cell
 from longshort.models.compiled import cells, library
-from longshort.models.engines.engine import Epochs, Inside, member_by_member
+from longshort.models.engines.engine import Epochs, Inside, OneByOne, member_by_member
 from longshort.models.engines.native import layer
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Native:
         """See `library.absent`."""
         return library.absent()
 
-    def epochs(self, network: Network, task: Task) -> Epochs | None:
+    def epochs(self, network: Network, tasks: Sequence[Task]) -> Epochs | None:
         """Of a forecaster whose final state is that of its last step, or a language model; with R whole."""
         from longshort.models.engines.native.passes import ForecastPasses, LanguageModelPasses
         from longshort.tasks.forecast import ForecastTask
@@ -37,9 +37,12 @@ class Native:
 
         if network.encoder.variant.weight_dropout:
             return None
-        if isinstance(task, LanguageModelTask):
-            return LanguageModelPasses(network, task)
-        return ForecastPasses(network, task) if isinstance(task, ForecastTask) and not network.encoder.cell.attends else None
+        if all(isinstance(task, LanguageModelTask) for task in tasks):
+            return OneByOne([LanguageModelPasses(network, task) for task in tasks if isinstance(task, LanguageModelTask)])
+        if network.encoder.cell.attends:
+            return None
+        own = [ForecastPasses(network, task) for task in tasks if isinstance(task, ForecastTask)]
+        return OneByOne(own) if len(own) == len(tasks) else None
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """See `Engine`. Each member has the bytes that it has alone, and each row of a batch those that it has in any."""

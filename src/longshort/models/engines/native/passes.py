@@ -4,51 +4,43 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from longshort.models.compiled import library
 from longshort.models.engines.engine import Learning, Passed
 from longshort.models.engines.native.layer import WIDEST
 from longshort.models.engines.native.told import Told
-from longshort.windows.order import shuffled
 
 if TYPE_CHECKING:
     from longshort.models.network import Network
     from longshort.tasks.forecast import ForecastTask
     from longshort.tasks.language_model import LanguageModelTask
+    from longshort.tasks.task import Stretch, Task
 
 AT_ONCE = 2**16  # windows of one call: an order of 25 million is not held, and Ctrl-C is heard between two calls
-
-Numbers = NDArray[np.int64]
-Stretch = tuple[int, Numbers, Numbers | None]  # rank of the first window, where each begins, how much of each is charged (None: all)
 
 
 class WholePasses(ABC):
     """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
 
-    def __init__(self, network: Network, inputs: int, steps: int, answers: int, words: int, width: int, tied: bool = False) -> None:
+    def __init__(self, network: Network, task: Task, steps: int, answers: int, words: int, width: int, tied: bool = False) -> None:
         """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`.
 
         tied  whether the head's weights are the embeddings
         """
+        self._task = task
         self._encoder, self._dropout, self._width = network.encoder, network.dropout, width
-        self._inputs, self._steps, self._answers, self._words, self._tied = inputs, steps, answers, words, tied
+        self._inputs, self._steps, self._answers, self._words, self._tied = task.inputs, steps, answers, words, tied
 
     @functools.cached_property
     def _network(self) -> library.Network:
         """What the library is told of the network."""
         self._told = Told(self._encoder, self._inputs, self._steps, self._answers, self._words, self._dropout, self._tied)
         return self._told.network
-
-    @abstractmethod
-    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
-        """The windows of a pass as the task's `batches` takes them, at most ``size`` at a time."""
 
     @abstractmethod
     def source(self) -> dict[str, Any]:
@@ -64,7 +56,7 @@ class WholePasses(ABC):
             *(how.learning_rate, how.clip_norm, how.mean_keeps, how.square_keeps, how.epsilon),
         )
         outcome = library.Outcome()
-        for stretch in self.order("train", how.seed, how.epoch, AT_ONCE // how.batch_size * how.batch_size or how.batch_size):
+        for stretch in self._task.order("train", how.seed, how.epoch, AT_ONCE // how.batch_size * how.batch_size or how.batch_size):
             step = stretch[0] // how.batch_size
             work = self._pass(stretch, seed=how.seed, epoch=how.epoch, batch=how.batch_size, step=step)
             library.call("train", self._width, self._network, work, way, outcome)
@@ -76,7 +68,7 @@ class WholePasses(ABC):
     def score(self, weights: Tensor, part: str) -> Passed:
         """See `Epochs`."""
         outcome = library.Outcome()
-        for stretch in self.order(part, 0, 0, AT_ONCE):
+        for stretch in self._task.order(part, 0, 0, AT_ONCE):
             library.call("score", self._width, self._network, self._pass(stretch, batch=1), _row(weights).data_ptr(), outcome)
         return Passed(outcome.loss, outcome.terms, 0)
 
@@ -91,40 +83,24 @@ class ForecastPasses(WholePasses):
     """Of a forecaster."""
 
     def __init__(self, network: Network, task: ForecastTask, width: int = WIDEST) -> None:
-        self._task = task
-        super().__init__(network, task.inputs, task.data.spec.lookback, task.data.spec.horizon, 0, width)
+        self._values = task.scaled
+        super().__init__(network, task, task.data.spec.lookback, task.data.spec.horizon, 0, width)
 
     def source(self) -> dict[str, Any]:
         """The scaled series."""
-        return {"values": library.address(self._task.scaled)}
-
-    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
-        """See `WholePasses`."""
-        windows = self._task.data.parts[part]
-        for start in range(0, len(windows), size):
-            numbers = np.arange(start, min(start + size, len(windows)))
-            if part == "train":
-                numbers = shuffled(len(windows), seed, epoch, numbers)
-            yield start, np.ascontiguousarray(windows.first_steps(numbers), np.int64), None
+        return {"values": library.address(self._values)}
 
 
 class LanguageModelPasses(WholePasses):
     """Of a language model."""
 
     def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST) -> None:
-        self._task, self._ids = task, np.ascontiguousarray(task.data.ids, np.int32)
-        super().__init__(network, task.inputs, task.data.spec.lookback, task.vocabulary_size, task.vocabulary_size, width, task.tied)
+        self._ids = np.ascontiguousarray(task.data.ids, np.int32)
+        super().__init__(network, task, task.data.spec.lookback, task.vocabulary_size, task.vocabulary_size, width, task.tied)
 
     def source(self) -> dict[str, Any]:
         """The ids of the text."""
         return {"ids": library.address(self._ids)}
-
-    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
-        """See `WholePasses`."""
-        starts, counts = self._task.windows(part, seed, epoch)
-        for start in range(0, len(starts), size):
-            some = slice(start, start + size)
-            yield start, np.ascontiguousarray(starts[some]), np.ascontiguousarray(counts[some], np.int64)
 
 
 def _row(row: Tensor) -> Tensor:
