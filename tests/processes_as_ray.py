@@ -156,7 +156,9 @@ class Ray:
             raise ref.error
         return cloudpickle.loads(ref.pickled)
 
-    def wait(self, streams: list[Stream], num_returns: int, timeout: float) -> tuple[list[Stream], list[Stream]]:
+    def wait(
+        self, streams: list[Stream], num_returns: int = 1, timeout: float = 0, fetch_local: bool = True
+    ) -> tuple[list[Stream], list[Stream]]:
         over = [one for one in streams if one.is_over]
         ready = set(multiprocessing.connection.wait([one.pipe for one in streams if not one.is_over], 0 if over else timeout))
         there = [one for one in streams if one.is_over or one.pipe in ready][:num_returns]

@@ -97,8 +97,8 @@ def test_a_cluster_leaves_the_bytes_and_the_journal_of_one_machine(tmp_path, alo
 
 
 def test_a_lost_process_costs_the_epoch_in_work_and_no_other(tmp_path, alone, ray, monkeypatch, capsys):
-    # the first process is shot after its second epoch, and its successor before its first: three are the third stream's
-    monkeypatch.setattr(ray, "dies", lambda stream, taken: (stream, taken) in {(0, 3), (2, 1)})
+    # objects come in twos: the first process is shot after its second epoch, and its successor when it has begun
+    monkeypatch.setattr(ray, "dies", lambda stream, taken: (stream, taken) in {(0, 6), (2, 2)})
     root = made(tmp_path)
     run_stage(root, "training", ITEM)
     assert trained(root) == trained(alone)
@@ -185,7 +185,8 @@ class Script:
     def news(self):
         for mark, left in list(self.open.items()):
             if left:
-                yield mark, left.pop(0)
+                news = left.pop(0)
+                yield mark, [news] if isinstance(news, Told) else news
 
 
 def epoch(number):
@@ -200,7 +201,7 @@ def dispatched(pool, members=1):
         return Shard((Named(f"m{place}"),), None, "torch", "cpu", (max(recorded[place], default=0),))
 
     def record(place, news):
-        recorded[place].append(news.epochs)
+        recorded[place] += [told.epochs for told in news]
 
     dispatch.dispatch(pool, range(members), shard, record, lambda place, entry: shown.append((place, entry["epoch"])), said.append)
     return recorded, shown, said
@@ -450,8 +451,8 @@ def test_a_stage_that_is_shot_goes_on_from_what_the_cluster_had_told(tmp_path, s
     assert trained(root) == trained(slower)
     for seed, lines in told(root).items():
         [_, after] = [line["resumed_after"] for line in lines if line["kind"] == "begun"]
-        # an epoch whose checkpoint was not yet written is told again, as on one machine
-        assert after in (told_then[seed] - 1, told_then[seed])
+        # epochs whose checkpoint was not yet written are told again, as on one machine: those that had come in together
+        assert told_then[seed] - cluster.UNREAD // 2 <= after <= told_then[seed]
         assert epochs(lines) == [*range(1, told_then[seed] + 1), *range(after + 1, 13)]
 
 

@@ -26,14 +26,14 @@ from longshort.models.compiled import build, library
 from longshort.tasks.task import Task
 from longshort.training import runs
 from longshort.training.dispatch import Ended, Lost, dispatch
-from longshort.training.shards import Shard, Show, Told, work
+from longshort.training.shards import Record, Shard, Show, Told, work
 
 INSTALL = "python -m pip install -e '.[ray]'"
 REACH_SECONDS = 5
 PROBE_SECONDS = 120  # a process of a node starts, and imports torch
 POLL_SECONDS = 10
 A_CPU = 2  # shards sent for each CPU of the cluster: one that it computes, and one that waits for it
-UNREAD = 4  # epochs that a process may be ahead of what is recorded here
+UNREAD = 16  # objects that a process may be ahead of what is read here: eight epochs
 
 Facts = dict[str, str]
 
@@ -55,7 +55,7 @@ class Cluster:
         """What a person calls it."""
         return f"cpu (one thread a network; Ray, {self.nodes} {'node' if self.nodes == 1 else 'nodes'}, {self.cpus} CPUs)"
 
-    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Callable[[int, Told], None], show: Show) -> None:
+    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Record, show: Show) -> None:
         """See `Crew`."""
         dispatch(Tasks(self.ray, self.facts), places, shard, record, show, lambda said: print(said, file=sys.stderr))
 
@@ -208,37 +208,76 @@ class Tasks:
             self._data[id(task)] = self._ray.put(task)
         return self._data[id(task)]
 
-    def news(self) -> Iterator[tuple[Hashable, Told | Ended | Lost]]:
+    def news(self) -> Iterator[tuple[Hashable, list[Told] | Ended | Lost]]:
         """See `Pool`."""
         streams = list(self._streams)
-        ready, _ = self._ray.wait(streams, num_returns=1, timeout=POLL_SECONDS)
+        ready, _ = self._ray.wait(streams, num_returns=1, timeout=POLL_SECONDS, fetch_local=False)
         if ready:  # and all others that are
-            ready, _ = self._ray.wait(streams, num_returns=len(streams), timeout=0)
+            ready, _ = self._ray.wait(streams, num_returns=len(streams), timeout=0, fetch_local=False)
         for stream in ready:
-            news = self._next(stream)
-            if not isinstance(news, Told):
+            told, end = self._read(stream)
+            if told:
+                yield stream, told
+            if end is not None:
                 del self._streams[stream]
-            yield stream, news
+                yield stream, end
 
-    def _next(self, stream: Any) -> Told | Ended | Lost:
+    def _read(self, stream: Any) -> tuple[list[Told], Ended | Lost | None]:
+        """All that a stream has now; the checkpoints that newer ones have overtaken stay where they are."""
         from ray.exceptions import RayError, RayTaskError
 
+        told: list[Told] = []
+        newest: tuple[int, Any] | None = None
+        end: Ended | Lost | None = None
         try:
-            return cast(Told, self._ray.get(next(stream)))
-        except StopIteration:
-            return Ended()
+            try:
+                while True:
+                    entry, checkpoint = self._step(stream)
+                    if entry.checkpoint is not None:
+                        newest = len(told), checkpoint
+                    told.append(replace(entry, checkpoint=None))
+                    if not self._ray.wait([stream], timeout=0, fetch_local=False)[0]:
+                        break
+            except StopIteration:
+                end = Ended()
+            except RayTaskError:
+                raise
+            except RayError as error:
+                end = _lost(error)
+            if newest is not None:
+                place, checkpoint = newest
+                told[place] = replace(told[place], checkpoint=self._ray.get(checkpoint))
         except RayTaskError as error:
             if isinstance(error.cause, LongshortError):
                 raise error.cause from None
             raise
-        except RayError as error:
-            return Lost(str(error).strip().splitlines()[0].rstrip("."))
+        except RayError as error:  # gone with its machine, so its epochs were not
+            return [], _lost(error)
+        return told, end
+
+    def _step(self, stream: Any) -> tuple[Told, Any]:
+        """The next that was told, and where its checkpoint lies.
+
+        raises  StopIteration when that was all; what became of the task
+        """
+        checkpoint = next(stream)
+        try:
+            return cast(Told, self._ray.get(next(stream))), checkpoint
+        except StopIteration:  # it was what became of the task
+            self._ray.get(checkpoint)
+            raise
 
 
-def train_there(shard: Shard, facts: Facts, *tasks: Task) -> Iterator[Told]:
+def _lost(error: Exception) -> Lost:
+    return Lost(str(error).strip().splitlines()[0].rstrip("."))
+
+
+def train_there(shard: Shard, facts: Facts, *tasks: Task) -> Iterator[bytes | Told]:
     """What a task does: `work` on a shard whose data come apart.
 
     facts   of the machine of the stage
+    yields  two objects for each that is told: its checkpoint, and the rest of it with b"" where there is one; so who is behind
+            need not fetch all of them
     raises  UsageError when this machine would compute other bytes, and what `work` raises
     """
     refuse_other(facts, facts_here(shard.engine), socket.gethostname())
@@ -258,4 +297,5 @@ def train_there(shard: Shard, facts: Facts, *tasks: Task) -> Iterator[Told]:
     while (what := told.get()) is not None:
         if isinstance(what, BaseException):
             raise what
-        yield what
+        yield what.checkpoint or b""
+        yield what if what.checkpoint is None else replace(what, checkpoint=b"")

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
 from longshort.errors import LongshortError
-from longshort.training.shards import Shard, Show, Told
+from longshort.training.shards import Record, Shard, Show, Told
 
 MOST_LOSSES = 3  # of one member in a row, without an epoch between: then it is not the machine
+WRITERS = 8  # threads that record, each waiting for the disk
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Pool(Protocol):
     def send(self, shard: Shard) -> Hashable:
         """Have a shard trained; returns what its news will be marked with."""
 
-    def news(self) -> Iterable[tuple[Hashable, Told | Ended | Lost]]:
+    def news(self) -> Iterable[tuple[Hashable, list[Told] | Ended | Lost]]:
         """What has come in since, each shard's in order; waits a while for the first.
 
         raises  what a process raised, of our own errors
@@ -49,12 +51,7 @@ class Pool(Protocol):
 
 
 def dispatch(
-    pool: Pool,
-    places: Sequence[int],
-    shard: Callable[[int], Shard],
-    record: Callable[[int, Told], None],
-    show: Show,
-    say: Callable[[str], None],
+    pool: Pool, places: Sequence[int], shard: Callable[[int], Shard], record: Record, show: Show, say: Callable[[str], None]
 ) -> None:
     """Bring members to their end in a pool; see `shards.Crew.train`.
 
@@ -63,30 +60,38 @@ def dispatch(
     """
     waiting, sent = deque(places), dict[Hashable, int]()
     losses, epochs = Counter[int](), Counter[int]()
-    while waiting or sent:
-        room = pool.room()
-        while waiting and len(sent) < room:
-            place = waiting.popleft()
-            sent[pool.send(shard(place))] = place
-        for mark, news in pool.news():
-            if mark not in sent:
-                continue  # it was given up for lost, and another goes on with its member
-            place = sent[mark]
-            if isinstance(news, Told):
-                record(place, news)
-                epochs[place] = news.epochs
-                if news.entry["kind"] == "epoch":
+    with ThreadPoolExecutor(WRITERS) as writers:
+        while waiting or sent:
+            room = pool.room()
+            while waiting and len(sent) < room:
+                place = waiting.popleft()
+                sent[pool.send(shard(place))] = place
+            # what a mark tells that is not there any more was given up for lost, and another goes on with its member
+            came = [(mark, sent[mark], news) for mark, news in pool.news() if mark in sent]
+            told = [(place, news) for _, place, news in came if isinstance(news, list)]
+            list(writers.map(lambda one: record(*one), told))
+            for place, news in told:
+                epochs[place] = news[-1].epochs
+                for entry in (each.entry for each in news if each.entry["kind"] == "epoch"):
                     losses[place] = 0
-                    show(place, news.entry)
-                continue
-            del sent[mark]
-            if isinstance(news, Lost):
-                losses[place] += 1
-                name = shard(place).members[0].name
-                if losses[place] == MOST_LOSSES:
-                    raise LongshortError(
-                        f"{name}: {MOST_LOSSES} processes in a row were lost in its epoch {epochs[place] + 1}: {news.reason}. Their "
-                        "machines may be out of memory. Run this again when that is mended: it goes on from the last checkpoint."
-                    )
-                say(f"{name}: its process was lost in epoch {epochs[place] + 1}; another goes on from there")
-                waiting.appendleft(place)
+                    show(place, entry)
+            for mark, place, end in came:
+                if not isinstance(end, list):
+                    del sent[mark]
+                if isinstance(end, Lost):
+                    losses[place] += 1
+                    say(_loss(shard(place).members[0].name, epochs[place] + 1, losses[place], end))
+                    waiting.appendleft(place)
+
+
+def _loss(name: str, epoch: int, times: int, lost: Lost) -> str:
+    """What to say of a loss.
+
+    raises  LongshortError when it is one too many
+    """
+    if times == MOST_LOSSES:
+        raise LongshortError(
+            f"{name}: {times} processes in a row were lost in its epoch {epoch}: {lost.reason}. Their machines may be out of memory. "
+            "Run this again when that is mended: it goes on from the last checkpoint."
+        )
+    return f"{name}: its process was lost in epoch {epoch}; another goes on from there"

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from longshort.errors import LongshortError
-from longshort.training.shards import Shard, Show, Told
+from longshort.training.shards import Record, Shard, Show, Told
 from longshort.training.shards import work as train_shard
 
 Tell = Callable[[Any], None]
@@ -40,12 +40,12 @@ class Cores:
         """What a person calls it."""
         return "cpu (one thread a network)"
 
-    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Callable[[int, Told], None], show: Show) -> None:
+    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Record, show: Show) -> None:
         """See `Crew`."""
 
         def work(place: int, tell: Tell) -> None:
             def told(what: Told) -> None:
-                record(place, what)
+                record(place, [what])
                 if what.entry["kind"] == "epoch":
                     tell((place, what.entry))
 

@@ -157,7 +157,7 @@ def complete(runs: Sequence[Run], where: Place, show: Show, judge: Judge | None 
     # asked again, since a checkpoint may be damaged that was the last
     while to_do := [k for k, each in enumerate(runs) if not each.is_over()]:
         if where.device.type == "cpu":
-            where.crew.train(to_do, shard, lambda place, told: _record(runs[place], where, told), showing)
+            where.crew.train(to_do, shard, lambda place, news: _record(runs[place], where, news), showing)
         else:
             for places in of_one_shape(runs, to_do):
                 shards.work(shard(*places), functools.partial(_beside, runs, places, where, showing))
@@ -175,19 +175,18 @@ def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
 
 def _beside(runs: Sequence[Run], places: Sequence[int], where: Place, showing: shards.Show, told: Told) -> None:
     """Of members that train side by side in this process."""
-    _record(runs[places[told.place]], where, told)
+    _record(runs[places[told.place]], where, [told])
     if told.entry["kind"] == "epoch":
         showing(places[told.place], told.entry)
 
 
-def _record(run: Run, where: Place, told: Told) -> None:
+def _record(run: Run, where: Place, news: Sequence[Told]) -> None:
     """Write down what is told of a run. Journal before checkpoint: an epoch may be told twice, never lost."""
-    entry = told.entry
-    if entry["kind"] == "begun":
-        begun = {"item": run.item, "member": run.name, "seed": run.member.seed, "identity": run.identity}
-        entry = {**entry, **begun, "device": where.device.type, "engine": where.engine}
-    journal.append(run.journal, entry)
-    if told.checkpoint is not None:
+    begun = {"item": run.item, "member": run.name, "seed": run.member.seed, "identity": run.identity}
+    begun |= {"device": where.device.type, "engine": where.engine}
+    journal.append(run.journal, *(told.entry | begun if told.entry["kind"] == "begun" else told.entry for told in news))
+    for told in [told for told in news if told.checkpoint is not None][-1:]:
+        assert told.checkpoint is not None
         checkpoints.store(run.checkpoints, told.epochs, told.checkpoint)
 
 

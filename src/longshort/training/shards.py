@@ -18,6 +18,7 @@ from longshort.training.loop import Epoch, Member, Progress, train
 
 Judge = Callable[[int, list[dict[str, Any]]], bool]
 Show = Callable[[int, dict[str, Any]], None]
+Record = Callable[[int, "Sequence[Told]"], None]
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Told:
     place       of the member in its shard
     entry       the line for its journal; that of a beginning lacks what the member is
     epochs      how many it has behind it
-    checkpoint  what to go on from, packed, where that has changed
+    checkpoint  what to go on from, packed, where that has changed; of what is recorded together only the newest is needed
     """
 
     place: int
@@ -59,12 +60,13 @@ class Crew(Protocol):
     def name(self) -> str:
         """What a person calls it."""
 
-    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Callable[[int, Told], None], show: Show) -> None:
+    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Record, show: Show) -> None:
         """Bring the members to their end. When a process is lost, so is no epoch that was recorded.
 
         places  of the members
         shard   asked with a place when its turn has come: the member alone, to go on from its newest checkpoint
-        record  called with a place and what is told of it, in order, where it can be written down on this machine's disk
+        record  called with a place and what is told of it, in order, where it can be written down on this machine's disk; of
+                different places at once, in any threads
         show    called in this process with a place and the entry of each epoch
         raises  what the work raised, of our own errors; LongshortError when processes died
         """
