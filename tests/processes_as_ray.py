@@ -187,4 +187,5 @@ def installed(ray: Ray, monkeypatch: Any) -> Ray:
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setenv("RAY_TMPDIR", "/nowhere")  # a person may have a cluster of their own
     return ray

@@ -108,6 +108,27 @@ def test_a_lost_process_costs_the_epoch_in_work_and_no_other(tmp_path, alone, ra
     assert capsys.readouterr().err.count(f"s0: its process was lost in epoch {resumed[1] + 1}; another goes on from there") == 2
 
 
+def test_a_stage_that_is_behind_writes_the_newest_checkpoint_only_and_every_epoch(tmp_path, alone, ray, monkeypatch):
+    stored, fetched, store, get = [], [], checkpoints.store, ray.get
+
+    def slowly(folder, number, checkpoint):
+        stored.append((folder.parent.name, number))
+        time.sleep(0.5)
+        store(folder, number, checkpoint)
+
+    def counting(ref, timeout=None):
+        found = get(ref, timeout)
+        fetched.append(isinstance(found, bytes))
+        return found
+
+    monkeypatch.setattr(checkpoints, "store", slowly)
+    monkeypatch.setattr(ray, "get", counting)
+    root = made(tmp_path)
+    run_stage(root, "training", ITEM)
+    assert trained(root) == trained(alone) and told(root) == told(alone)
+    assert sum(fetched) == len(stored) < 8 and {(f"{ITEM}-s{seed}", 4) for seed in (0, 1)} <= set(stored)
+
+
 def test_data_travel_once_and_not_with_each_member(tmp_path, ray, monkeypatch):
     root, sizes = made(tmp_path, "training.seeds=[0, 1, 2]", "training.forecast.max_epochs=1"), []
     send = processes_as_ray.Function.remote
@@ -257,10 +278,10 @@ CLOSED = f"127.0.0.1:{free_port()}"
     ("nodes", "address", "said"),
     [
         ((), None, "this machine is in no cluster: Could not find any running Ray instance"),
-        ((1,), CLOSED, f"no cluster answers at RAY_ADDRESS={CLOSED}: .*refused"),
-        ((1,), "ray://10.0.0.1:10001", "no cluster answers at RAY_ADDRESS=ray://10.0.0.1:10001: it has to be the HOST:PORT"),
-        ((1,), "local", "no cluster answers at RAY_ADDRESS=local: it has to be the HOST:PORT"),  # Ray would start one
-        ((1,), "10.0.0.1", "no cluster answers at RAY_ADDRESS=10.0.0.1: "),
+        ((1,), CLOSED, f"no cluster answers at {CLOSED}: .*refused"),
+        ((1,), "ray://10.0.0.1:10001", "no cluster answers at ray://10.0.0.1:10001: it has to be the HOST:PORT"),
+        ((1,), "local", "no cluster answers at local: it has to be the HOST:PORT"),  # Ray would start one
+        ((1,), "10.0.0.1", "no cluster answers at 10.0.0.1: "),
         ((0, 0), None, "no node of the cluster lends a CPU"),
     ],
 )
@@ -273,6 +294,14 @@ def test_without_a_cluster_nothing_begins(tmp_path, alone, monkeypatch, nodes, a
     ):
         refused(tmp_path, alone)
     assert not ray.streams
+
+
+def test_a_cluster_that_was_not_stopped_but_is_gone_is_not_waited_for(tmp_path, alone, ray, monkeypatch):
+    (tmp_path / "ray").mkdir()
+    (tmp_path / "ray/ray_current_cluster").write_text(CLOSED)
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    with pytest.raises(ConfigError, match=rf"but no cluster answers at {CLOSED}: .*refused"):
+        refused(tmp_path, alone)
 
 
 def refused(folder, alone):
@@ -460,5 +489,5 @@ def test_a_stage_that_is_shot_goes_on_from_what_the_cluster_had_told(tmp_path, s
 def test_ray_that_is_not_there_is_refused_by_the_command_with_exit_code_2(tmp_path, slower, nodes):
     root = untrained(slower, tmp_path)
     done = subprocess.run(COMMAND, cwd=root, env={**os.environ, "RAY_ADDRESS": CLOSED}, capture_output=True, text=True)
-    assert done.returncode == 2 and f"no cluster answers at RAY_ADDRESS={CLOSED}" in done.stderr, done.stderr
+    assert done.returncode == 2 and f"no cluster answers at {CLOSED}" in done.stderr, done.stderr
     assert not (root / "data/training").exists()

@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -71,8 +72,8 @@ def joined(engine: EngineName) -> Cluster:
         import ray
     except ImportError:
         raise ConfigError(f"{wanted} Ray is not installed here. Install it with `{INSTALL}`, {mend}") from None
-    address = os.environ.get("RAY_ADDRESS") or "auto"
-    refused = f"{wanted} no cluster answers at RAY_ADDRESS={address}" if address != "auto" else f"{wanted} this machine is in no cluster"
+    address = _address()
+    refused = f"{wanted} {'this machine is in no cluster' if address == 'auto' else f'no cluster answers at {address}'}"
     start = "Start one with `ray start --head`, or have this machine join one with `ray start --address=HOST:6379 --num-cpus=0`"
     if not ray.is_initialized():
         if reason := _unreachable(address):
@@ -89,6 +90,13 @@ def joined(engine: EngineName) -> Cluster:
     facts = facts_here(engine)
     _compare(ray, there, engine, facts)
     return Cluster(ray, facts, len(there), int(sum(node["Resources"]["CPU"] for node in there)))
+
+
+def _address() -> str:
+    """Where the cluster is: as RAY_ADDRESS says, or as `ray start` noted on this machine; else Ray looks for its processes."""
+    named = os.environ.get("RAY_ADDRESS") or "auto"
+    noted = Path(os.environ.get("RAY_TMPDIR", "/tmp"), "ray/ray_current_cluster")
+    return noted.read_text().strip() if named == "auto" and noted.exists() else named
 
 
 def _unreachable(address: str) -> str | None:
