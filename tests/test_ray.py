@@ -24,7 +24,7 @@ from projects import PER_TICKER, contents, days, native_is_built, prices, projec
 
 from longshort import config, editing, journal, storage
 from longshort.errors import ConfigError, LongshortError, UsageError
-from longshort.training import cluster, dispatch, runs
+from longshort.training import checkpoints, cluster, dispatch, runs
 from longshort.training.dispatch import Ended, Lost
 from longshort.training.shards import Shard, Told
 
@@ -362,7 +362,8 @@ def test_a_node_that_came_later_and_differs_stops_the_training_with_its_sentence
         runs.complete(fleet_of(root), strange, lambda *_: None)
 
 
-def test_a_cluster_whose_last_cpu_is_gone_is_not_waited_for(ray):
+def test_a_cluster_has_two_shards_a_cpu_and_one_whose_last_cpu_is_gone_is_not_waited_for(ray):
+    assert cluster.Tasks(ray, {}).room() == 4
     tasks = cluster.Tasks(ray, {})
     ray.cpus.clear()
     with pytest.raises(LongshortError, match=r"lends no CPU any more\. Let machines join it .* goes on from the last checkpoints"):

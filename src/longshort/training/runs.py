@@ -185,9 +185,9 @@ def _record(run: Run, where: Place, news: Sequence[Told]) -> None:
     begun = {"item": run.item, "member": run.name, "seed": run.member.seed, "identity": run.identity}
     begun |= {"device": where.device.type, "engine": where.engine}
     journal.append(run.journal, *(told.entry | begun if told.entry["kind"] == "begun" else told.entry for told in news))
-    for told in [told for told in news if told.checkpoint is not None][-1:]:
-        assert told.checkpoint is not None
-        checkpoints.store(run.checkpoints, told.epochs, told.checkpoint)
+    for told in news:
+        if told.checkpoint is not None:
+            checkpoints.store(run.checkpoints, told.epochs, told.checkpoint)
 
 
 @contextlib.contextmanager

@@ -44,7 +44,7 @@ class Told:
     place       of the member in its shard
     entry       the line for its journal; that of a beginning lacks what the member is
     epochs      how many it has behind it
-    checkpoint  what to go on from, packed, where that has changed; of what is recorded together only the newest is needed
+    checkpoint  what to go on from, packed, where that has changed; who hands several on may leave out all but the newest
     """
 
     place: int
