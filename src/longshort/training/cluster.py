@@ -7,7 +7,9 @@ Its nodes have longshort installed. Ray pickles what travels, so who may join th
 from __future__ import annotations
 
 import functools
+import importlib
 import importlib.metadata
+import logging
 import os
 import queue
 import socket
@@ -69,7 +71,7 @@ def joined(engine: EngineName) -> Cluster:
     wanted = "params.yaml: `resources.engine` is 'ray', but"
     mend = "or set `resources.engine` to 'local'."
     try:
-        import ray
+        ray: Any = importlib.import_module("ray")  # half of it has no types
     except ImportError:
         raise ConfigError(f"{wanted} Ray is not installed here. Install it with `{INSTALL}`, {mend}") from None
     address = _address()
@@ -79,7 +81,7 @@ def joined(engine: EngineName) -> Cluster:
         if reason := _unreachable(address):
             raise ConfigError(f"{refused}: {reason}. {start}, {mend}")
         try:
-            ray.init(address=address, log_to_driver=False, logging_level="ERROR")
+            ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise ConfigError(f"{refused}: {str(error).strip().splitlines()[0].rstrip('.')}. {start}, {mend}") from None
     there = [node for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) >= 1]
