@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make run    set up, retrain on the embedded data, print leaderboard and forecast"
 	@echo "make test   set up, run the tests"
-	@echo "make prove  the tests that need more than Python: a browser, the shared files"
+	@echo "make prove  the tests that need more than Python: a browser, the shared files; installs Ray"
 	@echo "make lint   ruff and mypy"
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
 	@echo "make bench  how long things take: the main job, taking files in, texts, training and forecasts beside torch, Keras, JAX and ONNX Runtime"
@@ -26,7 +26,11 @@ run: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-prove: .venv/installed
+.venv/ray: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@touch $@
+
+prove: .venv/installed .venv/ray
 	LONGSHORT_PROVE=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed

@@ -25,7 +25,7 @@ from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import open_task
-from longshort.training import checkpoints, fleet, loop, optimisers
+from longshort.training import checkpoints, fleet, loop, optimisers, shards
 from longshort.training import runs as training_runs
 from longshort.training.loop import Member, mean_losses, train
 from longshort.training.optimisers import Rows
@@ -630,7 +630,7 @@ def test_a_seed_that_diverges_is_dropped_with_its_reason_and_the_others_go_on(tm
         done = train(members, *others)
         return [dataclasses.replace(done[0], dropped="epoch 1, step 5: loss nan")] if members[0].seed == 1 else done
 
-    monkeypatch.setattr(training_runs, "train", unlucky)
+    monkeypatch.setattr(shards, "train", unlucky)
     run_stage(root, "training", ITEM)
     runs = storage.read_json(root / "data/training" / ITEM / "runs.json")
     assert [entry.get("dropped") for entry in runs["seeds"]] == [None, "epoch 1, step 5: loss nan", None]

@@ -511,7 +511,10 @@ class Tuning(Section):
 
 
 class Resources(Section):
+    """What computes; no result hangs on it."""
+
     workers: PositiveInt | Literal["auto"]
+    engine: Literal["local", "ray"] = "local"
 
 
 class Params(Section):

@@ -19,6 +19,7 @@ QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "RAY_USAGE_STATS_ENABLED": "0",
     # registered models are safetensors and JSON; nothing is ever unpickled
     "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false",
     # a dead server must cost seconds, not the 247 of the defaults; MLflow would also repeat requests that

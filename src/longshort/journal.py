@@ -21,10 +21,10 @@ from longshort.errors import CorruptArtefact
 CUT = b" <- cut short"  # ends a line that a crash left without its end; damage cannot look like it
 
 
-def append(path: Path, entry: dict[str, Any]) -> None:
-    """Add one entry and return when it is on the disk."""
-    body = json.dumps(entry, sort_keys=True, ensure_ascii=False).encode()
-    line = b"%08x %s\n" % (zlib.crc32(body), body)
+def append(path: Path, *entries: dict[str, Any]) -> None:
+    """Add entries and return when they are on the disk."""
+    bodies = [json.dumps(entry, sort_keys=True, ensure_ascii=False).encode() for entry in entries]
+    line = b"".join(b"%08x %s\n" % (zlib.crc32(body), body) for body in bodies)
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
     try:

@@ -7,6 +7,7 @@ word (191 of 200 flips), so the digest is checked first; when it is wrong, the o
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import shutil
 import warnings
@@ -20,30 +21,51 @@ from longshort.training.loop import Progress
 KEPT = 2
 
 
-def save(folder: Path, progress: Progress) -> None:
-    """Add a checkpoint and drop all but the last two."""
-    number = len(progress.history)
+def packed(progress: Progress) -> bytes:
+    """A checkpoint as it lies in its file."""
     buffer = io.BytesIO()
     torch.save(vars(progress), buffer)
-    path = folder / f"epoch-{number:05d}.pt"
-    storage.write_bytes(path, buffer.getvalue())
-    storage.write_bytes(path.with_suffix(".sha256"), storage.sha256(path).encode())
+    return buffer.getvalue()
+
+
+def unpacked(checkpoint: bytes) -> Progress:
+    """The progress that was packed."""
+    return Progress(**torch.load(io.BytesIO(checkpoint), weights_only=True))
+
+
+def save(folder: Path, progress: Progress) -> None:
+    """Add a checkpoint and drop all but the last two."""
+    store(folder, len(progress.history), packed(progress))
+
+
+def store(folder: Path, epochs: int, checkpoint: bytes) -> None:
+    """The same with a checkpoint that is packed already, after so many epochs."""
+    path = folder / f"epoch-{epochs:05d}.pt"
+    storage.write_bytes(path, checkpoint)
+    storage.write_bytes(path.with_suffix(".sha256"), hashlib.sha256(checkpoint).hexdigest().encode())
     for old in sorted(folder.glob("epoch-*.pt"))[:-KEPT]:
         old.unlink()
         old.with_suffix(".sha256").unlink(missing_ok=True)
 
 
-def load(folder: Path) -> Progress | None:
+def newest(folder: Path) -> bytes | None:
     """The newest checkpoint whose bytes are as they were written, or None."""
     for path in sorted(folder.glob("epoch-*.pt"), reverse=True):
         stated = path.with_suffix(".sha256")
         if not stated.exists():
             continue  # killed between the two writes: the one before is whole
-        if storage.sha256(path).encode() != stated.read_bytes():
+        checkpoint = path.read_bytes()
+        if hashlib.sha256(checkpoint).hexdigest().encode() != stated.read_bytes():
             warnings.warn(f"{path}: damaged (its sha256 has changed); going on from the checkpoint before it", stacklevel=2)
             continue
-        return Progress(**torch.load(path, weights_only=True))
+        return checkpoint
     return None
+
+
+def load(folder: Path) -> Progress | None:
+    """What the newest good checkpoint holds, or None."""
+    checkpoint = newest(folder)
+    return None if checkpoint is None else unpacked(checkpoint)
 
 
 def forget(folder: Path) -> None:

@@ -13,13 +13,45 @@ import multiprocessing.connection
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from longshort.errors import LongshortError
+from longshort.training.shards import Record, Shard, Show, Told
+from longshort.training.shards import work as train_shard
 
 Tell = Callable[[Any], None]
 _PAUSE = 0.05  # seconds between two looks for a free core
+
+
+@dataclass(frozen=True)
+class Cores:
+    """The crew of this machine: a process a core. What is told is recorded by the process that computes, since the disk is one.
+
+    folder  of the tokens; count: how many cores this machine lends
+    """
+
+    folder: Path
+    count: int
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+        return "cpu (one thread a network)"
+
+    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Record, show: Show) -> None:
+        """See `Crew`."""
+
+        def work(place: int, tell: Tell) -> None:
+            def told(what: Told) -> None:
+                record(place, [what])
+                if what.entry["kind"] == "epoch":
+                    tell((place, what.entry))
+
+            train_shard(shard(place), told)
+
+        spread(places, work, self.folder, self.count, lambda what: show(*what))
 
 
 def spread(places: Sequence[int], work: Callable[[int, Tell], None], cores: Path, count: int, told: Tell) -> None:

@@ -1,4 +1,4 @@
-"""Runs: trainings that go on where a process was killed, brought to their end over the cores of a CPU or side by side on GPUs.
+"""Runs: trainings that go on where a process was killed, brought to their end over CPUs by a crew, or side by side on GPUs.
 
 What a run has come to is its last checkpoint, and its epochs are in its journal; both are found again by its identity.
 """
@@ -6,29 +6,31 @@ What a run has come to is its last checkpoint, and its epochs are in its journal
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 import longshort
 from longshort import journal, storage
-from longshort.config import EngineName, Optimisation, Variant
+from longshort.config import EngineName, Optimisation, Resources, Variant
 from longshort.errors import ConfigError, LongshortError
 from longshort.models.engines import ENGINES
-from longshort.training import checkpoints, fleet, gpus
-from longshort.training.loop import Epoch, Member, Progress, train
+from longshort.training import checkpoints, fleet, gpus, shards
+from longshort.training.loop import Member, Progress
+from longshort.training.shards import Crew, Judge, Shard, Told
 
 # the rooms whose code decides what a training gives
 CODE = ("windows", "tasks", "models", "training")
 MOST_BARS = 10
 
-Judge = Callable[[int, list[dict[str, Any]]], bool]
+Show = Callable[[str, dict[str, Any]], None]  # told a member's name and the journal's entry of its epoch
 
 
 @dataclass(frozen=True)
@@ -70,20 +72,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs are computed.
-
-    cores  the folder of the tokens, and how many there are; see `fleet`
-    """
+    """Where runs are computed, and by whom where that is a CPU."""
 
     device: torch.device
     engine: EngineName
-    cores: Path
-    count: int
+    crew: Crew
 
     @property
     def name(self) -> str:
         """What a person calls it."""
-        device = f"cuda ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else "cpu (one thread a network)"
+        device = f"cuda ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else self.crew.name
         return f"{device}, engine {self.engine}"
 
     def origin(self) -> dict[str, str]:
@@ -91,10 +89,11 @@ class Place:
         return {"device": self.device.type, "engine": self.engine, "torch": torch.__version__.partition("+")[0]}
 
 
-def prepared(root: Path, device: str, engine: EngineName, workers: int | Literal["auto"]) -> Place:
+def prepared(root: Path, device: str, engine: EngineName, resources: Resources) -> Place:
     """Where to train, as params.yaml asks for it; this process computes the same bytes there on every run on one kind of machine.
 
-    raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it
+    raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it, or a cluster is asked for and
+            cannot be used; UsageError when one of its nodes would compute other bytes
     """
     chosen = choose_device(device, engine)
     # a small network is no faster on two threads, and collapses when a neighbour is busy;
@@ -103,7 +102,20 @@ def prepared(root: Path, device: str, engine: EngineName, workers: int | Literal
     if chosen.type == "cuda":  # on a CPU this would change nothing, and its import of torch's compiler takes 2 s
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    return Place(chosen, engine, root / ".state/cores", len(os.sched_getaffinity(0)) if workers == "auto" else workers)
+    return Place(chosen, engine, _crew(root, chosen, engine, resources))
+
+
+def _crew(root: Path, device: torch.device, engine: EngineName, resources: Resources) -> Crew:
+    if resources.engine == "ray":
+        if device.type != "cpu":
+            raise ConfigError(
+                "params.yaml: `resources.engine` is 'ray', which spreads networks over the CPUs of a cluster, and training would run on "
+                "this machine's CUDA device. Set `training.device` to 'cpu', or `resources.engine` to 'local'."
+            )
+        from longshort.training import cluster
+
+        return cluster.joined(engine)
+    return fleet.Cores(root / ".state/cores", len(os.sched_getaffinity(0)) if resources.workers == "auto" else resources.workers)
 
 
 def choose_device(asked: str, engine: EngineName = "torch") -> torch.device:
@@ -136,44 +148,47 @@ def code_sha256(rooms: Sequence[str] = CODE) -> str:
     return storage.digest({path.relative_to(package).as_posix(): storage.sha256(path) for path in sources})
 
 
-def complete(runs: Sequence[Run], where: Place, show: fleet.Tell, judge: Judge | None = None) -> list[Progress]:
+def complete(runs: Sequence[Run], where: Place, show: Show, judge: Judge | None = None) -> list[Progress]:
     """Bring every run to its end, from where an earlier process was killed; returns what each came to.
 
-    show   told (name, epoch) after every epoch
     judge  asked after an epoch with a run's place and its history; when it says so the run is pruned. What it says must
            not hang on when it is asked, or on what other runs do meanwhile
     """
 
+    def shard(*places: int, device: torch.device = where.device) -> Shard:
+        members, resumed = [runs[k].member for k in places], [checkpoints.newest(runs[k].checkpoints) for k in places]
+        own = None if judge is None else lambda number, history: judge(places[number], history)
+        return Shard(tuple(members), runs[places[0]].variant, where.engine, str(device), tuple(resumed), own)
+
+    def showing(place: int, entry: dict[str, Any]) -> None:
+        show(runs[place].name, entry)
+
     stopping, one_at_a_time = threading.Event(), threading.Lock()  # of the threads of several GPUs
 
-    def work(places: Sequence[int], device: torch.device, tell: fleet.Tell) -> None:
-        resumed = [checkpoints.load(runs[k].checkpoints) for k in places]
-        for k, progress in zip(places, resumed, strict=True):
-            _begin(runs[k], where, len(progress.history) if progress else 0)
+    def beside(places: Sequence[int], device: torch.device) -> None:
+        own = shard(*places, device=device)
 
-        def after_epoch(number: int, epoch: Epoch, progress: Progress) -> None:
-            each = runs[places[number]]
+        def judged(number: int, history: list[dict[str, Any]]) -> bool:
             with one_at_a_time:
-                progress.pruned = judge is not None and judge(places[number], progress.history)
-            # journal before checkpoint: an epoch may be told twice, never lost
-            journal.append(each.journal, {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds})
-            checkpoints.save(each.checkpoints, progress)
-            with one_at_a_time:
-                tell((each.name, epoch))
+                return own.judge is not None and own.judge(number, history)
+
+        def tell(told: Told) -> None:
+            _record(runs[places[told.place]], where, [told])
+            if told.entry["kind"] == "epoch":
+                with one_at_a_time:
+                    showing(places[told.place], told.entry)
             if stopping.is_set():
                 raise LongshortError("stopped, since the training on another GPU failed. Run this again: it goes on from here.")
 
-        members, variant = [runs[k].member for k in places], runs[places[0]].variant
-        for k, progress in zip(places, train(members, variant, where.engine, device, resumed, after_epoch), strict=True):
-            _end(runs[k], progress)
+        shards.work(dataclasses.replace(own, judge=judged), tell)
 
     # asked again, since a checkpoint may be damaged that was the last
     while to_do := [k for k, each in enumerate(runs) if not each.is_over()]:
         if where.device.type == "cpu":
-            fleet.spread(to_do, lambda k, tell: work([k], where.device, tell), where.cores, where.count, show)
+            where.crew.train(to_do, shard, lambda place, news: _record(runs[place], where, news), showing)
             continue
         for places in of_one_shape(runs, to_do):
-            gpus.spread(places, gpus.there(), lambda some, device: work(some, device, show), _say(runs[places[0]].item), stopping)
+            gpus.spread(places, gpus.there(), beside, _say(runs[places[0]].item), stopping)
     return [progress for each in runs if (progress := checkpoints.load(each.checkpoints)) is not None]
 
 
@@ -191,22 +206,18 @@ def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
     return list(fleets.values())
 
 
-def _begin(run: Run, where: Place, done: int) -> None:
-    begun = {"kind": "begun", "item": run.item, "member": run.name, "seed": run.member.seed, "identity": run.identity}
-    journal.append(run.journal, {**begun, "device": where.device.type, "engine": where.engine, "resumed_after": done})
-
-
-def _end(run: Run, progress: Progress) -> None:
-    if progress.dropped:
-        journal.append(run.journal, {"kind": "dropped", "reason": progress.dropped})
-        checkpoints.save(run.checkpoints, progress)
-        return
-    ended = {"best_epoch": progress.best_epoch, "epochs": len(progress.history)}
-    journal.append(run.journal, {"kind": "pruned" if progress.pruned else "finished", **ended})
+def _record(run: Run, where: Place, news: Sequence[Told]) -> None:
+    """Write down what is told of a run. Journal before checkpoint: an epoch may be told twice, never lost."""
+    begun = {"item": run.item, "member": run.name, "seed": run.member.seed, "identity": run.identity}
+    begun |= {"device": where.device.type, "engine": where.engine}
+    journal.append(run.journal, *(told.entry | begun if told.entry["kind"] == "begun" else told.entry for told in news))
+    for told in news:
+        if told.checkpoint is not None:
+            checkpoints.store(run.checkpoints, told.epochs, told.checkpoint)
 
 
 @contextlib.contextmanager
-def display(item: str, members: int, settings: Optimisation, stays: bool = True) -> Iterator[fleet.Tell]:
+def display(item: str, members: int, settings: Optimisation, stays: bool = True) -> Iterator[Show]:
     """On a terminal a progress bar a member, or one for all where they are many; elsewhere nothing.
 
     stays  whether the bars are left on the screen in the end
@@ -217,7 +228,7 @@ def display(item: str, members: int, settings: Optimisation, stays: bool = True)
 
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda told: None
+        yield lambda name, entry: None
         return
     columns = (TextColumn("{task.description}"), BarColumn(bar_width=30), TextColumn("{task.fields[said]}"), TimeElapsedColumn())
     # without a thread of its own: processes are forked meanwhile
@@ -225,12 +236,12 @@ def display(item: str, members: int, settings: Optimisation, stays: bool = True)
         many = members > MOST_BARS
         bars: dict[str, Any] = {}
 
-        def show(told: tuple[str, Epoch]) -> None:
-            name, epoch = told
+        def show(name: str, entry: dict[str, Any]) -> None:
             place = item if many else f"{item}-{name}"
             if place not in bars:
                 bars[place] = bar.add_task(place, total=settings.max_epochs * (members if many else 1), said="")
-            said = f"{name} " * many + f"epoch {epoch.number}  train {epoch.train_loss:.4f}  validation {epoch.validation_loss:.4f}"
+            losses = f"train {entry['train_loss']:.4f}  validation {entry['validation_loss']:.4f}"
+            said = f"{name} " * many + f"epoch {entry['epoch']}  {losses}"
             bar.update(bars[place], advance=1, said=said, refresh=True)
 
         yield show

@@ -34,7 +34,7 @@ def run(root: Path, item: str, params: Params) -> None:
     folder = root / "data/windows" / entry.dataset
     windows_sha256 = storage.verify(folder)
     task = open_task(entry.task, folder, params)
-    where = prepared(root, params.training.device, choice.engine_of(params, item), params.resources.workers)
+    where = prepared(root, params.training.device, choice.engine_of(params, item), params.resources)
     opened(where.engine, variant)  # what it cannot run is refused before anything is said to have begun
     print(f"training on {where.name}", file=sys.stderr)
     origin = {

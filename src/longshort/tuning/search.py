@@ -163,7 +163,7 @@ def plan(root: Path, item: str, params: Params) -> Plan:
     if not folder.exists():
         again = f"Run `dvc repro windows@{entry.dataset}`, or `longshort run`."
         raise UsageError(f"data/windows/{entry.dataset}: there are no windows yet. {again}")
-    where = prepared(root, params.training.device, engine, params.resources.workers)
+    where = prepared(root, params.training.device, engine, params.resources)
     origin = {
         "item": item,
         "windows_sha256": storage.verify(folder),

@@ -7,6 +7,7 @@ past may reach back into the part before. Windows never cross a ticker or a long
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -80,6 +81,14 @@ class Series:
     price: NDArray[np.float64]
     dates: NDArray[np.datetime64]
     segments: tuple[Segment, ...]
+
+    @functools.cached_property
+    def places(self) -> dict[str, list[int]]:
+        """Ticker -> the places of its segments; found once, since many tickers are asked for one by one."""
+        found: dict[str, list[int]] = {}
+        for place, segment in enumerate(self.segments):
+            found.setdefault(segment.ticker, []).append(place)
+        return found
 
 
 @dataclass(frozen=True)
@@ -255,7 +264,7 @@ def only(series: Series, parts: dict[str, Windows], spec: PriceWindows, ticker: 
 
     raises  SeriesTooShort when a part has no window of it
     """
-    places = np.array([place for place, segment in enumerate(series.segments) if segment.ticker == ticker])
+    places = np.array(series.places[ticker])
     segments = [series.segments[place] for place in places]
     first, last = segments[0].start, segments[-1].stop
     own = Series(

@@ -1,0 +1,100 @@
+"""Shards: the members that one process trains, and what it tells of them.
+
+Who computes is a crew: processes of this machine (`fleet`) or of a cluster (`cluster`). Both do `work`, in which the one loop
+runs; it writes nothing, and what it tells is written down by `runs`, wherever it comes from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from longshort.config import EngineName, Variant
+from longshort.training import checkpoints
+from longshort.training.loop import Epoch, Member, Progress, train
+
+Judge = Callable[[int, list[dict[str, Any]]], bool]
+Show = Callable[[int, dict[str, Any]], None]
+Record = Callable[[int, "Sequence[Told]"], None]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """All that a process needs to train members.
+
+    resumed  the newest checkpoint of each as `checkpoints.packed` gives it, or None
+    judge    asked after an epoch with a member's place in the shard and its history; when it says so the member is pruned
+    """
+
+    members: tuple[Member, ...]
+    variant: Variant
+    engine: EngineName
+    device: str
+    resumed: tuple[bytes | None, ...]
+    judge: Judge | None = None
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is told of a member when it begins, after each of its epochs, and when it has ended.
+
+    place       of the member in its shard
+    entry       the line for its journal; that of a beginning lacks what the member is
+    epochs      how many it has behind it
+    checkpoint  what to go on from, packed, where that has changed; who hands several on may leave out all but the newest
+    """
+
+    place: int
+    entry: dict[str, Any]
+    epochs: int
+    checkpoint: bytes | None = None
+
+
+class Crew(Protocol):
+    """Who computes the members of a fleet, one by one, on CPUs."""
+
+    @property
+    def name(self) -> str:
+        """What a person calls it."""
+
+    def train(self, places: Sequence[int], shard: Callable[[int], Shard], record: Record, show: Show) -> None:
+        """Bring the members to their end. When a process is lost, so is no epoch that was recorded.
+
+        places  of the members
+        shard   asked with a place when its turn has come: the member alone, to go on from its newest checkpoint
+        record  called with a place and what is told of it, in order, where it can be written down on this machine's disk; of
+                different places at once, in any threads
+        show    called in this process with a place and the entry of each epoch
+        raises  what the work raised, of our own errors; LongshortError when processes died
+        """
+
+
+def work(shard: Shard, tell: Callable[[Told], None]) -> None:
+    """Train a shard's members to their ends, and tell of it.
+
+    raises  what `tell` raises, which stops all
+    """
+    resumed = [None if checkpoint is None else checkpoints.unpacked(checkpoint) for checkpoint in shard.resumed]
+    for place, progress in enumerate(resumed):
+        done = len(progress.history) if progress else 0
+        tell(Told(place, {"kind": "begun", "resumed_after": done}, done))
+
+    def after_epoch(place: int, epoch: Epoch, progress: Progress) -> None:
+        progress.pruned = shard.judge is not None and shard.judge(place, progress.history)
+        entry = {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds}
+        tell(Told(place, entry, len(progress.history), checkpoints.packed(progress)))
+
+    ended = train(shard.members, shard.variant, shard.engine, torch.device(shard.device), resumed, after_epoch)
+    for place, progress in enumerate(ended):
+        tell(_end(place, progress))
+
+
+def _end(place: int, progress: Progress) -> Told:
+    epochs = len(progress.history)
+    if progress.dropped:
+        return Told(place, {"kind": "dropped", "reason": progress.dropped}, epochs, checkpoints.packed(progress))
+    kind = "pruned" if progress.pruned else "finished"
+    return Told(place, {"kind": kind, "best_epoch": progress.best_epoch, "epochs": epochs}, epochs)
