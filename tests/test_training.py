@@ -466,7 +466,7 @@ def killed(root, when):
     child, deadline = start(root), time.monotonic() + 60
     while child.is_alive() and not when(root) and time.monotonic() < deadline:
         time.sleep(0.001)
-    os.kill(child.pid, signal.SIGKILL)
+    child.kill()  # which minds when it has ended by itself
     child.join()
     return child.exitcode == -signal.SIGKILL
 

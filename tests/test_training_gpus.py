@@ -11,7 +11,7 @@ from test_models_native import CPU, forecasts, learning
 
 from longshort import journal
 from longshort.errors import LongshortError
-from longshort.training import checkpoints, gpus, loop, runs
+from longshort.training import checkpoints, fleet, gpus, loop, runs, shards
 from longshort.training.loop import Member, train
 from longshort.training.runs import Place, Run
 
@@ -50,13 +50,14 @@ def made(monkeypatch):
                     loop.side_by_side(going, members, kind, engine, CPU, done, crowded)
                 return done
 
-            monkeypatch.setattr(runs, "train", on_gpu)
+            monkeypatch.setattr(shards, "train", on_gpu)
 
     return Made()
 
 
 def complete(each, **ways):
-    return runs.complete(each, Place(torch.device("cuda"), "torch", each[0].state / "cores", 1), lambda told: None, **ways)
+    where = Place(torch.device("cuda"), "torch", fleet.Cores(each[0].state / "cores", 1))
+    return runs.complete(each, where, lambda name, entry: None, **ways)
 
 
 def test_members_are_split_over_the_gpus_that_are_there(made, tmp_path):
@@ -138,7 +139,7 @@ def test_any_other_error_is_no_matter_of_memory():
 
 def test_when_one_gpu_fails_the_others_stop_at_their_next_epoch_and_the_error_is_told(made, tmp_path, monkeypatch):
     made.here(2)
-    on_gpu, begun = runs.train, threading.Event()
+    on_gpu, begun = shards.train, threading.Event()
 
     def broken(members, kind, engine, device, resumed, after_epoch):
         if device.index == 1:
@@ -152,7 +153,7 @@ def test_when_one_gpu_fails_the_others_stop_at_their_next_epoch_and_the_error_is
 
         return on_gpu(members, kind, engine, device, resumed, slowly)
 
-    monkeypatch.setattr(runs, "train", broken)
+    monkeypatch.setattr(shards, "train", broken)
     each = made_runs(tmp_path, 2, max_epochs=1000, patience=1000)
     with pytest.raises(RuntimeError, match="device-side assert"):
         complete(each)

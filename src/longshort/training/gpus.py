@@ -69,7 +69,7 @@ def in_halves(places: Sequence[int], device: torch.device, work: Work, say: Call
             ) from None
     # only here: the error holds the frames, and they the tensors
     gc.collect()
-    if torch.cuda.is_initialized():
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
     middle = -(-len(places) // 2)
     say(

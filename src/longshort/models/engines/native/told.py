@@ -36,9 +36,9 @@ class Told:
                 layers.append(layer_of(name, self._found[-1], shapes["W"][0], variant.hidden_size, bool(direction)))
                 first += self._found[-1].size
         # (width, answers), the bias last, which ends a row
-        weights = np.arange(words * inputs).reshape(words, inputs).T.ravel() if tied else np.arange(first, first + encoder.width * answers)
-        first += 0 if tied else weights.size
-        self._head = np.concatenate([weights, np.arange(first, first + answers)]).astype(np.int32)
+        head = np.arange(words * inputs).reshape(words, inputs).T.ravel() if tied else np.arange(first, first + encoder.width * answers)
+        first += 0 if tied else head.size
+        self._head = np.concatenate([head, np.arange(first, first + answers)]).astype(np.int32)
         self._layers = (library.Layer * len(layers))(*layers)
         self.network = library.Network(
             self._layers,
