@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make run    set up, retrain on the embedded data, print leaderboard and forecast"
 	@echo "make test   set up, run the tests"
-	@echo "make prove  the tests that need more than Python: a browser, the shared files"
+	@echo "make prove  the tests that need more than Python: a browser, a compiler, Triton, the shared files"
 	@echo "make lint   ruff and mypy"
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
 	@echo "make bench  how long things take: the main job, taking files in, texts, training beside torch, Keras and JAX"

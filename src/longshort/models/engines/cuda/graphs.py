@@ -35,7 +35,7 @@ class Streams:
     def run(self, work: Work) -> None:
         """On a stream of its own: what runs on the default one cannot be recorded afterwards."""
         if self._aside is None:
-            self._aside = torch.cuda.Stream(self._device)
+            self._aside = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]
         usual = torch.cuda.current_stream(self._device)
         self._aside.wait_stream(usual)
         with torch.cuda.stream(self._aside):

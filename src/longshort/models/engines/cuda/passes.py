@@ -21,8 +21,9 @@ from longshort.models.engines.cuda.graphs import Graphed, Recorder, Streams
 from longshort.models.engines.cuda.masks import DeviceDraw, constants
 from longshort.models.engines.engine import Learning, Passed
 from longshort.models.network import Network
+from longshort.tasks.cross_entropy import IGNORED
 from longshort.tasks.forecast import ForecastTask
-from longshort.tasks.language_model import IGNORED, LanguageModelTask
+from longshort.tasks.language_model import LanguageModelTask
 from longshort.tasks.task import Task
 
 AT_ONCE = 2**16  # windows of a member whose places are held at a time: an order of 25 million is not, and Ctrl-C is heard between
@@ -254,7 +255,7 @@ class WholePasses:
                     _, firsts, counts = stretch
                     places[0, k, : len(firsts)] = firsts + self._source.offsets[k]
                     places[1, k, : len(firsts)] = 1 if counts is None else counts
-            there = torch.from_numpy(places).to(self._device).unflatten(2, (-1, size))
+            there = torch.from_numpy(places).to(self._device).view(2, self._network.members, -1, size)
             for firsts_and_counts in there.unbind(2):
                 yield firsts_and_counts[0], firsts_and_counts[1]
 
