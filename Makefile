@@ -7,7 +7,7 @@ BIN := .venv/bin
 help:
 	@echo "make run    set up, retrain on the embedded data, print leaderboard and forecast"
 	@echo "make test   set up, run the tests"
-	@echo "make prove  the tests that need more than Python: a browser, the shared files; installs Ray"
+	@echo "make prove  the tests that need more than Python: a browser, a compiler, the shared files; installs Ray and Triton"
 	@echo "make lint   ruff and mypy"
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
 	@echo "make bench  how long things take: the main job, taking files in, texts, training and forecasts beside torch, Keras, JAX and ONNX Runtime"
@@ -26,11 +26,11 @@ run: .venv/installed
 test: .venv/installed
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-.venv/ray: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+.venv/proving: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,triton]'
 	@touch $@
 
-prove: .venv/installed .venv/ray
+prove: .venv/installed .venv/proving
 	LONGSHORT_PROVE=1 $(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 lint: .venv/installed

@@ -69,8 +69,7 @@ def in_halves(places: Sequence[int], device: torch.device, work: Work, say: Call
             ) from None
     # only here: the error holds the frames, and they the tensors
     gc.collect()
-    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
-        torch.cuda.empty_cache()
+    torch.cuda.empty_cache()  # nothing, where no GPU was asked for
     middle = -(-len(places) // 2)
     say(
         f"the memory of {device} does not hold {len(places)} networks side by side: they go on in two halves, of {middle} and "

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib.util
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
-from longshort.models.engines.engine import Epochs
+from longshort.models.cells import Cell
+from longshort.models.engines.engine import Epochs, Inside
 from longshort.models.engines.kernels import Kernels
 
 if TYPE_CHECKING:
@@ -16,8 +19,8 @@ if TYPE_CHECKING:
 
 
 class Cuda(Kernels):
-    """Runs the cells that torch has, whose kernels on a GPU are cuDNN's; a fleet's members one after the other, since those read one
-    network at a time.
+    """Runs the cells that torch has, whose kernels on a GPU are cuDNN's; those read one network at a time, so fleets have kernels of
+    their own, where there are some.
     """
 
     def absent(self) -> str | None:
@@ -32,3 +35,12 @@ class Cuda(Kernels):
 
         source = source_of(tasks, next(network.parameters()).device)
         return None if source is None else WholePasses(network, tasks, source)
+
+    def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
+        """See `Engine`. A fleet in one launch where `fleets` has a rule for it and Triton is there, else one member after the other."""
+        if len(steps) > 1 and steps.device.type == "cuda" and importlib.util.find_spec("triton"):
+            from longshort.models.engines.cuda import fleets
+
+            if fleets.fits(cell, activation, weights["R"].shape[1]):
+                return fleets.forward(cell, activation, weights, steps)
+        return super().forward(cell, activation, weights, steps, inside)

@@ -255,7 +255,7 @@ class WholePasses:
                     _, firsts, counts = stretch
                     places[0, k, : len(firsts)] = firsts + self._source.offsets[k]
                     places[1, k, : len(firsts)] = 1 if counts is None else counts
-            there = torch.from_numpy(places).to(self._device).unflatten(2, (-1, size))  # type: ignore[no-untyped-call]
+            there = torch.from_numpy(places).to(self._device).view(2, self._network.members, -1, size)
             for firsts_and_counts in there.unbind(2):
                 yield firsts_and_counts[0], firsts_and_counts[1]
 
