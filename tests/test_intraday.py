@@ -11,6 +11,7 @@ import pyarrow as pa
 import pytest
 import torch
 from projects import ROOT, described, project, run_stage
+from test_models_cells import variant
 
 from longshort import accounts, config, serving, storage
 from longshort.errors import DataRefused
@@ -21,6 +22,8 @@ from longshort.ingestion.dataset import Terms, account_of, assemble
 from longshort.ingestion.prices import Asked
 from longshort.ingestion.stage import write
 from longshort.models.artefact import Model
+from longshort.models.network import Network
+from longshort.tasks.forecast import ForecastShape
 from longshort.validation import drawing, profiles
 from longshort.validation.stage import examine
 from longshort.windows import files
@@ -64,12 +67,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def level(root: Path) -> Model:
     """A model that forecasts a log return of 0, which is the last price."""
     data = files.read_prices(root / "data/windows/mine")
-    nothing = -float(data.scaler.offset[0] / data.scaler.scale[0])
-
-    def answer(past: torch.Tensor) -> torch.Tensor:
-        return torch.full((*past.shape[:2], data.spec.horizon), nothing)
-
-    return Model("forecast", answer, {"description": data.description()}, "")
+    network = Network(ForecastShape(len(data.spec.columns), data.spec.horizon), variant("rnn", hidden_size=2), "reference")
+    with torch.no_grad():
+        network.head.linear.weight.zero_()
+        network.head.linear.bias.fill_(-float(data.scaler.offset[0] / data.scaler.scale[0]))
+    return Model("forecast", network.eval(), {"description": data.description()}, "")
 
 
 # --- ingestion --------------------------------------------------------------------------------

@@ -163,7 +163,9 @@ def stop_at(root, moment):
     os.kill(process.pid, number)
     began = time.monotonic()
     code = process.wait(timeout=60)
-    return SimpleNamespace(code=code, seconds=time.monotonic() - began, left=alive(root), said=process.said.read_text())
+    took = time.monotonic() - began
+    _, left = psutil.wait_procs(alive(root), timeout=5)  # what was killed takes a moment to be gone
+    return SimpleNamespace(code=code, seconds=took, left=left, said=process.said.read_text())
 
 
 @pytest.fixture(scope="module")
