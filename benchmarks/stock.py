@@ -176,9 +176,13 @@ def wall(times: int) -> dict[str, Any]:
     """train-stock-wall."""
 
     def process(engine: str) -> Round:
-        def run() -> None:
+        def run() -> dict[str, float]:
             with tempfile.TemporaryDirectory() as folder:
+                began, before = time.perf_counter(), os.times()
                 subprocess.run([sys.executable, __file__, engine, folder], check=True)
+                seconds, after = time.perf_counter() - began, os.times()
+            spent = after.children_user + after.children_system - before.children_user - before.children_system
+            return {"seconds": seconds, "processor_seconds": spent}
 
         return run
 
