@@ -19,7 +19,7 @@ from prefect.states import Completed
 
 from longshort import config, console, forkserver, graph, lastrun, registry, tracking
 from longshort.config import Params
-from longshort.errors import PartlyDone
+from longshort.errors import LongshortError, PartlyDone
 from longshort.ingestion import intake, staleness
 from longshort.ingestion.staleness import Stale
 
@@ -71,14 +71,19 @@ def decide(root: Path, params: Params, dataset: str, recorded: tracking.Recorded
 
 @task(name="forecast", task_run_name="forecast-{dataset}", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)
 def say_next(root: Path, params: Params, dataset: str, model: str) -> str:
-    """What the model that serves says of the next session, as a sentence."""
+    """What the model that serves says of the next session, as a sentence; or why it says nothing, which is no fault of the retraining."""
     from longshort import serving
 
     with tracking.reachable(root, params):
         client = tracking.connect(root, params)
         version, alias = registry.serving_version(client, model)
-        table = serving.read_tidy(root, dataset)
-        told = serving.forecast(registry.open_version(client, version), table, str(table["ticker"][0]))
+        served = registry.open_version(client, version)
+    table = serving.read_tidy(root, dataset)
+    ticker = str(table["ticker"][0])
+    try:
+        told = serving.forecast(served, table, ticker)
+    except LongshortError as error:
+        return f"no forecast of {ticker}: {error}"
     day, level = told.sessions[0], told.levels[0]
     said = f"{day:%a} {day}  {level:.2f}  (last {told.last_price:.2f}), said by {alias} v{version.version}"
     return f"next session of {told.ticker}: {said}"

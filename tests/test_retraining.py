@@ -2,6 +2,7 @@
 
 import collections
 import os
+import runpy
 import signal
 import sqlite3
 import subprocess
@@ -15,7 +16,8 @@ import neighbours
 import psutil
 import pytest
 
-from longshort import journal, registry, servers
+from longshort import config, journal, registry, servers, serving
+from longshort.errors import SeriesTooShort
 
 GOOG = (
     "ingestion.datasets={goog: {task: forecast, source: embedded}}",
@@ -59,6 +61,17 @@ def facts(root):
 def test_the_flow_is_loaded_without_what_a_skipped_run_does_not_need():
     code = "import runpy, sys; runpy.run_path('flows/retraining.py'); sys.exit(bool({'torch', 'mlflow', 'dvc'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=clones.ROOT).returncode == 0
+
+
+def test_a_model_that_cannot_forecast_is_told_and_fails_no_retraining(retrained, monkeypatch):
+    flow = runpy.run_path(str(clones.ROOT / "flows/retraining.py"))
+
+    def refuse(*_):
+        raise SeriesTooShort("GOOG has 3 sessions since its last long gap.")
+
+    monkeypatch.setattr(serving, "forecast", refuse)
+    said = flow["say_next"].fn(retrained, config.read(retrained / "params.yaml"), "goog", "forecast-goog")
+    assert said == "no forecast of GOOG: GOOG has 3 sessions since its last long gap."
 
 
 # --- two at once ------------------------------------------------------------------------------
