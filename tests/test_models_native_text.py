@@ -75,22 +75,33 @@ def test_whole_passes_are_the_loop_to_the_rounding(kind, optimizer, monkeypatch)
 
 
 @native_is_built
-@pytest.mark.parametrize(("words", "size", "layers"), [(23, 6, 1), (5, 17, 2), (131, 33, 1)])
-def test_whole_passes_of_tied_weights_are_the_loop_to_the_rounding(words, size, layers, monkeypatch):
-    task, kind = texts(words, embedding=size, tied=True), variant("lstm", hidden_size=size, num_layers=layers)
-    inside, reference = learn(kind, task), learn(kind, task, "reference")
+@pytest.mark.parametrize(("words", "size", "layers", "batch"), [(23, 6, 1, 8), (5, 17, 2, 8), (131, 33, 1, 8), (9, 5, 1, 600)])
+def test_whole_passes_of_tied_weights_are_the_loop_to_the_rounding(words, size, layers, batch, monkeypatch):
+    task, kind = (
+        texts(words, 2 if batch > 100 else 7, max(400, 4 * batch), size, tied=True),
+        variant("lstm", hidden_size=size, num_layers=layers),
+    )
+    inside, reference = learn(kind, task, batch_size=batch), learn(kind, task, "reference", batch_size=batch)
     batch_by_batch(monkeypatch)
-    for other in (learn(kind, task), reference):
+    for other in (learn(kind, task, batch_size=batch), reference):
         agree(inside, other, weights=1e-4, loss=1e-5)
 
 
 @native_is_built
 @pytest.mark.parametrize(
     ("batch", "words", "lookback", "embedding", "dropout"),
-    [(1, 2, 1, 1, 0.0), (15, 16, 5, 3, 0.5), (16, 17, 2, 70, 0.0), (17, 33, 16, 5, 0.1), (33, 5, 3, 16, 0.9), (10**6, 129, 17, 4, 0.2)],
+    [
+        (1, 2, 1, 1, 0.0),
+        (15, 16, 5, 3, 0.5),
+        (16, 17, 2, 70, 0.0),
+        (17, 33, 16, 5, 0.1),
+        (33, 5, 3, 16, 0.9),
+        (600, 7, 2, 3, 0.1),
+        (10**6, 129, 17, 4, 0.2),
+    ],
 )
 def test_one_step_moves_every_weight_as_the_loop_does(batch, words, lookback, embedding, dropout, monkeypatch):
-    task = texts(words, lookback, 2 * lookback * min(batch, 40) + 80, embedding, dropout)
+    task = texts(words, lookback, 2 * lookback * min(batch, 600) + 80, embedding, dropout)
     task.data.stretches["train"] = Stretch(0, min(task.data.stretches["train"].stop, lookback * batch + 1), 9)
     kind = variant("lstm", hidden_size=5, num_layers=2, dropout=dropout)
     inside = learn(kind, task, optimizer="rmsprop", max_epochs=1, batch_size=batch)

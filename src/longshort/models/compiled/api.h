@@ -53,6 +53,15 @@ struct Outcome {
     int64_t terms, failed_terms, failed;
 };
 
+// What the groups of a batch of a language model share; text.h draws it.
+struct Charged {
+    int32_t* targets;  // the word that follows each token
+    float *tops, *backs, *scores;
+    double* losses;  // of each block
+    int64_t count;   // tokens
+};
+constexpr int64_t HAND = 4, MOST_AT_ONCE = 64;  // blocks that a thread takes at a time, and whose scores are kept together
+
 // A forecaster at work on one window at a time; packed and room begin at a line of the cache, and room at zeros.
 struct Forecaster {
     const Network* net;
@@ -67,11 +76,22 @@ struct Kernels {
     int64_t (*packed_size)(const Network&);
     int64_t (*scratch_size)(const Network&);
     int64_t (*sums_size)(const Network&);
+    int64_t (*ends_size)(const Network&);
     void (*pack)(const Network&, int part, const float* row, float* packed);  // part: a layer and direction, or the head, the last
     double (*group)(const Network&, const Pass&, int64_t first, int count, float share, bool learns, const float* packed, const float* row,
                     float* scratch, float* sums);
+    void (*ahead_of_head)(const Network&, const Pass&, int64_t first, int count, bool learns, const float* packed, const float* row, float* scratch,
+                          const Charged&, int64_t place);
+    void (*fill_up)(const Network&, const Charged&);
+    void (*charge)(const Network&, const Charged&, int64_t base, int64_t first, int64_t end, float share, bool learns, const float* packed);
+    void (*add_head)(const Network&, const Charged&, int64_t base, int64_t end, int64_t word, int64_t last, bool begins, float* ends);
+    void (*behind_head)(const Network&, const Pass&, int64_t first, int count, const float* packed, const float* row, float* scratch, const Charged&,
+                        int64_t place, float* sums);
+    void (*clear_table)(const Network&, const Pass&, int64_t first, int64_t count, int slice, int slices, float* ends);
+    void (*add_to_table)(const Network&, const Pass&, int64_t first, int count, float* scratch, int slice, int slices, float* ends);
+    void (*tie)(const Network&, int slice, int slices, float* ends);
     void (*places)(const Network&, int32_t* places);
-    double (*add_up)(const float* const* sums, int count, const int32_t* places, float* gradient, int64_t from, int64_t to);
+    double (*add_up)(const float* const* sums, int count, int64_t size, const float* ends, const int32_t* places, float* gradient, int64_t from, int64_t to);
     void (*move)(const Optimiser&, float* gradient, float scale, int64_t from, int64_t to);
     int64_t (*kept_size)(const Network&);
     int64_t (*learn_size)(const Network&);

@@ -8,6 +8,8 @@
 // Lanes beyond the windows read zeros, are charged nothing, and so add nothing to any gradient.
 #pragma once
 
+#include <utility>
+
 #include "layer.h"
 #include "philox.h"
 #include "text.h"
@@ -17,21 +19,20 @@ namespace WIDTH {
 constexpr uint64_t OUTPUT_MASKS = 2;  // the kind of models/masks.py
 
 INLINE const Layer& layer_of(const Network& net, long l, long d = 0) { return net.layers[l * net.directions + d]; }
-INLINE long width_of(const Network& net) { return net.layers[0].hidden * net.directions; }
 INLINE long answers_of(const Network& net) { return net.words ? net.words : net.horizon; }
 
 struct Places {
     long width, parts, head_packed, packed;
     long sequence, layer_size, dropped, masks, head, scratch;
-    long head_padded, head_sums, table_sums, sums;
+    long head_padded, head_sums, sums, ends;
 
     explicit Places(const Network& net) {
         width = width_of(net), parts = net.depth * net.directions;
-        head_packed = 0, head_sums = 0, layer_size = 0;
+        head_packed = head_of(net), head_sums = 0, layer_size = 0;
         long back = 0;
         for (long part = 0; part < parts; ++part) {
             const Plan plan(net.layers[part]);
-            head_packed += plan.packed, head_sums += plan.sums;
+            head_sums += plan.sums;
             const long size = (net.steps + 1) * plan.past + net.steps * plan.record;
             layer_size = size > layer_size ? size : layer_size;
             back = Back::size(plan) > back ? Back::size(plan) : back;
@@ -39,19 +40,19 @@ struct Places {
         packed = head_packed + 2 * answers_of(net) * (width + 1);
         const long widest = width > net.inputs ? width : net.inputs;
         sequence = net.steps * widest * LANES;
-        head_padded = (answers_of(net) + 15) / 16 * 16;
-        table_sums = head_sums + (width + 1) * head_padded;
-        sums = table_sums + static_cast<long>(net.words) * net.inputs;
+        head_padded = padded(answers_of(net));
+        sums = net.words ? head_sums : head_sums + (width + 1) * head_padded;
+        ends = net.words ? table_of(net) + static_cast<long>(net.words) * net.inputs : 0;
         masks = net.depth * net.steps * static_cast<long>(blocks_of(width)) * 16 / 2;  // two a float
         masks = (masks + 15) / 16 * 16;
         dropped = (net.depth + 3) * sequence + parts * layer_size;
-        head = (net.words ? Head::size(net, width) : (width + 1 + 2 * head_padded) * LANES + LANES * LANES) + widest * LANES;
+        head = (net.words ? 0 : (width + 1 + 2 * head_padded) * LANES + LANES * LANES) + widest * LANES;
         scratch = dropped + masks + width * LANES + head + back;
     }
 };
 
 struct Scratch {
-    float *sequences, *behind, *layers, *start_c, *head, *final, *answer, *turned, *room;
+    float *sequences, *behind, *layers, *start_c, *final, *answer, *turned, *room;
     uint16_t *dropped, *edge;
     Scratch(const Network& net, const Places& at, float* all) {
         sequences = all, behind = sequences + (net.depth + 1) * at.sequence, layers = behind + 2 * at.sequence;
@@ -59,14 +60,15 @@ struct Scratch {
         start_c = all + at.dropped + at.masks;
         edge = reinterpret_cast<uint16_t*>(start_c + at.width * LANES);
         room = start_c + at.width * LANES + at.head;
-        head = start_c + at.width * LANES + (net.inputs > at.width ? net.inputs : at.width) * LANES;
-        final = head, answer = final + (at.width + 1) * LANES, turned = answer + 2 * at.head_padded * LANES;
+        final = start_c + at.width * LANES + (net.inputs > at.width ? net.inputs : at.width) * LANES;
+        answer = final + (at.width + 1) * LANES, turned = answer + 2 * at.head_padded * LANES;
     }
 };
 
 inline int64_t packed_size(const Network& net) { return Places(net).packed; }
 inline int64_t scratch_size(const Network& net) { return Places(net).scratch; }
 inline int64_t sums_size(const Network& net) { return Places(net).sums; }
+inline int64_t ends_size(const Network& net) { return Places(net).ends; }
 
 inline void pack_part(const Network& net, int part, const float* row, float* packed) {
     const Places at(net);
@@ -195,11 +197,9 @@ inline double charge_forecast(const Network& net, const Places& at, const Pass& 
     return loss;
 }
 
-// One group: its summed loss, and where it learns, its gradients added to sums. share: what an error's gradient is multiplied by.
-inline double group(const Network& net, const Pass& pass, int64_t first, int count, float share, bool learns, const float* packed,
-                    const float* row, float* scratch, float* sums) {
-    const Places at(net);
-    const Scratch own(net, at, scratch);
+// A group's windows through all layers, to the highest sequence.
+inline void go_ahead(const Network& net, const Places& at, const Scratch& own, const Pass& pass, int64_t first, int count, bool learns,
+                     const float* packed, const float* row) {
     const bool drops = learns && net.threshold, drops_edges = learns && net.edge_threshold;
     if (drops) draw_masks(net, at, pass, first, own);
     if (net.words)
@@ -207,58 +207,81 @@ inline double group(const Network& net, const Pass& pass, int64_t first, int cou
     else
         cut_out(net, pass, first, count, own.sequences);
     if (drops_edges) drop(net, pass, first, FRONT_MASKS, net.inputs, own.edge, own.sequences);
-    const float* weights = packed;
     for (long l = 0; l < net.depth; ++l) {
         for (long d = 0; d < net.directions; ++d) {
             const Layer& layer = layer_of(net, l, d);
             float* past = own.layers + (l * net.directions + d) * at.layer_size;
-            read_sequence(layer, weights, row, own.sequences + l * at.sequence, net.steps, past, past + (net.steps + 1) * Plan(layer).past,
-                          own.start_c);
-            weights += Plan(layer).packed;
+            read_sequence(layer, packed, row, own.sequences + l * at.sequence, net.steps, past, past + (net.steps + 1) * Plan(layer).past, own.start_c);
+            packed += Plan(layer).packed;
         }
         hand_up(net, at, own, l, drops);
     }
-    float *highest = own.sequences + net.depth * at.sequence, *above = own.behind, *below = above + at.sequence;
-    if (drops_edges) drop(net, pass, first, HEAD_MASKS, at.width, own.edge, highest);
-    const float* head = packed + at.head_packed;
-    float* found = sums ? sums + at.head_sums : nullptr;
-    const double loss = net.words ? charge_words(net, pass, first, count, share, learns, at.width, head, highest, above, own.head, found)
-                                  : charge_forecast(net, at, pass, first, count, share, learns, own, head, above, found);
-    if (!learns) return loss;
+    if (drops_edges) drop(net, pass, first, HEAD_MASKS, at.width, own.edge, own.sequences + net.depth * at.sequence);
+}
 
-    if (drops_edges) drop(net, pass, first, HEAD_MASKS, at.width, own.edge, above);
+// Where `go_back` leaves the gradient of what the lowest layer read.
+INLINE float* lowest(const Network& net, const Places& at, const Scratch& own) { return own.behind + net.depth % 2 * at.sequence; }
+
+// The way back through all layers from the gradient of the highest sequence.
+inline void go_back(const Network& net, const Places& at, const Scratch& own, const Pass& pass, int64_t first, const float* packed, const float* row,
+                    float* sums) {
+    if (net.edge_threshold) drop(net, pass, first, HEAD_MASKS, at.width, own.edge, own.behind);
+    float *above = own.behind, *below = above + at.sequence;
+    packed += at.head_packed, sums += at.head_sums;
     for (long l = net.depth - 1; l >= 0; --l) {
-        for (long d = 0; d < net.directions; ++d) weights -= Plan(layer_of(net, l, d)).packed, found -= Plan(layer_of(net, l, d)).sums;
-        learn_layer(net, at, own, l, weights, row, above, below, found);
-        float* other = above;
-        above = below, below = other;
+        for (long d = 0; d < net.directions; ++d) packed -= Plan(layer_of(net, l, d)).packed, sums -= Plan(layer_of(net, l, d)).sums;
+        learn_layer(net, at, own, l, packed, row, above, below, sums);
+        std::swap(above, below);
     }
-    if (net.words) {
-        if (drops_edges) drop(net, pass, first, FRONT_MASKS, net.inputs, own.edge, above);
-        add_to_table(net, pass, first, count, above, sums + at.table_sums);
-    }
+}
+
+// One group of a forecaster: its summed loss, and where it learns, its gradients added to sums. share: what an error's gradient is multiplied by.
+inline double group(const Network& net, const Pass& pass, int64_t first, int count, float share, bool learns, const float* packed,
+                    const float* row, float* scratch, float* sums) {
+    const Places at(net);
+    const Scratch own(net, at, scratch);
+    go_ahead(net, at, own, pass, first, count, learns, packed, row);
+    const double loss = charge_forecast(net, at, pass, first, count, share, learns, own, packed + at.head_packed, own.behind, sums ? sums + at.head_sums : nullptr);
+    if (learns) go_back(net, at, own, pass, first, packed, row, sums);
     return loss;
+}
+
+// One group of a language model up to the head, its tokens listed from number `place` on.
+inline void ahead_of_head(const Network& net, const Pass& pass, int64_t first, int count, bool learns, const float* packed, const float* row,
+                          float* scratch, const Charged& list, int64_t place) {
+    const Places at(net);
+    const Scratch own(net, at, scratch);
+    go_ahead(net, at, own, pass, first, count, learns, packed, row);
+    list_tokens(net, pass, first, count, at.width, own.sequences + net.depth * at.sequence, list, place);
+}
+
+// And back from it to what the layers read, in the same scratch.
+inline void behind_head(const Network& net, const Pass& pass, int64_t first, int count, const float* packed, const float* row, float* scratch,
+                        const Charged& list, int64_t place, float* sums) {
+    const Places at(net);
+    const Scratch own(net, at, scratch);
+    hand_back(net, pass, first, count, at.width, list, place, own.behind);
+    go_back(net, at, own, pass, first, packed, row, sums);
+    if (net.edge_threshold) drop(net, pass, first, FRONT_MASKS, net.inputs, own.edge, lowest(net, at, own));
 }
 
 // --- from groups to weights -------------------------------------------------------------------
 
-// Where the head is the table of embeddings (Press and Wolf, 2017), its gradient goes to the table's.
-inline void tie(const Network& net, float* sums) {
+// The group's part in the gradient of the embeddings, of one slice of them.
+inline void add_group_to_table(const Network& net, const Pass& pass, int64_t first, int count, float* scratch, int slice, int slices, float* ends) {
     const Places at(net);
-    for (long w = 0; w < net.words; ++w)
-        for (long i = 0; i < net.inputs; ++i) sums[at.table_sums + w * net.inputs + i] += sums[at.head_sums + i * at.head_padded + w];
+    add_to_table(net, pass, first, count, lowest(net, at, Scratch(net, at, scratch)), slice, slices, ends);
 }
 
 // What a group's sums still hold lane by lane, added up; once, after the last group.
 inline void settle_all(const Network& net, float* sums) {
-    if (net.words && net.head && net.head[0] == net.table) tie(net, sums);
     for (int part = 0; part < net.depth * net.directions; ++part) {
         settle(net.layers[part], sums);
         sums += Plan(net.layers[part]).sums;
     }
 }
 
-// Where the gradient of each parameter stands among sums.
+// Where the gradient of each parameter stands among sums, or behind their end among what all groups share.
 inline void places(const Network& net, int32_t* found) {
     const Places at(net);
     long base = 0;
@@ -270,15 +293,19 @@ inline void places(const Network& net, int32_t* found) {
     for (long p = 0; net.head && p <= at.width; ++p)
         for (long h = 0; h < answers; ++h) found[net.head[p * answers + h]] = static_cast<int32_t>(base + p * at.head_padded + h);
     // after the head: where that is the table, `tie` has put both together
-    for (long k = 0; k < static_cast<long>(net.words) * net.inputs; ++k) found[net.table + k] = static_cast<int32_t>(at.table_sums + k);
+    const long table = at.head_sums + table_of(net);
+    for (long k = 0; k < static_cast<long>(net.words) * net.inputs; ++k) found[net.table + k] = static_cast<int32_t>(table + k);
 }
 
 // The gradients of a stretch of parameters from the sums of all groups, always in their order, and the sum of their squares.
-inline double add_up(const float* const* sums, int count, const int32_t* places, float* gradient, int64_t from, int64_t to) {
+// size: of sums; what stands behind their end is in ends, once
+inline double add_up(const float* const* sums, int count, int64_t size, const float* ends, const int32_t* places, float* gradient, int64_t from,
+                     int64_t to) {
     double squares = 0;
     for (int64_t k = from; k < to; ++k) {
-        float sum = sums[0][places[k]];
-        for (int n = 1; n < count; ++n) sum += sums[n][places[k]];
+        const bool own = places[k] < size;
+        float sum = own ? sums[0][places[k]] : ends[places[k] - size];
+        for (int n = 1; own && n < count; ++n) sum += sums[n][places[k]];
         gradient[k] = sum;
         squares += static_cast<double>(sum) * sum;
     }

@@ -2,13 +2,17 @@
 //
 // A batch is cut into groups of sixteen windows. Each of up to sixteen sums takes every sixteenth group, in order; threads
 // take sums as they get free, and sums are added in order. So no byte depends on how many threads there are, or how fast.
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
 #include <cstdlib>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <new>
+#include <numeric>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -130,55 +134,114 @@ int64_t charged(const Network& net, const Pass& pass, int64_t first, int64_t cou
     return found;
 }
 
-// One pass of training over batches: each thread goes through all of them, and they meet four times a batch.
+// Threads that go through the same phases of work, piece by piece: whoever is free takes the next piece, and all meet after the last.
+class Phases {
+  public:
+    explicit Phases(int threads) : threads_(threads), meeting_(threads) {}
+    int threads() const { return threads_; }
+
+    // One thread's way through them.
+    class Way {
+      public:
+        Way(Phases& all, int thread) : all_(all), thread_(thread) {}
+        int thread() const { return thread_; }
+
+        // work(piece) for those of so many pieces that this thread comes to.
+        template <class Work>
+        void share(int64_t pieces, const Work& work) {
+            std::atomic<int64_t>& next = all_.next_[phase_ % 3];
+            all_.next_[(phase_ + 1) % 3].store(0, std::memory_order_relaxed);  // everybody has left that phase's forerunner
+            for (int64_t piece; (piece = next.fetch_add(1, std::memory_order_relaxed)) < pieces;) work(piece);
+            ++phase_;
+            meet();
+        }
+
+        void meet() { all_.meeting_.meet(); }
+
+      private:
+        Phases& all_;
+        const int thread_;
+        int64_t phase_ = 0;
+    };
+
+  private:
+    const int threads_;
+    Meeting meeting_;
+    std::atomic<int64_t> next_[3] = {0, 0, 0};
+};
+
+// What a language model's groups share, for as many tokens as so many windows may charge.
+class TokenList {
+  public:
+    TokenList(const Network& net, int64_t windows, int threads)
+        : at_once_(std::min({blocks_of(windows * net.steps), 2 * HAND * threads, MOST_AT_ONCE})), targets_(blocks_of(windows * net.steps) * LANES),
+          losses_(blocks_of(windows * net.steps)) {
+        const int64_t width = net.layers[0].hidden * net.directions, blocks = blocks_of(windows * net.steps);
+        tops_ = room(blocks * (width + 1) * LANES), backs_ = room(blocks * width * LANES), scores_ = room(at_once_ * blocks_of(net.words) * LANES * LANES);
+        list = {targets_.data(), tops_.get(), backs_.get(), scores_.get(), losses_.data(), 0};
+    }
+    static int64_t blocks_of(int64_t count) { return (count + LANES - 1) / LANES; }
+    int64_t blocks() const { return blocks_of(list.count); }
+    int64_t at_once() const { return at_once_; }
+    double loss() const { return std::accumulate(losses_.begin(), losses_.begin() + blocks(), 0.0); }
+
+    Charged list;
+
+  private:
+    const int64_t at_once_;
+    std::vector<int32_t> targets_;
+    std::vector<double> losses_;
+    Floats tops_, backs_, scores_;
+};
+
+// One pass of training over batches: each thread goes through all of them, and they meet after each phase of each.
 class Training {
   public:
     Training(const Kernels& width, const Network& net, const Pass& pass, Optimiser& way, Outcome& outcome)
-        : width_(width), net_(net), pass_(pass), way_(way), outcome_(outcome), threads_(std::max(pass.threads, 1)), meeting_(threads_),
-          packed_(room(width.packed_size(net))), gradient_(room(net.parameters)), places_(net.parameters), squares_(slices()) {
-        const int count = sums_of(groups_of(std::min(pass.batch, pass.windows)));
+        : width_(width), net_(net), pass_(pass), way_(way), outcome_(outcome), phases_(std::max(pass.threads, 1)), packed_(room(width.packed_size(net))),
+          gradient_(room(net.parameters)), ends_(room(width.ends_size(net))), places_(net.parameters), squares_(slices()) {
+        const int64_t windows = std::min(pass.batch, pass.windows);
+        const int count = sums_of(groups_of(windows));
         for (int n = 0; n < count; ++n) sums_.push_back(room(width.sums_size(net)));
         for (const Floats& own : sums_) pointers_.push_back(own.get());
-        for (int n = 0; n < threads_; ++n) scratch_.push_back(room(width.scratch_size(net)));
-        losses_.resize(groups_of(std::min(pass.batch, pass.windows)));
+        for (int n = 0; n < (net.words ? count : phases_.threads()); ++n) scratch_.push_back(room(width.scratch_size(net)));
+        if (net.words) tokens_.emplace(net, std::min<int64_t>(windows, MOST_SUMS * LANES), phases_.threads());
+        std::fill_n(ends_.get(), width.ends_size(net), 0.0f);
+        losses_.resize(groups_of(windows));
         width.places(net, places_.data());
     }
 
     void run() {
-        side_by_side(threads_, [this](int thread) { go_through(thread); });
+        side_by_side(phases_.threads(), [this](int thread) { go_through(Phases::Way(phases_, thread)); });
     }
 
   private:
+    using Way = Phases::Way;
+
     int64_t slices() const { return (net_.parameters + SLICE - 1) / SLICE; }
 
-    void go_through(int thread) {
-        pack(thread);
-        meeting_.meet();
+    void go_through(Way way) {
+        pack(way);
         int64_t number = pass_.step;
         for (int64_t first = 0; first < pass_.windows; first += pass_.batch) {
             ++number;
             const int64_t count = std::min(pass_.batch, pass_.windows - first), terms = charged(net_, pass_, first, count);
-            learn(thread, first, count, terms);
-            meeting_.meet();
-            if (thread == 0) next_.store(0, std::memory_order_relaxed);
-            add_up(thread, sums_of(groups_of(count)));
-            meeting_.meet();
-            double squares = 0, loss = 0;
+            const float share = 1.0f / static_cast<float>(std::max<int64_t>(terms, 1));
+            const double loss = net_.words ? learn_words(way, first, count, share) : learn(way, first, count, share);
+            add_up(way, sums_of(groups_of(count)));
+            double squares = 0;
             for (const double own : squares_) squares += own;
-            for (int64_t group = 0; group < groups_of(count); ++group) loss += losses_[group];
             const double norm = std::sqrt(squares);
             const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
-            if (thread == 0) note(number, loss, terms, norm, fails);
+            if (way.thread() == 0) note(number, loss, terms, norm, fails);
             if (fails) {  // every thread comes to the same
-                if (thread == 0) way_.steps += number - 1 - pass_.step;
+                if (way.thread() == 0) way_.steps += number - 1 - pass_.step;
                 return;
             }
-            move(thread, static_cast<float>(std::min(1.0, way_.clip / (norm + 1e-6))), way_.steps + (number - pass_.step));
-            meeting_.meet();
-            pack(thread);
-            meeting_.meet();
+            move(way, static_cast<float>(std::min(1.0, way_.clip / (norm + 1e-6))), way_.steps + (number - pass_.step));
+            pack(way);
         }
-        if (thread == 0) way_.steps += number - pass_.step;
+        if (way.thread() == 0) way_.steps += number - pass_.step;
     }
 
     void note(int64_t number, double loss, int64_t terms, double norm, bool fails) {
@@ -187,35 +250,90 @@ class Training {
         if (fails) outcome_.failed = number, outcome_.failed_loss = loss, outcome_.failed_terms = terms, outcome_.failed_norm = norm;
     }
 
-    void learn(int thread, int64_t first, int64_t count, int64_t terms) {
-        const int64_t groups = groups_of(count);
-        const int sums = sums_of(groups);
-        const float share = 1.0f / static_cast<float>(std::max<int64_t>(terms, 1));
-        for (int own; (own = next_.fetch_add(1, std::memory_order_relaxed)) < sums;) {
-            std::fill_n(sums_[own].get(), width_.sums_size(net_), 0.0f);
+    // A batch of a forecaster there and back: the loss, and gradients among the sums.
+    double learn(Way& way, int64_t first, int64_t count, float share) {
+        const int64_t groups = groups_of(count), sums = sums_of(groups);
+        way.share(sums, [&](int64_t own) {
+            clear(own);
             for (int64_t group = own; group < groups; group += sums)
                 losses_[group] = width_.group(net_, pass_, first + group * LANES, lanes_of(count, group), share, true, packed_.get(), way_.weights,
-                                              scratch_[thread].get(), sums_[own].get());
+                                              scratch_[way.thread()].get(), sums_[own].get());
             width_.settle(net_, sums_[own].get());
+        });
+        return std::accumulate(losses_.begin(), losses_.begin() + groups, 0.0);
+    }
+
+    // A batch of a language model, as many groups at a time as there are sums.
+    double learn_words(Way& way, int64_t first, int64_t count, float share) {
+        const int64_t groups = groups_of(count);
+        double loss = 0;
+        for (int64_t round = 0; round < groups; round += MOST_SUMS) {
+            const int64_t some = std::min<int64_t>(MOST_SUMS, groups - round);
+            int64_t places[MOST_SUMS + 1] = {0};  // of each group's first token
+            const auto window = [&](int64_t group) { return first + (round + group) * LANES; };
+            const auto lanes = [&](int64_t group) { return lanes_of(count, round + group); };
+            for (int64_t group = 0; group < some; ++group) places[group + 1] = places[group] + charged(net_, pass_, window(group), lanes(group));
+            way.share(some, [&](int64_t group) {
+                if (!round) clear(group);
+                width_.ahead_of_head(net_, pass_, window(group), lanes(group), true, packed_.get(), way_.weights, scratch_[group].get(), tokens_->list,
+                                     places[group]);
+            });
+            if (way.thread() == 0) tokens_->list.count = places[some], width_.fill_up(net_, tokens_->list);
+            way.meet();
+            go_through_head(way, share, !round);
+            loss += tokens_->loss();
+            way.share(some, [&](int64_t group) {
+                width_.behind_head(net_, pass_, window(group), lanes(group), packed_.get(), way_.weights, scratch_[group].get(), tokens_->list,
+                                   places[group], sums_[group].get());
+                if (round + MOST_SUMS >= groups - group) width_.settle(net_, sums_[group].get());
+            });
+            const int slice = way.thread(), slices = phases_.threads();
+            if (!round) width_.clear_table(net_, pass_, std::max<int64_t>(first - pass_.batch, 0), first ? pass_.batch : 0, slice, slices, ends_.get());
+            for (int64_t group = 0; group < some; ++group)
+                width_.add_to_table(net_, pass_, window(group), lanes(group), scratch_[group].get(), slice, slices, ends_.get());
+            if (round + some == groups && is_tied()) width_.tie(net_, slice, slices, ends_.get());
+            way.meet();
+        }
+        return loss;
+    }
+
+    void go_through_head(Way& way, float share, bool begins) {
+        constexpr int64_t WORDS = 128;  // that a thread takes at a time
+        const int64_t blocks = tokens_->blocks();
+        for (int64_t base = 0; base < blocks; base += tokens_->at_once()) {
+            const int64_t end = std::min(base + tokens_->at_once(), blocks);
+            way.share((end - base + HAND - 1) / HAND, [&](int64_t hand) {
+                const int64_t first = base + hand * HAND;
+                width_.charge(net_, tokens_->list, base, first, std::min(first + HAND, end), share, true, packed_.get());
+            });
+            way.share((net_.words + WORDS - 1) / WORDS, [&](int64_t hand) {
+                width_.add_head(net_, tokens_->list, base, end, hand * WORDS, std::min<int64_t>((hand + 1) * WORDS, net_.words), begins && !base, ends_.get());
+            });
         }
     }
 
-    void add_up(int thread, int sums) {
-        for (int64_t slice = thread; slice < slices(); slice += threads_)
-            squares_[slice] = width_.add_up(pointers_.data(), sums, places_.data(), gradient_.get(), slice * SLICE,
+    bool is_tied() const { return net_.head[0] == net_.table; }
+
+    void clear(int64_t sums) { std::fill_n(sums_[sums].get(), width_.sums_size(net_), 0.0f); }
+
+    void add_up(Way& way, int sums) {
+        way.share(slices(), [&](int64_t slice) {
+            squares_[slice] = width_.add_up(pointers_.data(), sums, width_.sums_size(net_), ends_.get(), places_.data(), gradient_.get(), slice * SLICE,
                                             std::min((slice + 1) * SLICE, net_.parameters));
+        });
     }
 
-    void move(int thread, float scale, int64_t steps) {
-        Optimiser way = way_;
-        way.unbias = way.adam ? 1 - std::pow(way.beta, static_cast<double>(steps)) : 1;
-        way.unbias_root = way.adam ? std::sqrt(1 - std::pow(way.beta_square, static_cast<double>(steps))) : 1;
-        for (int64_t slice = thread; slice < slices(); slice += threads_)
-            width_.move(way, gradient_.get(), scale, slice * SLICE, std::min((slice + 1) * SLICE, net_.parameters));
+    void move(Way& way, float scale, int64_t steps) {
+        Optimiser to = way_;
+        to.unbias = to.adam ? 1 - std::pow(to.beta, static_cast<double>(steps)) : 1;
+        to.unbias_root = to.adam ? std::sqrt(1 - std::pow(to.beta_square, static_cast<double>(steps))) : 1;
+        way.share(slices(), [&](int64_t slice) {
+            width_.move(to, gradient_.get(), scale, slice * SLICE, std::min((slice + 1) * SLICE, net_.parameters));
+        });
     }
 
-    void pack(int thread) {
-        for (int part = thread; part <= net_.depth * net_.directions; part += threads_) width_.pack(net_, part, way_.weights, packed_.get());
+    void pack(Way& way) {
+        way.share(net_.depth * net_.directions + 1, [&](int64_t part) { width_.pack(net_, static_cast<int>(part), way_.weights, packed_.get()); });
     }
 
     const Kernels& width_;
@@ -223,20 +341,30 @@ class Training {
     const Pass& pass_;
     Optimiser& way_;
     Outcome& outcome_;
-    const int threads_;
-    Meeting meeting_;
-    Floats packed_, gradient_;
+    Phases phases_;
+    Floats packed_, gradient_, ends_;
     std::vector<int32_t> places_;
     std::vector<double> squares_, losses_;
     std::vector<Floats> sums_, scratch_;
     std::vector<const float*> pointers_;
-    std::atomic<int> next_{0};
+    std::optional<TokenList> tokens_;
 };
 
 Floats packed(const Kernels& width, const Network& net, int parts, const float* row) {
     Floats made = room(width.packed_size(net));
     for (int part = 0; part < parts; ++part) width.pack(net, part, row, made.get());
     return made;
+}
+
+// The loss over one group of a language model.
+double score_words(const Kernels& width, const Network& net, const Pass& pass, int64_t first, int count, const float* packed, const float* row,
+                   float* scratch, TokenList& tokens) {
+    tokens.list.count = charged(net, pass, first, count);
+    width.ahead_of_head(net, pass, first, count, false, packed, row, scratch, tokens.list, 0);
+    width.fill_up(net, tokens.list);
+    for (int64_t base = 0; base < tokens.blocks(); base += HAND)
+        width.charge(net, tokens.list, base, base, std::min(base + HAND, tokens.blocks()), 0.0f, false, packed);
+    return tokens.loss();
 }
 
 // Whether there was memory for it, and threads: nothing may be thrown across ctypes.
@@ -280,12 +408,19 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
         const int threads = std::max(pass->threads, 1);
         std::vector<double> losses(groups_of(pass->windows));
         std::vector<Floats> scratch;
-        for (int n = 0; n < threads; ++n) scratch.push_back(room(own.scratch_size(*net)));
+        std::deque<TokenList> tokens;
+        for (int n = 0; n < threads; ++n) {
+            scratch.push_back(room(own.scratch_size(*net)));
+            if (net->words) tokens.emplace_back(*net, LANES, 1);
+        }
         std::atomic<int64_t> next{0};
         side_by_side(threads, [&](int thread) {
-            for (int64_t group; (group = next.fetch_add(1)) < static_cast<int64_t>(losses.size());)
-                losses[group] = own.group(*net, *pass, group * LANES, lanes_of(pass->windows, group), 0.0f, false, weights.get(), row,
-                                          scratch[thread].get(), nullptr);
+            for (int64_t group; (group = next.fetch_add(1)) < static_cast<int64_t>(losses.size());) {
+                const int64_t first = group * LANES;
+                const int count = lanes_of(pass->windows, group);
+                losses[group] = net->words ? score_words(own, *net, *pass, first, count, weights.get(), row, scratch[thread].get(), tokens[thread])
+                                           : own.group(*net, *pass, first, count, 0.0f, false, weights.get(), row, scratch[thread].get(), nullptr);
+            }
         });
         for (const double loss : losses) outcome->loss += loss;
         outcome->terms += charged(*net, *pass, 0, pass->windows);
@@ -339,7 +474,7 @@ API int32_t longshort_learn(int32_t width, const Network* net, const float* row,
         });
         std::vector<int32_t> places(net->parameters);
         own.places(*net, places.data());
-        own.add_up(pointers.data(), sums_count, places.data(), row_gradient, 0, net->parameters);
+        own.add_up(pointers.data(), sums_count, own.sums_size(*net), nullptr, places.data(), row_gradient, 0, net->parameters);
     });
 }
 

@@ -93,6 +93,25 @@ SHARED void multiply(const float* packed, long rows, const Read& read, float* c,
     });
 }
 
+// C_k = A · B_k with packed A for so many k, over p from `first` up to `end` of `count` alone, or C_k += where `first` > 0. A block of A
+// is read once for all of them, and the stretch of every B_k stays in the second cache where it is short enough.
+SHARED void multiply_each(const float* packed, long rows, long count, long first, long end, const float* b, long b_stride, long number, float* c,
+                          long c_stride) {
+    in_blocks(rows, [&]<int ROWS>(long row) __attribute__((always_inline)) {
+        const float* a = packed + row * count + first * ROWS;
+        for (long k = 0; k < number; ++k) {
+            Lanes sums[ROWS];
+            float* own = c + k * c_stride + row * LANES;
+            if (first)
+                fetch(sums, own, LANES);
+            else
+                for (int r = 0; r < ROWS; ++r) sums[r] = all(0.0f);
+            accumulate<ROWS, 1, ROWS>(sums, a, b + k * b_stride + first * LANES, end - first);
+            put(sums, own, LANES);
+        }
+    });
+}
+
 // C[rows][16] += Σ over steps and lanes of x[step][row][lane] · turned[step][lane][16].
 // x_stride: floats from one step of x to the next, which may be negative; c_stride: from one row of C to the next
 SHARED void multiply_over_steps(const float* x, long x_stride, long rows, const float* turned, long steps, float* c, long c_stride) {

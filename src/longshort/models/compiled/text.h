@@ -1,11 +1,12 @@
 // A language model's two ends: ids become embeddings, and the state at each charged token scores every word.
 //
-// Tokens of a group are charged sixteen at a time, step by step, whosever window they are of: where a batch has fewer
-// windows than a group has lanes, or only half of a window is charged, no lane of the head stands empty.
+// The head is one product over all tokens that a batch charges, whosever window they are of: they are listed group by group,
+// and in a group step by step, and go through it in blocks of sixteen. Threads share its blocks on the way there, and its
+// words on the way to the weights, so each gradient is one chain over the list. `Charged` (api.h) holds what they share:
 //
-//     tops    [blocks][width + 1][16]   what the head reads of each token, a row of ones last; then times 1 / (sum of e · tokens)
-//     scores  [TOGETHER][words][16]     logits, then e^(logit - largest), then the gradient to the logits, short of that factor
-//     backs   [blocks][width][16]       gradients of tops
+//     tops    [blocks][width + 1][16]    what the head reads of each token, a row of ones last; then times 1 / (sum of e · tokens)
+//     scores  [some blocks][words][16]   logits, then e^(logit - largest), then the gradient to the logits, short of that factor
+//     backs   [blocks][width][16]        gradients of tops
 #pragma once
 
 #include "layer.h"
@@ -14,20 +15,22 @@
 namespace WIDTH {
 
 constexpr uint64_t FRONT_MASKS = 1, HEAD_MASKS = 3;  // kinds of models/masks.py
-constexpr long TOGETHER = 4;                         // blocks whose weight gradient is added at once
+constexpr long TOKENS = 16;                           // tokens that go through the head together
+constexpr long WORDS_AT_ONCE = 128;                  // of the way back through the head: their scores stay in the second cache
 
-// A token: its step, its lane in the group, and the word that follows it.
-struct Token { int32_t step, lane, target; };
+INLINE long width_of(const Network& net) { return net.layers[0].hidden * net.directions; }
+INLINE bool is_tied(const Network& net) { return net.head && net.head[0] == net.table; }
+INLINE long padded(long words) { return (words + 15) / 16 * 16; }
+INLINE long table_of(const Network& net) { return (width_of(net) + 1) * padded(net.words); }  // its place in `ends`, behind the head
+
+// Where the head's packed weights begin, behind those of all layers.
+INLINE long head_of(const Network& net) {
+    long place = 0;
+    for (long part = 0; part < net.depth * net.directions; ++part) place += Plan(net.layers[part]).packed;
+    return place;
+}
 
 INLINE int64_t tokens_of(const Network& net, const Pass& pass, int64_t window) { return pass.counts ? pass.counts[window] : net.steps; }
-
-inline long list_tokens(const Network& net, const Pass& pass, int64_t first, int count, Token* tokens) {
-    long found = 0;
-    for (int32_t t = 0; t < net.steps; ++t)
-        for (int32_t l = 0; l < count; ++l)
-            if (t >= net.steps - tokens_of(net, pass, first + l)) tokens[found++] = {t, l, pass.ids[pass.firsts[first + l] + t + 1]};
-    return found;
-}
 
 // Dropout on [steps][features][16] in place, or on the gradient of what it gave. dropped: room for one step's masks
 inline void drop(const Network& net, const Pass& pass, int64_t first, uint64_t kind, long features, uint16_t* dropped, float* x) {
@@ -49,23 +52,14 @@ inline void look_up(const Network& net, const Pass& pass, int64_t first, int cou
         }
 }
 
-// The way back: the gradient of each embedding, window by window at each step.
-inline void add_to_table(const Network& net, const Pass& pass, int64_t first, int count, const float* dx, float* sums) {
-    for (long t = 0; t < net.steps; ++t)
-        for (int l = 0; l < count; ++l) {
-            float* to = sums + pass.ids[pass.firsts[first + l] + t] * static_cast<int64_t>(net.inputs);
-            for (long i = 0; i < net.inputs; ++i) to[i] += dx[(t * net.inputs + i) * LANES + l];
-        }
-}
-
 // The cross-entropy of a block of tokens in nats, summed. scores become e^(score - largest), less their sum at the target;
 // factor, share / sum for each lane with a token and 0 for others, is what turns that into the gradient.
-inline double soften(float* scores, long words, const Token* tokens, long count, float share, float* factor) {
+inline double soften(float* scores, long words, const int32_t* targets, long count, float share, float* factor) {
     Lanes largest = load(scores);
     for (long w = 1; w < words; ++w) largest = larger(largest, load(scores + w * LANES));
     float top[LANES], right[LANES], total[LANES];
     store(top, largest);
-    for (long l = 0; l < count; ++l) right[l] = scores[tokens[l].target * LANES + l];
+    for (long l = 0; l < count; ++l) right[l] = scores[targets[l] * LANES + l];
     Lanes sums[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)};  // a chain of one would wait for each addition
     for (long w = 0; w < words; ++w) {
         const Exponential e = exponential(larger(all(-87.0f), load(scores + w * LANES) - largest));
@@ -79,67 +73,109 @@ inline double soften(float* scores, long words, const Token* tokens, long count,
         factor[l] = l < count ? share / total[l] : 0.0f;
         if (l >= count) continue;
         loss += __builtin_log(static_cast<double>(total[l])) + static_cast<double>(top[l]) - static_cast<double>(right[l]);
-        scores[tokens[l].target * LANES + l] -= total[l];
+        scores[targets[l] * LANES + l] -= total[l];
     }
     return loss;
 }
 
-// Rooms of the head; see above.
-struct Head {
-    float *tops, *backs, *scores, *turned;
-    Token* tokens;
-    static long size(const Network& net, long width) {
-        const long padded = (net.words + 15) / 16 * 16;
-        return net.steps * (2 * width + 1) * LANES + TOGETHER * (padded + LANES) * LANES + 4 * net.steps * LANES;
-    }
-    Head(const Network& net, long width, float* room) {
-        tops = room, backs = tops + net.steps * (width + 1) * LANES, scores = backs + net.steps * width * LANES;
-        turned = scores + TOGETHER * ((net.words + 15) / 16 * 16) * LANES;
-        tokens = reinterpret_cast<Token*>(turned + TOGETHER * LANES * LANES);
-    }
-};
+// List the tokens that a group charges from number `place` on, with what the head reads of each. states: [steps][width][lanes]
+inline void list_tokens(const Network& net, const Pass& pass, int64_t first, int count, long width, const float* states, const Charged& list, int64_t place) {
+    for (int32_t t = 0; t < net.steps; ++t)
+        for (int32_t l = 0; l < count; ++l) {
+            if (t < net.steps - tokens_of(net, pass, first + l)) continue;
+            list.targets[place] = pass.ids[pass.firsts[first + l] + t + 1];
+            float* to = list.tops + place / TOKENS * (width + 1) * TOKENS + place % TOKENS;
+            for (long u = 0; u < width; ++u) to[u * TOKENS] = states[(t * width + u) * LANES + l];
+            to[width * TOKENS] = 1.0f;
+            ++place;
+        }
+}
 
-// states: what the head reads, [steps][width][16]; where it learns, their gradient is put into behind, and that of the head added to sums.
-inline double charge_words(const Network& net, const Pass& pass, int64_t first, int count, float share, bool learns, long width,
-                           const float* packed, const float* states, float* behind, float* room, float* sums) {
-    const Head own(net, width, room);
-    const long words = net.words, padded = (words + 15) / 16 * 16, top = (width + 1) * LANES;
-    const long found = list_tokens(net, pass, first, count, own.tokens), blocks = (found + LANES - 1) / LANES;
-    for (long k = 0; k < blocks * LANES; ++k) {
-        float* to = own.tops + k / LANES * top + k % LANES;
-        const float* from = k < found ? states + own.tokens[k].step * width * LANES + own.tokens[k].lane : nullptr;
-        for (long u = 0; u < width; ++u) to[u * LANES] = from ? from[u * LANES] : 0.0f;
-        to[width * LANES] = 1.0f;
-    }
-    double loss = 0;
-    for (long start = 0; start < blocks; start += TOGETHER) {
-        const long end = start + TOGETHER < blocks ? start + TOGETHER : blocks;
-        for (long b = start; b < end; ++b) {
-            float *tops = own.tops + b * top, *scores = own.scores + (b - start) * padded * LANES, factor[LANES];
-            multiply(packed, words, {tops, width + 1, tops, 0}, scores, false);
-            const long left = found - b * LANES;
-            loss += soften(scores, words, own.tokens + b * LANES, left < LANES ? left : LANES, share, factor);
-            if (!learns) continue;
-            float* backs = own.backs + b * width * LANES;
-            multiply(packed + words * (width + 1), width, {scores, words, scores, 0}, backs, false);
-            const Lanes times = load(factor);
-            for (long u = 0; u < width; ++u) store(backs + u * LANES, load(backs + u * LANES) * times);
-            for (long u = 0; u <= width; ++u) store(tops + u * LANES, load(tops + u * LANES) * times);
-        }
-        for (long tile = 0; learns && tile * LANES < words; ++tile) {
-            for (long b = start; b < end; ++b)
-                transpose(own.scores + ((b - start) * padded + tile * LANES) * LANES, words - tile * LANES, own.turned + (b - start) * LANES * LANES);
-            multiply_over_steps(own.tops + start * top, top, width + 1, own.turned, end - start, sums + tile * LANES, padded);
-        }
-    }
-    if (!learns) return loss;
+// The gradients of a group's states, back from the list.
+inline void hand_back(const Network& net, const Pass& pass, int64_t first, int count, long width, const Charged& list, int64_t place, float* behind) {
     std::memset(behind, 0, sizeof(float) * net.steps * width * LANES);
-    for (long k = 0; k < found; ++k) {
-        float* to = behind + own.tokens[k].step * width * LANES + own.tokens[k].lane;
-        const float* from = own.backs + k / LANES * width * LANES + k % LANES;
-        for (long u = 0; u < width; ++u) to[u * LANES] = from[u * LANES];
+    for (int32_t t = 0; t < net.steps; ++t)
+        for (int32_t l = 0; l < count; ++l) {
+            if (t < net.steps - tokens_of(net, pass, first + l)) continue;
+            const float* from = list.backs + place / TOKENS * width * TOKENS + place % TOKENS;
+            for (long u = 0; u < width; ++u) behind[(t * width + u) * LANES + l] = from[u * TOKENS];
+            ++place;
+        }
+}
+
+// Tokens of a last block that there are not: the head reads zeros of them.
+inline void fill_up(const Network& net, const Charged& list) {
+    const long width = width_of(net);
+    for (int64_t place = list.count; place % TOKENS; ++place)
+        for (long u = 0; u <= width; ++u) list.tops[(place / TOKENS * (width + 1) + u) * TOKENS + place % TOKENS] = 0.0f;
+}
+
+// Blocks of tokens from `first` up to `end` through the head and, where it learns, back to what they read. Scores are kept from block `base` on.
+inline void charge(const Network& net, const Charged& list, int64_t base, int64_t first, int64_t end, float share, bool learns, const float* packed) {
+    const float* head = packed + head_of(net);
+    const long words = net.words, width = width_of(net), top = (width + 1) * TOKENS, some = end - first, room = padded(words) * TOKENS;
+    float *tops = list.tops + first * top, *backs = list.backs + first * width * TOKENS, *scores = list.scores + (first - base) * room;
+    multiply_each(head, words, width + 1, 0, width + 1, tops, top, some, scores, room);
+    float factors[HAND * TOKENS];
+    for (long b = 0; b < some; ++b) {
+        const long left = list.count - (first + b) * TOKENS;
+        list.losses[first + b] = soften(scores + b * room, words, list.targets + (first + b) * TOKENS, left < TOKENS ? left : TOKENS, share, factors + b * TOKENS);
     }
-    return loss;
+    if (!learns) return;
+    for (long w = 0; w < words; w += WORDS_AT_ONCE)
+        multiply_each(head + words * (width + 1), width, words, w, w + WORDS_AT_ONCE < words ? w + WORDS_AT_ONCE : words, scores, room, some, backs,
+                      width * TOKENS);
+    for (long b = 0; b < some; ++b) {
+        const Lanes times = load(factors + b * TOKENS);
+        for (long u = 0; u < width; ++u) store(backs + (b * width + u) * TOKENS, load(backs + (b * width + u) * TOKENS) * times);
+        for (long u = 0; u <= width; ++u) store(tops + b * top + u * TOKENS, load(tops + b * top + u * TOKENS) * times);
+    }
+}
+
+// What blocks from `base` up to `end` add to the gradient of the head, (width + 1, padded words), of words from `word` up to `last`,
+// both whole blocks of sixteen words or the end. begins: whether it was nothing before.
+inline void add_head(const Network& net, const Charged& list, int64_t base, int64_t end, int64_t word, int64_t last, bool begins, float* ends) {
+    const long width = width_of(net), top = (width + 1) * TOKENS, room = padded(net.words), some = end - base;
+    float turned[MOST_AT_ONCE * TOKENS * 16];
+    for (long p = 0; begins && p <= width; ++p) std::memset(ends + p * room + word, 0, sizeof(float) * padded(last - word));
+    for (; word < last; word += 16) {
+        for (long b = 0; b < some; ++b) transpose(list.scores + (b * room + word) * TOKENS, net.words - word, turned + b * TOKENS * 16);
+        multiply_over_steps(list.tops + base * top, top, width + 1, turned, some, ends + word, room);
+    }
+}
+
+// The gradient of the embeddings, (words, inputs), is shared by threads too: each sees to the words of its slice, whose number
+// leaves the slice's when divided by how many slices there are. What a batch did not read stays zero and is not touched.
+
+// Zeros for the rows that windows read; all rows, where the head is the table.
+inline void clear_table(const Network& net, const Pass& pass, int64_t first, int64_t count, int slice, int slices, float* ends) {
+    float* table = ends + table_of(net);
+    const auto clear = [&](int64_t word) { std::memset(table + word * net.inputs, 0, sizeof(float) * net.inputs); };
+    if (is_tied(net))
+        for (int64_t word = slice; word < net.words; word += slices) clear(word);
+    else
+        for (int64_t n = first; n < first + count; ++n)
+            for (long t = 0; t < net.steps; ++t)
+                if (const int32_t word = pass.ids[pass.firsts[n] + t]; word % slices == slice) clear(word);
+}
+
+// The gradient dx, [steps][inputs][lanes], of what a group read, window by window at each step.
+inline void add_to_table(const Network& net, const Pass& pass, int64_t first, int count, const float* dx, int slice, int slices, float* ends) {
+    float* table = ends + table_of(net);
+    for (long t = 0; t < net.steps; ++t)
+        for (int l = 0; l < count; ++l) {
+            const int32_t word = pass.ids[pass.firsts[first + l] + t];
+            if (word % slices != slice) continue;
+            float* to = table + word * static_cast<int64_t>(net.inputs);
+            for (long i = 0; i < net.inputs; ++i) to[i] += dx[(t * net.inputs + i) * LANES + l];
+        }
+}
+
+// Where the head is the table of embeddings (Press and Wolf, 2017), its gradient goes to the table's.
+inline void tie(const Network& net, int slice, int slices, float* ends) {
+    float* table = ends + table_of(net);
+    for (long word = slice; word < net.words; word += slices)
+        for (long i = 0; i < net.inputs; ++i) table[word * net.inputs + i] += ends[i * padded(net.words) + word];
 }
 
 }  // namespace WIDTH
