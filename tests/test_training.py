@@ -325,7 +325,7 @@ def checkpointed(tmp_path, task, params):
     kept = []
 
     def after_epoch(_, progress):
-        checkpoints.save(tmp_path, progress)
+        checkpoints.store(tmp_path, len(progress.history), checkpoints.packed(progress))
         kept.append(progress)
 
     learn(task, params, "stacked", max_epochs=3, after_epoch=after_epoch)

@@ -58,8 +58,8 @@ class TiedHead(nn.Module):
 
     def forward(self, states: Tensor, final: Tensor) -> Tensor:
         """states (K, batch, steps, width) -> logits (K, batch, steps, vocabulary)."""
-        scored = [torch.nn.functional.linear(own, self.of_member(k)[0].t(), self.bias[k]) for k, own in enumerate(states)]
-        return torch.stack(scored)
+        table = self._front[0].table
+        return torch.stack([torch.nn.functional.linear(own, table[k], self.bias[k]) for k, own in enumerate(states)])
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,8 @@ class LanguageModelTask(LanguageModelShape):
         In training every window is charged whole. Elsewhere windows overlap by half, and every token of
         the part is charged once, in the window that gives it the longer past; the others are `IGNORED`.
         """
-        starts, counts = self.windows(part, seed, epoch)
-        for first in range(0, len(starts), size):
-            yield self._gather(starts[first : first + size], counts[first : first + size])
+        for _, starts, counts in self.order(part, seed, epoch, size):
+            yield self._gather(starts, counts)
 
     def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
         """See `Task`."""

@@ -33,13 +33,8 @@ def unpacked(checkpoint: bytes) -> Progress:
     return Progress(**torch.load(io.BytesIO(checkpoint), weights_only=True))
 
 
-def save(folder: Path, progress: Progress) -> None:
-    """Add a checkpoint and drop all but the last two."""
-    store(folder, len(progress.history), packed(progress))
-
-
 def store(folder: Path, epochs: int, checkpoint: bytes) -> None:
-    """The same with a checkpoint that is packed already, after so many epochs."""
+    """Add a packed checkpoint, of so many epochs, and drop all but the last two."""
     path = folder / f"epoch-{epochs:05d}.pt"
     storage.write_bytes(path, checkpoint)
     storage.write_bytes(path.with_suffix(".sha256"), hashlib.sha256(checkpoint).hexdigest().encode())

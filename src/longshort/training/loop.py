@@ -19,14 +19,11 @@ import torch
 from torch import Tensor
 
 from longshort.config import Optimisation, Variant
-from longshort.models.engines.engine import Epochs, Learning
+from longshort.models.engines.engine import SCORING_BATCH, Epochs, Learning
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Batch, Task
 from longshort.training.optimisers import EPSILON, KEEPS, OPTIMIZERS, Moments, Rows, fresh
-
-# batches outside training are not learned from, so their size is a matter of memory alone
-SCORING_BATCH = 256
 
 
 @dataclass(frozen=True)

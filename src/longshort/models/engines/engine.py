@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from longshort.tasks.task import Task
 
 
+AT_ONCE = 2**16  # windows whose order is held at a time: one of 25 million is not, and Ctrl-C is heard between two stretches
+SCORING_BATCH = 256  # windows; where nothing is learned from a batch, its size is a matter of memory alone
+
+
 @dataclass(frozen=True)
 class Inside:
     """Options that act inside the loop over time, with their masks of one layer and direction.

@@ -19,15 +19,12 @@ from torch import Tensor
 
 from longshort.models.engines.cuda.graphs import Graphed, Recorder, Streams
 from longshort.models.engines.cuda.masks import DeviceDraw, constants
-from longshort.models.engines.engine import Learning, Passed
+from longshort.models.engines.engine import AT_ONCE, SCORING_BATCH, Learning, Passed
 from longshort.models.network import Network
 from longshort.tasks.cross_entropy import IGNORED
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.language_model import LanguageModelTask
 from longshort.tasks.task import Task
-
-AT_ONCE = 2**16  # windows of a member whose places are held at a time: an order of 25 million is not, and Ctrl-C is heard between
-SCORING_BATCH = 256  # a matter of memory alone
 
 
 class Source(ABC):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from longshort.models.compiled import library
-from longshort.models.engines.engine import Learning, Passed
+from longshort.models.engines.engine import AT_ONCE, Learning, Passed
 from longshort.models.engines.native.layer import WIDEST
 from longshort.models.engines.native.told import Told
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from longshort.tasks.forecast import ForecastTask
     from longshort.tasks.language_model import LanguageModelTask
     from longshort.tasks.task import Stretch, Task
-
-AT_ONCE = 2**16  # windows of one call: an order of 25 million is not held, and Ctrl-C is heard between two calls
 
 
 class WholePasses(ABC):
