@@ -8,14 +8,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
+TORCH = version("torch").partition("+")[0]
 Round = Callable[[], dict[str, float] | None]  # what it took, where it knows better than who asks
 
 # the script beside peers/peer.py, and what it needs
 APART = {
     "keras-tensorflow": ("keras_tensorflow.py", ("keras==3.15.1", "tensorflow-cpu==2.21.0")),
     "jax": ("jax_scan.py", ("jax==0.10.2",)),
+    # with our own torch, of whichever build pip's index has: the difference is the library's
+    "darts": ("darts_block_rnn.py", (f"torch=={TORCH}", "darts[torch]==0.48.1")),
+    "neuralforecast": ("neuralforecast_lstm.py", (f"torch=={TORCH}", "neuralforecast==3.3.0")),
     "onnxruntime": ("onnx_runtime.py", ("onnxruntime==1.31.1", "onnx==1.23.2")),
 }
 

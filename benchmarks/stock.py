@@ -32,7 +32,7 @@ from longshort.windows.prices import Scaler, Segment, Series, Windows
 
 WINDOWS, LOOKBACK, HIDDEN, DEPTH, BATCH, DROPOUT, RATE = 1198, 60, 50, 4, 32, 0.2, 0.001
 EPOCHS = 100  # of a whole process
-PEERS = ("keras-tensorflow", "jax")
+PEERS = ("keras-tensorflow", "jax", "darts", "neuralforecast")
 
 
 def series() -> np.ndarray:

@@ -35,7 +35,7 @@ def made(monkeypatch):
         def here(self, count, most=10**9, after=0):
             monkeypatch.setattr(gpus, "there", lambda: [torch.device("cuda", number) for number in range(count)])
 
-            def on_gpu(members, kind, engine, device, resumed, after_epoch):
+            def on_gpu(members, kind, engine, device, resumed, after_epoch, group):
                 self.trained.append((device.index, [m.name for m in members], [len(p.history) if p else 0 for p in resumed]))
 
                 def crowded(number, epoch, progress):
@@ -141,7 +141,7 @@ def test_when_one_gpu_fails_the_others_stop_at_their_next_epoch_and_the_error_is
     made.here(2)
     on_gpu, begun = shards.train, threading.Event()
 
-    def broken(members, kind, engine, device, resumed, after_epoch):
+    def broken(members, kind, engine, device, resumed, after_epoch, group):
         if device.index == 1:
             begun.wait(30)
             raise RuntimeError("CUDA error: device-side assert triggered")
@@ -151,7 +151,7 @@ def test_when_one_gpu_fails_the_others_stop_at_their_next_epoch_and_the_error_is
             after_epoch(*told)
             threading.Event().wait(0.05)
 
-        return on_gpu(members, kind, engine, device, resumed, slowly)
+        return on_gpu(members, kind, engine, device, resumed, slowly, group)
 
     monkeypatch.setattr(shards, "train", broken)
     each = made_runs(tmp_path, 2, max_epochs=1000, patience=1000)

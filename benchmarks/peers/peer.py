@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 
 WINDOWS, STEPS, LAYERS, HIDDEN, BATCH, DROPOUT = 1198, 60, 4, 50, 32, 0.2  # the tutorial's stock network
 
@@ -19,13 +19,25 @@ ROUND = 200  # forecasts
 
 def answer(work: Callable[[], object], version: str) -> None:
     """Say the version, work once without its counting, and then once for each line that comes in: what it says it took, or its seconds."""
-    work()  # compiles, and sets things up
+    between = asked(version)
+    next(between)
+    while True:
+        between.send(work())
+
+
+def asked(version: str) -> Generator[None, object, None]:
+    """The same for a training that is one call of a library and does not end: ``next`` of it where each epoch begins. So what is counted
+    lies between two beginnings, with all that the library does there, and what surrounds a training is not. It ends the process where
+    nobody asks any more: a library may take StopIteration for the end of its batches.
+    """
+    yield  # compiles, and sets things up
     print(json.dumps({"version": version}), flush=True)
     for _ in sys.stdin:
         wall, processor = time.perf_counter(), time.process_time()
-        own = work()
+        own = yield
         told = {"seconds": time.perf_counter() - wall, "processor_seconds": time.process_time() - processor}
         print(json.dumps(own if isinstance(own, dict) else told), flush=True)
+    sys.exit()
 
 
 def latencies(forecast: Callable[[], object], before: Callable[[], object] = lambda: None) -> dict[str, float]:

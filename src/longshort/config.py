@@ -380,6 +380,7 @@ class Item(Section):
 
     per      ticker: a network for each ticker of its own, times the seeds
     engine   in place of `training.engine`
+    data_parallel   so many processes train one network together, each on its share of every batch; see docs/scale.md
     optimizer, learning_rate, batch_size, clip_norm   in place of those of its task
     """
 
@@ -388,6 +389,7 @@ class Item(Section):
     variant: str
     per: Literal["ticker"] | None = None
     engine: EngineName | Literal["auto"] | None = None
+    data_parallel: Annotated[int, Field(ge=2)] | None = None
     optimizer: Optimizer | None = None
     learning_rate: PositiveFloat | None = None
     batch_size: PositiveInt | None = None
@@ -617,8 +619,30 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
             raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.name}:`.")
         if item.per == "ticker" and item.task != "forecast":
             raise ConfigError(f"{where}: per is ticker, and a {item.task} data set has no tickers. Leave `per` out.")
+        if item.data_parallel and (reason := _not_to_be_shared(params, name, item.data_parallel)):
+            raise ConfigError(f"{where}: data_parallel is {item.data_parallel}, {reason}")
         if reason := unfit(item.task, known[item.variant], params.tasks.language_model.state_size):
             raise ConfigError(f"{where}: '{item.variant}' {reason}, or drop the item.")
+
+
+def _not_to_be_shared(params: Params, name: str, processes: int) -> str | None:
+    """Why so many processes cannot train an item's network together, and what to write, as the rest of a sentence; None when they can."""
+    item = params.training.items[name]
+    engine, batch_size = item.engine or params.training.engine, params.optimisation_of(name).batch_size
+    if item.task != "language-model":
+        return f"and networks of a {item.task} item are small: they train side by side, each in a process. Leave data_parallel out."
+    if len(params.training.seeds) > 1:
+        return (
+            f"and `training.seeds` has {len(params.training.seeds)}, whose networks train side by side, each in a process. Write one "
+            "seed, or leave data_parallel out."
+        )
+    if engine not in ("torch", "reference"):  # auto may become native
+        return f"and engine '{engine}' makes whole passes by itself. Write `engine: torch` into the item, or leave data_parallel out."
+    if params.resources.engine == "ray":
+        return "and processes of a cluster share no batch. Set `resources.engine` to 'local', or leave data_parallel out."
+    if batch_size < processes:
+        return f"and a batch has {batch_size} rows to share. Write a `batch_size` of {processes} or more."
+    return None
 
 
 def unfit(task: Task, variant: Variant, state_size: int | None) -> str | None:

@@ -66,11 +66,13 @@ class Draw:
     seeds  one a member of the fleet
     epoch  from 1
     place  the rank in the epoch of the batch's first window
+    first  the place in the batch of the first window that is asked for, where others are computed elsewhere
     """
 
     seeds: tuple[int, ...]
     epoch: int
     place: int
+    first: int = 0
 
     def dropped(self, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> NDArray[np.bool_]:
         """Which values are dropped.
@@ -79,7 +81,8 @@ class Draw:
         shape    (windows, steps, units), of each member
         returns  (members, windows, steps, units)
         """
-        return np.stack([_values(seed, self.epoch, kind, stream, self.place, shape) for seed in self.seeds]) < threshold(rate)
+        place = self.place if kind == WEIGHT else self.place + self.first
+        return np.stack([_values(seed, self.epoch, kind, stream, place, shape) for seed in self.seeds]) < threshold(rate)
 
     def factors(self, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> NDArray[np.float32]:
         """What values are multiplied by: 0, or what keeps their mean; shapes as in `dropped`."""

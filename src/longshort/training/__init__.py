@@ -2,6 +2,7 @@
 
     loop          epochs, clipping, early stopping; the best weights are kept
     checkpoints   resumable state outside the stage's outputs, checked before it is read
+    group         what the loop asks of processes that train one network together, and mostly there is one
     runs          trainings with an identity, brought to their end wherever a process was killed
     stage         the shell: reads `data/windows`, writes `data/training` and the journal
 

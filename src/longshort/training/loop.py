@@ -23,6 +23,7 @@ from longshort.models.engines.engine import SCORING_BATCH, Epochs, Learning
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Batch, Task
+from longshort.training.group import ALONE, Group
 from longshort.training.optimisers import EPSILON, KEEPS, OPTIMIZERS, Moments, Rows, fresh
 
 
@@ -89,6 +90,7 @@ def train(
     device: torch.device,
     resumed: Sequence[Progress | None],
     after_epoch: Callable[[int, Epoch, Progress], None],
+    group: Group = ALONE,
 ) -> list[Progress]:
     """Train each member until its validation has not improved for its ``patience`` epochs. A member whose loss or gradient is
     not finite is dropped with the reason, and the others go on.
@@ -96,6 +98,7 @@ def train(
     members      of one shape, batch size and optimiser
     resumed      where an earlier process got to with each, or None
     after_epoch  called with a member's place, its epoch, and the state to go on from; it may mark that as pruned, or raise to stop all
+    group        the processes that share each batch; all are called alike, with an engine that makes no whole passes
     returns      what each member came to
     """
     done = list(_begun(members, variant, engine, resumed))
@@ -103,7 +106,7 @@ def train(
         number = min(len(done[k].history) for k in going)
         level = [k for k in going if len(done[k].history) == number]  # an epoch's order and masks hang on its number
         some = level if device.type != "cpu" else going[:1]
-        side_by_side(some, members, variant, engine, device, done, after_epoch)
+        side_by_side(some, members, variant, engine, device, done, after_epoch, group)
     return done
 
 
@@ -125,6 +128,7 @@ def side_by_side(
     device: torch.device,
     done: list[Progress],
     after_epoch: Callable[[int, Epoch, Progress], None],
+    group: Group = ALONE,
 ) -> None:
     """Train members that have come equally far, until half of them are over: what is over should not be worked on with the others.
 
@@ -144,8 +148,8 @@ def side_by_side(
             train_losses, failures = _learn_inside(inside, rows, moments, some, going, number)
             validation_losses = {k: passed.mean for k, passed in inside.score(rows.weights, "validation", going).items()}
         else:
-            train_losses, failures = _learn(network, rows, moments, some, going, number, device)
-            validation_losses = mean_losses(network, [member.task for member in some], "validation", device, going)
+            train_losses, failures = _learn(network, rows, moments, some, going, number, device, group)
+            validation_losses = mean_losses(network, [member.task for member in some], "validation", device, going, group)
         seconds = (time.monotonic() - began) / len(going)
         for k in going:
             progress, loss = done[places[k]], validation_losses[k]
@@ -183,7 +187,14 @@ def state_of(network: Network, row: Tensor) -> dict[str, Tensor]:
 
 
 def _learn(
-    network: Network, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int, device: torch.device
+    network: Network,
+    rows: Rows,
+    moments: Moments,
+    members: Sequence[Member],
+    now: Sequence[int],
+    epoch: int,
+    device: torch.device,
+    group: Group,
 ) -> tuple[dict[int, float], dict[int, str]]:
     """One epoch of the members ``now``; returns their mean losses, and why some failed."""
     network.train()
@@ -194,10 +205,13 @@ def _learn(
     limits = [member.settings.clip_norm for member in members]
     totals, terms, failures = dict.fromkeys(now, 0.0), dict.fromkeys(now, 0), {}
     passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in totals else iter(()) for k in range(len(members))]
-    for step, (read, target) in enumerate(together(passes, members[0].task.uncharged)):
-        losses, counts = members[0].task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size))
+    for step, batch in enumerate(together(passes, members[0].task.uncharged)):
+        read, target, first = group.share(batch, members[0].task.uncharged)
+        losses, counts = members[0].task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size, first))
+        summed, counts = group.of_batch(losses, counts)
         rows.backward((losses / counts.clamp(min=1)).sum())
-        norms, found, asked = rows.clip(limits), losses.tolist(), counts.tolist()
+        group.add(rows.gradients)
+        norms, found, asked = rows.clip(limits), summed.tolist(), counts.tolist()
         active = [k for k in now if asked[k] and k not in failures]
         for k in active:
             if not (math.isfinite(norms[k]) and math.isfinite(found[k])):
@@ -227,13 +241,16 @@ def _learn_inside(
 
 
 @torch.inference_mode()
-def mean_losses(network: Network, tasks: Sequence[Task], part: str, device: torch.device, members: Sequence[int]) -> dict[int, float]:
+def mean_losses(
+    network: Network, tasks: Sequence[Task], part: str, device: torch.device, members: Sequence[int], group: Group = ALONE
+) -> dict[int, float]:
     """Each member's mean loss over a part, in the task's unit, dropout off."""
     network.eval()
     totals, terms = dict.fromkeys(members, 0.0), dict.fromkeys(members, 0)
     passes = [task.batches(part, SCORING_BATCH, seed=0, epoch=0) if k in totals else iter(()) for k, task in enumerate(tasks)]
-    for read, target in together(passes, tasks[0].uncharged):
-        losses, counts = tasks[0].loss(network, read.to(device), target.to(device))
+    for batch in together(passes, tasks[0].uncharged):
+        read, target, _ = group.share(batch, tasks[0].uncharged)
+        losses, counts = group.of_batch(*tasks[0].loss(network, read.to(device), target.to(device)))
         for k in members:
             totals[k] += losses[k].item()
             terms[k] += int(counts[k])

@@ -1,4 +1,4 @@
-"""Runs: trainings that go on where a process was killed, brought to their end over CPUs by a crew, or side by side on GPUs.
+"""Runs: trainings that go on where a process was killed, brought to their end one by one by a crew, or side by side on GPUs.
 
 What a run has come to is its last checkpoint, and its epochs are in its journal; both are found again by its identity.
 """
@@ -22,7 +22,7 @@ from longshort import journal, storage
 from longshort.config import EngineName, Optimisation, Resources, Variant
 from longshort.errors import ConfigError, LongshortError
 from longshort.models.engines import ENGINES
-from longshort.training import checkpoints, fleet, gpus, shards
+from longshort.training import checkpoints, fleet, gpus, parallel, shards
 from longshort.training.loop import Member, Progress
 from longshort.training.shards import Crew, Judge, Shard, Told
 
@@ -72,7 +72,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Place:
-    """Where runs are computed, and by whom where that is a CPU."""
+    """Where runs are computed, and by whom where they go one by one."""
 
     device: torch.device
     engine: EngineName
@@ -81,31 +81,32 @@ class Place:
     @property
     def name(self) -> str:
         """What a person calls it."""
-        device = f"cuda ({torch.cuda.get_device_name(self.device)})" if self.device.type == "cuda" else self.crew.name
+        device = self.crew.name if self.by_crew else f"cuda ({torch.cuda.get_device_name(self.device)})"
         return f"{device}, engine {self.engine}"
+
+    @property
+    def by_crew(self) -> bool:
+        """Whether the crew trains the members, one by one; else they train side by side on GPUs."""
+        return self.device.type == "cpu" or isinstance(self.crew, parallel.Processes)
 
     def origin(self) -> dict[str, str]:
         """What of it the bits hang on."""
         return {"device": self.device.type, "engine": self.engine, "torch": torch.__version__.partition("+")[0]}
 
 
-def prepared(root: Path, device: str, engine: EngineName, resources: Resources) -> Place:
+def prepared(root: Path, device: str, engine: EngineName, resources: Resources, data_parallel: int | None = None) -> Place:
     """Where to train, as params.yaml asks for it; this process computes the same bytes there on every run on one kind of machine.
 
+    data_parallel  how many processes train one network together; None: each network has one
     raises  ConfigError when CUDA is asked for and is not there, or the engine does not run on it, or a cluster is asked for and
             cannot be used; UsageError when one of its nodes would compute other bytes
     """
     chosen = choose_device(device, engine)
-    # a small network is no faster on two threads, and collapses when a neighbour is busy;
-    # on one thread the order of every sum is given
-    torch.set_num_threads(1)
-    if chosen.type == "cuda":  # on a CPU this would change nothing, and its import of torch's compiler takes 2 s
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
-    return Place(chosen, engine, _crew(root, chosen, engine, resources))
+    shards.steady(chosen)
+    return Place(chosen, engine, _crew(root, chosen, engine, resources, data_parallel))
 
 
-def _crew(root: Path, device: torch.device, engine: EngineName, resources: Resources) -> Crew:
+def _crew(root: Path, device: torch.device, engine: EngineName, resources: Resources, data_parallel: int | None) -> Crew:
     if resources.engine == "ray":
         if device.type != "cpu":
             raise ConfigError(
@@ -115,7 +116,8 @@ def _crew(root: Path, device: torch.device, engine: EngineName, resources: Resou
         from longshort.training import cluster
 
         return cluster.joined(engine)
-    return fleet.Cores(root / ".state/cores", len(os.sched_getaffinity(0)) if resources.workers == "auto" else resources.workers)
+    cores = fleet.Cores(root / ".state/cores", len(os.sched_getaffinity(0)) if resources.workers == "auto" else resources.workers)
+    return cores if data_parallel is None else parallel.processes(data_parallel, device, cores)
 
 
 def choose_device(asked: str, engine: EngineName = "torch") -> torch.device:
@@ -184,7 +186,7 @@ def complete(runs: Sequence[Run], where: Place, show: Show, judge: Judge | None 
 
     # asked again, since a checkpoint may be damaged that was the last
     while to_do := [k for k, each in enumerate(runs) if not each.is_over()]:
-        if where.device.type == "cpu":
+        if where.by_crew:
             where.crew.train(to_do, shard, lambda place, news: _record(runs[place], where, news), showing)
             continue
         for places in of_one_shape(runs, to_do):

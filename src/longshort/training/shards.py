@@ -1,11 +1,12 @@
 """Shards: the members that one process trains, and what it tells of them.
 
-Who computes is a crew: processes of this machine (`fleet`) or of a cluster (`cluster`). Both do `work`, in which the one loop
-runs; it writes nothing, and what it tells is written down by `runs`, wherever it comes from.
+Who computes is a crew: processes of this machine (`fleet`; `parallel`, where several train one member) or of a cluster (`cluster`).
+All do `work`, in which the one loop runs; it writes nothing, and what it tells is written down by `runs`, wherever it comes from.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ import torch
 
 from longshort.config import EngineName, Variant
 from longshort.training import checkpoints
+from longshort.training.group import ALONE, Group
 from longshort.training.loop import Epoch, Member, Progress, train
 
 Judge = Callable[[int, list[dict[str, Any]]], bool]
@@ -54,7 +56,7 @@ class Told:
 
 
 class Crew(Protocol):
-    """Who computes the members of a fleet, one by one, on CPUs."""
+    """Who computes the members of a fleet, one by one."""
 
     @property
     def name(self) -> str:
@@ -72,9 +74,20 @@ class Crew(Protocol):
         """
 
 
-def work(shard: Shard, tell: Callable[[Told], None]) -> None:
+def steady(device: torch.device) -> None:
+    """Have this process compute the same bytes on a device on every run on one kind of machine."""
+    # a small network is no faster on two threads, and collapses when a neighbour is busy;
+    # on one thread the order of every sum is given
+    torch.set_num_threads(1)
+    if device.type == "cuda":  # on a CPU this would change nothing, and its import of torch's compiler takes 2 s
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+
+
+def work(shard: Shard, tell: Callable[[Told], None], group: Group = ALONE) -> None:
     """Train a shard's members to their ends, and tell of it.
 
+    group   the processes that do this together, each with the same shard
     raises  what `tell` raises, which stops all
     """
     resumed = [None if checkpoint is None else checkpoints.unpacked(checkpoint) for checkpoint in shard.resumed]
@@ -87,7 +100,7 @@ def work(shard: Shard, tell: Callable[[Told], None]) -> None:
         entry = {"kind": "epoch", **epoch.result(), "seconds": epoch.seconds}
         tell(Told(place, entry, len(progress.history), checkpoints.packed(progress)))
 
-    ended = train(shard.members, shard.variant, shard.engine, torch.device(shard.device), resumed, after_epoch)
+    ended = train(shard.members, shard.variant, shard.engine, torch.device(shard.device), resumed, after_epoch, group)
     for place, progress in enumerate(ended):
         tell(_end(place, progress))
 

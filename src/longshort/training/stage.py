@@ -34,7 +34,7 @@ def run(root: Path, item: str, params: Params) -> None:
     folder = root / "data/windows" / entry.dataset
     windows_sha256 = storage.verify(folder)
     task = open_task(entry.task, folder, params)
-    where = prepared(root, params.training.device, choice.engine_of(params, item), params.resources)
+    where = prepared(root, params.training.device, choice.engine_of(params, item), params.resources, entry.data_parallel)
     opened(where.engine, variant)  # what it cannot run is refused before anything is said to have begun
     print(f"training on {where.name}", file=sys.stderr)
     origin = {
@@ -45,6 +45,8 @@ def run(root: Path, item: str, params: Params) -> None:
         "code_sha256": code_sha256(),
         **where.origin(),
     }
+    if entry.data_parallel:  # sums of shares round otherwise than sums of batches
+        origin["data_parallel"] = entry.data_parallel
     tasks: dict[str | None, Task]
     tasks, left_out = _a_task_a_ticker(task) if entry.per == "ticker" else ({None: task}, {})
     for why in left_out.values():
