@@ -121,7 +121,8 @@ def test_dropout_is_on_while_learning_and_off_while_scoring(task, params, monkey
     model = network(task, params, "stacked")
     assert validation_loss(model.train(), task) == validation_loss(model, task)
     seen, forward = [], Encoder.forward
-    monkeypatch.setattr(Encoder, "forward", lambda self, steps, draw=None: seen.append((self.training, draw)) or forward(self, steps, draw))
+    watched = lambda self, steps, draw, **more: seen.append((self.training, draw)) or forward(self, steps, draw, **more)  # noqa: E731
+    monkeypatch.setattr(Encoder, "forward", watched)
     learn(task, params, "stacked", 7, max_epochs=2, batch_size=100, after_epoch=lambda epoch, _: seen.append(f"epoch {epoch.number}"))
     # a window's masks are those of its rank in the epoch, whatever the batch size
     places = range(0, len(task.data.parts["train"]), 100)
