@@ -17,7 +17,7 @@ import pytest
 import torch
 from projects import PER_TICKER, contents, days, flip, prices, project, run_stage, run_training, take_in, texts
 
-from longshort import config, editing, journal, storage
+from longshort import config, editing, journal, serving, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, TrainingDiverged
 from longshort.models import artefact
 from longshort.models.encoder import Encoder
@@ -277,6 +277,24 @@ def test_language_models_side_by_side_come_to_what_each_comes_to_alone(root, par
     shape = params.models.variants["stacked"]
     for mine, lone in zip(together(fleet, shape, "torch"), train(fleet, shape, "torch", CPU, [None] * 3, lambda *_: None), strict=True):
         torch.testing.assert_close(mine.weights, lone.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_a_language_model_that_carries_its_states_is_trained_judged_on_the_same_words_and_served(tmp_path):
+    told = {}
+    for way in ("false", "true"):
+        root = made(tmp_path / way, f"tasks.language-model.carried={way}")
+        for stage in ("training", "evaluation"):
+            run_stage(root, stage, "topics-lstm")
+        model = artefact.load(root / "data/training/topics-lstm/seed-0")
+        assert model.card["description"]["carried"] == (way == "true")
+        told[way] = storage.read_json(root / "data/evaluation/topics-lstm/metrics.json")
+        assert len(serving.generate(model, "w1 w2", 9)[0].split()) == 2 + 9
+    anew, carried = told["false"], told["true"]
+    assert anew["test"] == carried["test"] and anew["baselines"] == carried["baselines"]
+    assert anew["seeds"].keys() == carried["seeds"].keys()
+    for seed, own in carried["seeds"].items():
+        assert own["perplexity"] != anew["seeds"][seed]["perplexity"]
+        assert own["perplexity"] == pytest.approx(anew["seeds"][seed]["perplexity"], rel=0.2)
 
 
 def shortened(data, windows):
