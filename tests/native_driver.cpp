@@ -12,8 +12,8 @@ int32_t longshort_cell(const char*);
 int32_t longshort_train(int32_t, const Network*, const Pass*, Optimiser*, Outcome*);
 int32_t longshort_score(int32_t, const Network*, const Pass*, const float*, Outcome*);
 int64_t longshort_kept(int32_t, const Network*, int64_t);
-int32_t longshort_read(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*);
-int32_t longshort_learn(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*, float*);
+int32_t longshort_read(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, float*, float*, int32_t);
+int32_t longshort_learn(int32_t, const Network*, const float*, const float*, int64_t, int32_t, float*, int32_t, float*, float*);
 int64_t longshort_forecaster_size(int32_t, const Network*, int32_t);
 void longshort_pack_forecaster(int32_t, const Network*, const float*, float*);
 void longshort_forecast(const Forecaster*, const float*, float*);
@@ -91,6 +91,12 @@ void one(int32_t width, const Cell& cell, int depth, int directions, int inputs,
     Optimiser way{row.data(), first.data(), second.data(), 0, threads % 2, 1e-3, 1.0, 0.9, 0.99, 1e-8, 1, 1};
     Outcome outcome{};
     if (!longshort_train(width, &net, &pass, &way, &outcome) || !longshort_score(width, &net, &pass, row.data(), &outcome)) std::exit(1);
+    if (directions == 1) {
+        std::vector<float> left(static_cast<size_t>(depth) * 2 * batch * hidden);
+        Pass on = pass;
+        on.states = left.data(), on.windows = 90 / batch * batch;
+        if (!longshort_train(width, &net, &on, &way, &outcome) || !longshort_score(width, &net, &on, row.data(), &outcome)) std::exit(1);
+    }
 
     forecast(width, net, row);
 
@@ -100,9 +106,12 @@ void one(int32_t width, const Cell& cell, int depth, int directions, int inputs,
     std::vector<float> kept(longshort_kept(width, &alone, batch)), states(static_cast<size_t>(steps) * batch * hidden), gradient(net.parameters);
     const std::vector<float> read = some(static_cast<size_t>(steps) * batch * inputs), back = some(states.size());
     std::vector<float> below(read.size());
-    if (!longshort_read(width, &alone, row.data(), read.data(), batch, threads, kept.data(), states.data())) std::exit(1);
-    if (!longshort_read(width, &alone, row.data(), read.data(), batch, threads, nullptr, states.data())) std::exit(1);
-    if (!longshort_learn(width, &alone, row.data(), back.data(), batch, threads, kept.data(), gradient.data(), below.data())) std::exit(1);
+    std::vector<float> left(static_cast<size_t>(2) * batch * hidden);
+    if (!longshort_read(width, &alone, row.data(), read.data(), batch, threads, nullptr, states.data(), nullptr, 0)) std::exit(1);
+    for (int32_t goes_on : {0, 1}) {
+        if (!longshort_read(width, &alone, row.data(), read.data(), batch, threads, kept.data(), states.data(), left.data(), goes_on)) std::exit(1);
+        if (!longshort_learn(width, &alone, row.data(), back.data(), batch, threads, kept.data(), goes_on, gradient.data(), below.data())) std::exit(1);
+    }
 }
 
 }  // namespace

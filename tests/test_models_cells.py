@@ -346,7 +346,7 @@ def test_a_member_of_a_fleet_has_the_bits_that_it_has_alone(name):
 def test_a_rule_holds_for_all_members_at_once(name):
     # as on a CUDA device, where a fleet goes through in one batched product
     cell, given, steps = CELLS[name], weights(name, members=3), sequence(members=3)
-    together = step_by_step(cell, cell.activation, given, steps, Inside())
+    together, _ = step_by_step(cell, cell.activation, given, steps, Inside(), {})
     torch.testing.assert_close(together, by_rule(name, given, steps), rtol=1e-12, atol=1e-12)
 
 
@@ -357,7 +357,7 @@ def test_the_scan_is_the_loop_in_value_and_gradient(name, steps):
     given = weights(name, members=2) | {"start_h": torch.randn(2, HIDDEN, dtype=torch.float64)}
     given = {key: weight.requires_grad_() for key, weight in given.items()}
     inside = Inside(update_mask=torch.rand(2, steps, 2, HIDDEN, dtype=torch.float64))
-    answers = [run(cell, cell.activation, given, read, inside) for run in (step_by_step, by_scan)]
+    answers = [run(cell, cell.activation, given, read, inside, {})[0] for run in (step_by_step, by_scan)]
     torch.testing.assert_close(*answers)
     gradients = [torch.autograd.grad(answer.pow(3).sum(), list(given.values())) for answer in answers]
     for one, other in zip(*gradients, strict=True):

@@ -1,5 +1,6 @@
 """Tasks: what a network reads, what it should have said, and how the difference is charged."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -122,13 +123,39 @@ def test_in_training_every_window_is_charged_whole(language):
     assert read.max() < language.vocabulary_size
 
 
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_where_states_are_carried_a_row_of_a_batch_reads_on_where_that_of_the_batch_before_stopped(language, part):
+    carried = dataclasses.replace(language, carried=True)
+    batches = list(carried.batches(part, 5, 0, 1))
+    reads, targets = (torch.cat(each, dim=1) for each in zip(*batches, strict=True))
+    assert {read.shape[1] for read, _ in batches[:-1]} == {6} and (part != "train" or len(reads) == 5)
+    assert (targets[:, :-1][targets[:, :-1] != IGNORED] == reads[:, 1:][targets[:, :-1] != IGNORED]).all()
+    stretch = language.data.stretches[part]
+    assert targets[targets != IGNORED].tolist() == language.data.ids[max(stretch.start, 1) : stretch.stop].tolist()
+    for other in ((7, 3), (0, 2)):  # streams are those of any seed and epoch
+        assert all(map(torch.equal, batches[0], next(carried.batches(part, 5, *other))))
+
+
+@pytest.mark.parametrize("part", ["train", "validation"])
+@pytest.mark.parametrize("most", [1, 5, 11, 35, 10**6])
+def test_an_order_is_the_same_windows_however_many_are_asked_for_at_a_time(language, part, most):
+    for task in (language, dataclasses.replace(language, carried=True)):
+        stretches = list(task.order(part, 0, 1, 5, most))
+        assert [each.place for each in stretches] == [0, *np.cumsum([len(each.starts) for each in stretches])[:-1]]
+        one = list(task.order(part, 0, 1, 5, 1))
+        for starts_or_counts in ("starts", "counts"):
+            joined_up = [np.concatenate([getattr(each, starts_or_counts) for each in way]) for way in (stretches, one)]
+            assert (joined_up[0] == joined_up[1]).all()
+        assert all(len(each.starts) <= max(most, each.rows) for each in stretches) and len({each.rows for each in stretches}) == 1
+
+
 def test_each_member_is_charged_the_nats_of_its_charged_tokens(language):
     states = torch.log(torch.tensor([[[[0.5, 0.25, 0.25], [0.1, 0.1, 0.8]]]])).expand(4, -1, -1, -1)
     head = NextWordHead(3, 3, generators(*range(4)))
     with torch.no_grad():  # heads that pass their states on, the last with the words turned round: they are the logits
         head.linear.weight.copy_(torch.stack([torch.eye(3)] * 3 + [torch.eye(3).flip(1)]))
         head.linear.bias.zero_()
-    network = SimpleNamespace(head=head, encode=lambda read, draw: (states, states[:, :, -1]))
+    network = SimpleNamespace(head=head, encode=lambda read, draw, carried: (states, states[:, :, -1]))
     read = torch.zeros(4, 1, 2, dtype=torch.int64)
     target = torch.tensor([[[1, IGNORED]], [[1, 2]], [[IGNORED, IGNORED]], [[2, 2]]])
     wanted = ([np.log(4), np.log(4) - np.log(0.8), 0.0, np.log(2) + np.log(10)], [1, 2, 0, 2])

@@ -17,7 +17,7 @@ import pytest
 import torch
 from projects import PER_TICKER, contents, days, flip, prices, project, run_stage, run_training, take_in, texts
 
-from longshort import config, editing, journal, storage
+from longshort import config, editing, journal, serving, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, TrainingDiverged
 from longshort.models import artefact
 from longshort.models.encoder import Encoder
@@ -121,7 +121,8 @@ def test_dropout_is_on_while_learning_and_off_while_scoring(task, params, monkey
     model = network(task, params, "stacked")
     assert validation_loss(model.train(), task) == validation_loss(model, task)
     seen, forward = [], Encoder.forward
-    monkeypatch.setattr(Encoder, "forward", lambda self, steps, draw=None: seen.append((self.training, draw)) or forward(self, steps, draw))
+    watched = lambda self, steps, draw, **more: seen.append((self.training, draw)) or forward(self, steps, draw, **more)  # noqa: E731
+    monkeypatch.setattr(Encoder, "forward", watched)
     learn(task, params, "stacked", 7, max_epochs=2, batch_size=100, after_epoch=lambda epoch, _: seen.append(f"epoch {epoch.number}"))
     # a window's masks are those of its rank in the epoch, whatever the batch size
     places = range(0, len(task.data.parts["train"]), 100)
@@ -276,6 +277,24 @@ def test_language_models_side_by_side_come_to_what_each_comes_to_alone(root, par
     shape = params.models.variants["stacked"]
     for mine, lone in zip(together(fleet, shape, "torch"), train(fleet, shape, "torch", CPU, [None] * 3, lambda *_: None), strict=True):
         torch.testing.assert_close(mine.weights, lone.weights, rtol=1e-4, atol=1e-5)
+
+
+def test_a_language_model_that_carries_its_states_is_trained_judged_on_the_same_words_and_served(tmp_path):
+    told = {}
+    for way in ("false", "true"):
+        root = made(tmp_path / way, f"tasks.language-model.carried={way}")
+        for stage in ("training", "evaluation"):
+            run_stage(root, stage, "topics-lstm")
+        model = artefact.load(root / "data/training/topics-lstm/seed-0")
+        assert model.card["description"]["carried"] == (way == "true")
+        told[way] = storage.read_json(root / "data/evaluation/topics-lstm/metrics.json")
+        assert len(serving.generate(model, "w1 w2", 9)[0].split()) == 2 + 9
+    anew, carried = told["false"], told["true"]
+    assert anew["test"] == carried["test"] and anew["baselines"] == carried["baselines"]
+    assert anew["seeds"].keys() == carried["seeds"].keys()
+    for seed, own in carried["seeds"].items():
+        assert own["perplexity"] != anew["seeds"][seed]["perplexity"]
+        assert own["perplexity"] == pytest.approx(anew["seeds"][seed]["perplexity"], rel=0.2)
 
 
 def shortened(data, windows):

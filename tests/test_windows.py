@@ -1,5 +1,6 @@
 """Windows: the past before the future, the parts apart, and nothing fitted on what is to be forecast."""
 
+import itertools
 import json
 import re
 import subprocess
@@ -39,9 +40,11 @@ from longshort.windows.text import (
     judge_unknown,
     make_stretches,
     make_vocabulary,
+    scoring_streams,
     scoring_windows,
     split,
     training_starts,
+    training_streams,
 )
 from longshort.windows.tokens import Paragraphs, tokenise, words_of
 
@@ -460,6 +463,49 @@ def test_every_token_of_a_part_is_scored_exactly_once(lookback, start, more):
     assert named == list(range(max(start, 1), stretch.stop))
     assert (starts >= 0).all() and (starts + lookback < stretch.stop).all()
     assert (counts[1:] <= max(lookback // 2, 1)).all()  # half a window of context and more
+
+
+def charged(streams, lookback):
+    """The tokens that each stream is charged, and those that it reads, both in its order."""
+    windows, rows = streams.starts.shape
+    steps = np.array([lookback] * (windows - 1) + [streams.last])
+    assert (streams.counts >= 0).all() and (streams.counts <= steps[:, None]).all() and 1 <= streams.last <= lookback
+    told, read = [], []
+    for row in range(rows):
+        stops = streams.starts[:, row] + steps
+        assert (streams.starts[1:, row] == stops[:-1]).all(), "a window begins where the one before it stopped"
+        read.append(list(range(streams.starts[0, row], stops[-1])))
+        told.append(
+            [token for stop, count in zip(stops, streams.counts[:, row], strict=True) for token in range(stop - count + 1, stop + 1)]
+        )
+    return told, read
+
+
+@pytest.mark.parametrize("lookback", [1, 2, 4, 7, 60])
+@pytest.mark.parametrize("start", [0, 1, 5])
+@pytest.mark.parametrize(("rows", "tokens"), [(1, 2), (1, 61), (1, 500), (2, 4), (3, 7), (3, 8), (7, 14), (7, 300), (16, 1003), (20, 999)])
+def test_streams_are_charged_every_token_of_the_training_part_once(lookback, start, rows, tokens):
+    stretch = Stretch(start, start + tokens, 0)
+    streams = training_streams(stretch, lookback, rows)
+    told, read = charged(streams, lookback)
+    assert [*itertools.chain(*told)] == list(range(max(start, 1), stretch.stop))
+    assert read[0][0] == max(start, 1) - 1 and len({len(own) for own in read}) == 1
+    # a stream is read as far as it is charged, and one that is a token shorter from a token earlier on
+    assert all(len(own) - len(words) in (0, 1) for own, words in zip(read, told, strict=True)) and len(told[0]) == len(read[0])
+    assert all(own[-1] + 1 == words[-1] for own, words in zip(read, told, strict=True))
+
+
+@pytest.mark.parametrize("lookback", [1, 2, 4, 7, 60])
+@pytest.mark.parametrize("start", [0, 1, 5, 61, 200])
+@pytest.mark.parametrize("more", [1, 3, 30, 100, 1000, 5000])
+def test_streams_are_scored_on_every_token_once_each_after_a_whole_window(lookback, start, more):
+    stretch = Stretch(start, start + lookback + more, 0)
+    told, read = charged(scoring_streams(stretch, lookback), lookback)
+    assert [*itertools.chain(*told)] == list(range(max(start, 1), stretch.stop))
+    context = [len(own) - len(words) for own, words in zip(read, told, strict=True)]
+    assert min(own[0] for own in read) >= 0 and min(context) == min(lookback, max(start, 1) - 1) and max(context) <= lookback + 1
+    assert len(told) == 1 or min(map(len, told)) >= 4 * lookback
+    assert len(told) == 16 or len(told) + 1 > sum(map(len, told)) // (4 * lookback)
 
 
 @pytest.mark.parametrize("tokens", [5, 6, 8, 9, 40, 41])

@@ -267,6 +267,7 @@ class LanguageModelTask(Section):
     embedding_size: PositiveInt
     dropout: Annotated[float, Field(ge=0, lt=1)]
     tied: bool
+    carried: bool = False
 
     @property
     def state_size(self) -> int | None:

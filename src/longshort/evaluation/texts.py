@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from longshort.evaluation import metrics
 from longshort.models.artefact import Model
-from longshort.windows.text import Stretch, scoring_windows
+from longshort.models.encoder import Carried
+from longshort.windows.text import Streams, Stretch, scoring_streams, scoring_windows
 from longshort.windows.tokens import Ids
 
 Array = NDArray[np.float64]
@@ -19,21 +20,35 @@ UNKNOWN_ID = 0
 
 
 def token_nats(model: Model, ids: Ids, stretch: Stretch) -> Array:
-    """-ln p of each token of a stretch, after half a window of context or more.
+    """-ln p of each token of a stretch: after half a window of context or more, or where the model carries its state, a whole one.
 
     ids      (tokens,) the whole text in the model's own vocabulary; what stands before the stretch is context
     returns  (stretch.stop - stretch.start,), less the text's very first token, which nothing comes before
     """
     lookback = int(model.card["description"]["spec"]["lookback"])
+    if model.card["description"].get("carried"):  # models of before it was asked do not say
+        return _carried_nats(model, ids, scoring_streams(stretch, lookback), lookback)
     starts, counts = scoring_windows(stretch, lookback)
     nats = []
     for first in range(0, len(starts), BATCH):
         some, count = starts[first : first + BATCH], counts[first : first + BATCH]
-        window = torch.from_numpy(ids[some[:, None] + np.arange(lookback + 1)].astype(np.int64))
-        losses = torch.nn.functional.cross_entropy(model(window[:, :-1]).transpose(1, 2), window[:, 1:], reduction="none")
-        charged = np.arange(lookback) >= lookback - count[:, None]
-        nats.append(losses.numpy()[charged].astype(np.float64))
+        losses = _losses(model, ids, some, lookback)
+        nats.append(losses[np.arange(lookback) >= lookback - count[:, None]])
     return np.concatenate(nats)
+
+
+def _carried_nats(model: Model, ids: Ids, streams: Streams, lookback: int) -> Array:
+    carried, windows = Carried(), len(streams.starts)
+    steps = [lookback] * (windows - 1) + [streams.last]
+    losses = np.concatenate([_losses(model, ids, *each, carried) for each in zip(streams.starts, steps, strict=True)], axis=1)
+    return losses[np.arange(sum(steps)) >= sum(steps) - streams.counts.sum(axis=0)[:, None]]
+
+
+def _losses(model: Model, ids: Ids, starts: NDArray[np.int64], steps: int, carried: Carried | None = None) -> Array:
+    """-ln p of the token after each that the windows read: (windows, steps)."""
+    window = torch.from_numpy(ids[starts[:, None] + np.arange(steps + 1)].astype(np.int64))
+    logits = model(window[:, :-1], carried).transpose(1, 2)
+    return torch.nn.functional.cross_entropy(logits, window[:, 1:], reduction="none").numpy().astype(np.float64)
 
 
 def score(nats: Array, stretch: Stretch) -> dict[str, float]:

@@ -20,7 +20,7 @@ from longshort import storage
 from longshort.config import Task as TaskName
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
-from longshort.models.encoder import at_hand
+from longshort.models.encoder import Carried, at_hand
 from longshort.models.forecaster import Forecaster, forecaster
 from longshort.models.network import Network, Shape
 from longshort.tasks.forecast import ForecastShape
@@ -49,9 +49,9 @@ class Model:
     sha256: str
 
     @torch.inference_mode()
-    def __call__(self, read: Tensor) -> Tensor:
-        """A lone network's answer to a batch, without gradients."""
-        return self.network(read.unsqueeze(0))[0]
+    def __call__(self, read: Tensor, carried: Carried | None = None) -> Tensor:
+        """A lone network's answer to a batch, without gradients; carried: see `Encoder.forward`."""
+        return self.network(read.unsqueeze(0), carried=carried)[0]
 
     @functools.cached_property
     def forecaster(self) -> Forecaster:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,16 @@ from longshort.models.cells.cell import output_size, starts, state_sizes
 from longshort.models.engines import ENGINES, Engine, Inside
 from longshort.models.masks import Masks, stream
 from longshort.models.weights import Weights, begin, begin_uniform
+
+
+@dataclass
+class Carried:
+    """The states that a batch of windows left behind, from which the next one goes on (Mikolov et al., 2010; Zaremba et al., 2014).
+
+    layers  layer -> name of the state -> (K, batch, size), without gradient; a layer that is not there begins from its initial states
+    """
+
+    layers: dict[int, dict[str, Tensor]] = field(default_factory=dict)
 
 
 class Encoder(nn.Module):
@@ -55,28 +66,37 @@ class Encoder(nn.Module):
         """A layer's weights, forward first."""
         return list(self.layers[layer])  # type: ignore[call-overload]
 
-    def forward(self, steps: Tensor, draw: Masks | None = None, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, steps: Tensor, draw: Masks | None = None, lengths: Tensor | None = None, carried: Carried | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Read a batch of sequences.
 
         steps    (K, batch, steps, inputs)
         draw     where the batch stands, a seed a member, in training; in evaluation nothing is dropped, whatever it says
         lengths  (batch,) how many steps of each row are its own, at least 1; the rest is padding, which reaches
                  nothing. None: all
+        carried  what the rows go on from; what they come to takes its place. None: all begin from the initial states
         returns  states (K, batch, steps, width), 0 where padding is; and final (K, batch, final_width): what was
                  known when each direction had read everything, which for the backward one is at the first step
-        raises   ValueError when lengths or seeds do not fit, or something is to be dropped and there is no draw
+        raises   ValueError when lengths or seeds do not fit, or something is to be dropped and there is no draw, or states are to be
+                 carried where they cannot be
         """
         draw = drawn(self, draw, self._drops())
         if draw is not None and len(draw.seeds) != len(steps):
             raise ValueError(f"the fleet has {len(steps)} members and the draw {len(draw.seeds)} seeds. Hand in one seed a member.")
         if lengths is not None and not 1 <= int(lengths.min()) <= int(lengths.max()) <= steps.shape[2]:
             raise ValueError(f"lengths go from {lengths.min()} to {lengths.max()}, and a row has 1 to {steps.shape[2]} steps.")
+        if carried is not None and (self.variant.bidirectional or self.cell.attends or lengths is not None):
+            raise ValueError(
+                "a backward layer begins where the window ends, attention sees the window alone, and padding ends rows apart: none of "
+                "them can go on from the window before. Carry states of a network that reads forward, without `lengths`."
+            )
         read = steps.transpose(1, 2)
         padding = None if lengths is None else torch.arange(read.shape[1], device=read.device)[:, None] >= lengths.to(read.device)
         if padding is not None:
             read = read.masked_fill(padding[:, :, None], 0.0)
         for layer in range(len(self.layers)):
-            states = self._layer(layer, read, draw, lengths)
+            states = self._layer(layer, read, draw, lengths, carried)
             if padding is not None:
                 states = states.masked_fill(padding[:, :, None], 0.0)
             states = self._dropped(states, draw, masks.OUTPUT, stream(layer), self.variant.dropout)
@@ -88,7 +108,7 @@ class Encoder(nn.Module):
         rates = (settings.dropout, settings.variational_dropout, settings.recurrent_dropout, settings.zoneout, settings.weight_dropout)
         return any(rate > 0 for rate in rates)
 
-    def _layer(self, layer: int, read: Tensor, draw: Masks | None, lengths: Tensor | None) -> Tensor:
+    def _layer(self, layer: int, read: Tensor, draw: Masks | None, lengths: Tensor | None, carried: Carried | None) -> Tensor:
         """One layer in its directions: (K, steps, batch, inputs) to (K, steps, batch, width)."""
         read = self._dropped(read, draw, masks.INPUT, stream(layer), self.variant.variational_dropout, every_step=False)
         activation = self.variant.activation or self.cell.activation
@@ -98,6 +118,10 @@ class Encoder(nn.Module):
             if draw is not None:
                 weights = self._without_some_weights(weights, draw, layer, direction)
                 inside = self._inside(read, draw, layer, direction)
+            if carried is not None:
+                states, after = self.engine.carry(self.cell, activation, weights, read, inside, carried.layers.get(layer, {}))
+                carried.layers[layer] = {name: state.detach() for name, state in after.items()}
+                return states
             there = _reversed(read, lengths) if direction else read
             states = self.engine.forward(self.cell, activation, weights, there, inside)
             ahead.append(_reversed(states, lengths) if direction else states)

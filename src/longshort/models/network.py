@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from longshort.config import Variant
 from longshort.models import masks
-from longshort.models.encoder import Encoder, drawn
+from longshort.models.encoder import Carried, Encoder, drawn
 from longshort.models.masks import Masks, stream
 from longshort.tasks.layers import Generators
 
@@ -45,19 +45,20 @@ class Network(nn.Module):
         self.encoder = Encoder(shape.inputs, variant, engine, generators)
         self.head = shape.head(self.front, self.encoder.width, self.encoder.final_width, generators)
 
-    def encode(self, read: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, read: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> tuple[Tensor, Tensor]:
         """What the task's batches hold first, the axis of members in front.
 
         draw     where the batch stands, in training; nothing is dropped in evaluation
+        carried  see `Encoder.forward`
         returns  states (K, batch, steps, width) and final (K, batch, final_width)
         """
         steps = self._dropped(self.front(read), draw, masks.FRONT)
-        states, final = self.encoder(steps, draw)
+        states, final = self.encoder(steps, draw, carried=carried)
         return self._dropped(states, draw, masks.HEAD), final
 
-    def forward(self, read: Tensor, draw: Masks | None = None) -> Tensor:
+    def forward(self, read: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> Tensor:
         """The task's answer; members do not see each other, nor do rows of a batch."""
-        return self.head(*self.encode(read, draw))
+        return self.head(*self.encode(read, draw, carried))
 
     def _dropped(self, states: Tensor, draw: Masks | None, kind: int) -> Tensor:
         """Dropout on (K, batch, steps, features)."""

@@ -19,6 +19,7 @@ from longshort.windows.files import PriceData
 from longshort.windows.order import shuffled
 
 if TYPE_CHECKING:
+    from longshort.models.encoder import Carried
     from longshort.models.masks import Masks
 
 
@@ -59,6 +60,7 @@ class ForecastTask(ForecastShape):
     scaled: NDArray[np.float32]  # (steps, columns), held once; windows are gathered from it
     name: TaskName = "forecast"
     uncharged: ClassVar[float] = math.nan
+    carried: ClassVar[bool] = False
 
     @classmethod
     def of(cls, data: PriceData) -> ForecastTask:
@@ -71,10 +73,11 @@ class ForecastTask(ForecastShape):
             past, future = self.data.parts[part].gather(self.scaled, numbers)
             yield torch.from_numpy(past), torch.from_numpy(future)
 
-    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+    def order(self, part: str, seed: int, epoch: int, size: int, most: int) -> Iterator[Stretch]:
         """See `Task`."""
-        for start, numbers in self._numbers(part, seed, epoch, size):
-            yield start, np.ascontiguousarray(self.data.parts[part].first_steps(numbers), np.int64), None
+        for start, numbers in self._numbers(part, seed, epoch, max(most // size, 1) * size):
+            starts = np.ascontiguousarray(self.data.parts[part].first_steps(numbers), np.int64)
+            yield Stretch(start, starts, None, self.data.spec.lookback, size)
 
     def _numbers(self, part: str, seed: int, epoch: int, size: int) -> Iterator[tuple[int, Numbers]]:
         count = len(self.data.parts[part])
@@ -82,8 +85,10 @@ class ForecastTask(ForecastShape):
             numbers = np.arange(start, min(start + size, count))
             yield start, shuffled(count, seed, epoch, numbers) if part == "train" else numbers
 
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
-        """Each member's squared error, summed over batch and horizon."""
+    def loss(
+        self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Each member's squared error, summed over batch and horizon; windows are shuffled, so nothing is carried."""
         charged = ~target.isnan()
         errors = torch.where(charged, network(read, draw) - target, 0.0)
         return _sums(errors.square()), charged.flatten(1).sum(1)

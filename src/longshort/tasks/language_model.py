@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -21,6 +22,7 @@ from longshort.windows.files import TextData
 from longshort.windows.order import shuffled
 
 if TYPE_CHECKING:
+    from longshort.models.encoder import Carried
     from longshort.models.masks import Masks
 
 
@@ -86,32 +88,55 @@ class LanguageModelShape:
 
 @dataclass(frozen=True)
 class LanguageModelTask(LanguageModelShape):
-    """Windows of a text; the loss is the cross-entropy in nats a token."""
+    """Windows of a text; the loss is the cross-entropy in nats a token.
+
+    carried  windows are read in the text's order, in streams side by side, and states go on from one to the next; else each
+             begins from the initial state, and they are shuffled
+    """
 
     data: TextData
     name: TaskName = "language-model"
+    carried: bool = field(default=False, kw_only=True)
     uncharged: ClassVar[float] = IGNORED
 
     @classmethod
     def of(cls, data: TextData, settings: LanguageModelSettings) -> LanguageModelTask:
         """The task over one data set."""
-        return cls(settings.embedding_size, len(data.vocabulary), settings.dropout, data, tied=settings.tied)
+        shape = settings.embedding_size, len(data.vocabulary), settings.dropout
+        return cls(*shape, data, tied=settings.tied, carried=settings.carried)
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Batches of ids (batch, lookback) and the ids one step later, (batch, lookback).
 
         In training every window is charged whole. Elsewhere windows overlap by half, and every token of
         the part is charged once, in the window that gives it the longer past; the others are `IGNORED`.
+        Where states are carried, a row is a stream, and every token is charged once in training too; the last batch is shorter in
+        steps, and outside training there are as many rows as `text.scoring_streams` has, whatever ``size`` says.
         """
-        for _, starts, counts in self.order(part, seed, epoch, size):
-            yield self._gather(starts, counts)
+        for stretch in self.order(part, seed, epoch, size, most=1):
+            yield self._gather(stretch)
 
-    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
+    def order(self, part: str, seed: int, epoch: int, size: int, most: int) -> Iterator[Stretch]:
         """See `Task`."""
+        if self.carried:
+            yield from self._streams(part, size, most)
+            return
         starts, counts = self.windows(part, seed, epoch)
-        for first in range(0, len(starts), size):
-            some = slice(first, first + size)
-            yield first, np.ascontiguousarray(starts[some]), np.ascontiguousarray(counts[some], np.int64)
+        for first in range(0, len(starts), at_once := max(most // size, 1) * size):
+            some = slice(first, first + at_once)
+            steps = self.data.spec.lookback
+            yield Stretch(first, np.ascontiguousarray(starts[some]), np.ascontiguousarray(counts[some], np.int64), steps, size)
+
+    def _streams(self, part: str, size: int, most: int) -> Iterator[Stretch]:
+        stretch, lookback = self.data.stretches[part], self.data.spec.lookback
+        streams = text.training_streams(stretch, lookback, size) if part == "train" else text.scoring_streams(stretch, lookback)
+        windows, rows = streams.starts.shape
+        whole = windows - (streams.last < lookback)
+        edges = [*range(0, whole, max(most // rows, 1)), whole, windows]
+        for first, end in itertools.pairwise(edges):
+            if first < end:
+                steps = lookback if first < whole else streams.last
+                yield Stretch(first * rows, streams.starts[first:end].ravel(), streams.counts[first:end].ravel(), steps, rows)
 
     def windows(self, part: str, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the windows of a pass begin, in its order, and how many of the last tokens of each are charged."""
@@ -121,15 +146,18 @@ class LanguageModelTask(LanguageModelShape):
         starts = text.training_starts(stretch, lookback, epoch, seed)
         return starts[shuffled(len(starts), seed, epoch, np.arange(len(starts)))], np.full(len(starts), lookback)
 
-    def _gather(self, starts: NDArray[np.int64], counts: NDArray[np.int64]) -> Batch:
-        lookback = self.data.spec.lookback
-        ids = self.data.ids[starts[:, None] + np.arange(lookback + 1)].astype(np.int64)
-        target = np.where(np.arange(lookback) >= lookback - counts[:, None], ids[:, 1:], IGNORED)
+    def _gather(self, stretch: Stretch) -> Batch:
+        steps, counts = stretch.steps, stretch.counts
+        assert counts is not None
+        ids = self.data.ids[stretch.starts[:, None] + np.arange(steps + 1)].astype(np.int64)
+        target = np.where(np.arange(steps) >= steps - counts[:, None], ids[:, 1:], IGNORED)
         return torch.from_numpy(ids[:, :-1]), torch.from_numpy(target)
 
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Each member's cross-entropy in nats, summed over the tokens that are charged."""
-        states, _ = network.encode(read, draw)
+        states, _ = network.encode(read, draw, carried)
         charged = target != IGNORED
         head = cast(NextWordHead | TiedHead, network.head)
         tokens, words = states.flatten(1, 2), target.flatten(1)
@@ -137,5 +165,5 @@ class LanguageModelTask(LanguageModelShape):
         return torch.stack(sums), charged.flatten(1).sum(1)
 
     def description(self) -> dict[str, Any]:
-        """Spec and vocabulary."""
-        return self.data.description()
+        """Spec and vocabulary, and whether states are carried from window to window."""
+        return {**self.data.description(), "carried": self.carried}

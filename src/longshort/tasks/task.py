@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,11 +15,28 @@ from longshort.config import Task as TaskName
 from longshort.tasks.layers import Generators
 
 if TYPE_CHECKING:
+    from longshort.models.encoder import Carried
     from longshort.models.masks import Masks
 
 Batch = tuple[Tensor, Tensor]  # what the network reads, and what it should have said
 Numbers = NDArray[np.int64]
-Stretch = tuple[int, Numbers, Numbers | None]  # rank of the first window, where each begins, how much of each is charged (None: all)
+
+
+class Stretch(NamedTuple):
+    """Windows that follow one another in the order of a pass.
+
+    place   the rank in the pass of the first
+    starts  (windows,) where each begins in the series or the text
+    counts  (windows,) how many of the last tokens of each are charged; None: all that it has
+    steps   that each reads
+    rows    windows of a batch
+    """
+
+    place: int
+    starts: Numbers
+    counts: Numbers | None
+    steps: int
+    rows: int
 
 
 class Network(Protocol):
@@ -27,7 +44,7 @@ class Network(Protocol):
 
     head: nn.Module
 
-    def encode(self, read: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
+    def encode(self, read: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> tuple[Tensor, Tensor]:
         """The recurrent layers' states (K, batch, steps, width) and final state (K, batch, final_width)."""
 
     def __call__(self, read: Tensor, draw: Masks | None = None) -> Tensor:
@@ -50,6 +67,10 @@ class Task(Protocol):
         """The share that is dropped of what the recurrent layers read, and of their states before the head."""
 
     @property
+    def carried(self) -> bool:
+        """Whether each row of a batch goes on from the state that the same row of the batch before came to, from the first of a pass on."""
+
+    @property
     def uncharged(self) -> float:
         """The target of what is not charged."""
 
@@ -62,14 +83,16 @@ class Task(Protocol):
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """One pass over a part, for one member. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
 
-    def order(self, part: str, seed: int, epoch: int, size: int) -> Iterator[Stretch]:
-        """Where the windows of the same pass begin in the series or the text, in its order, at most ``size`` at a time."""
+    def order(self, part: str, seed: int, epoch: int, size: int, most: int) -> Iterator[Stretch]:
+        """Where the windows of the same pass begin in the series or the text, in its order: at most so many at a time, or one batch."""
 
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None) -> tuple[Tensor, Tensor]:
+    def loss(
+        self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None
+    ) -> tuple[Tensor, Tensor]:
         """Each member's summed loss on its batch (K,), and over how many terms (K,), so that means are exact whatever the batch sizes.
 
         read    the members' batches, the axis of members in front; target likewise, `uncharged` where nothing is asked
-        draw    where the batch stands in its epoch, for the network's dropout; only handed on
+        draw    where the batch stands in its epoch, for the network's dropout; only handed on, as is ``carried``
         """
 
     def description(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from longshort.config import Optimisation, Variant
+from longshort.models.encoder import Carried
 from longshort.models.engines.engine import SCORING_BATCH, Epochs, Learning
 from longshort.models.masks import Draw
 from longshort.models.network import Network
@@ -205,9 +206,10 @@ def _learn(
     limits = [member.settings.clip_norm for member in members]
     totals, terms, failures = dict.fromkeys(now, 0.0), dict.fromkeys(now, 0), {}
     passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in totals else iter(()) for k in range(len(members))]
+    carried = Carried() if members[0].task.carried else None
     for step, batch in enumerate(together(passes, members[0].task.uncharged)):
         read, target, first = group.share(batch, members[0].task.uncharged)
-        losses, counts = members[0].task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size, first))
+        losses, counts = members[0].task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size, first), carried)
         summed, counts = group.of_batch(losses, counts)
         rows.backward((losses / counts.clamp(min=1)).sum())
         group.add(rows.gradients)
@@ -248,9 +250,10 @@ def mean_losses(
     network.eval()
     totals, terms = dict.fromkeys(members, 0.0), dict.fromkeys(members, 0)
     passes = [task.batches(part, SCORING_BATCH, seed=0, epoch=0) if k in totals else iter(()) for k, task in enumerate(tasks)]
+    carried = Carried() if tasks[0].carried else None
     for batch in together(passes, tasks[0].uncharged):
         read, target, _ = group.share(batch, tasks[0].uncharged)
-        losses, counts = group.of_batch(*tasks[0].loss(network, read.to(device), target.to(device)))
+        losses, counts = group.of_batch(*tasks[0].loss(network, read.to(device), target.to(device), carried=carried))
         for k in members:
             totals[k] += losses[k].item()
             terms[k] += int(counts[k])

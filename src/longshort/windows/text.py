@@ -21,6 +21,7 @@ from longshort.windows.contamination import Overlap
 from longshort.windows.tokens import SPECIAL, UNKNOWN, Ids, Paragraphs
 
 MOST_UNKNOWN = 0.2  # share of [UNK] among the words of the validation part
+SCORING_STREAMS = 16  # as many as a vector of the engine `native` has lanes
 
 
 @dataclass(frozen=True)
@@ -194,3 +195,58 @@ def scoring_windows(stretch: Stretch, lookback: int) -> tuple[NDArray[np.int64],
         counts.append(last - scored + 1)
         scored = last + 1
     return np.array(starts, np.int64), np.array(counts, np.int64)
+
+
+@dataclass(frozen=True)
+class Streams:
+    """A part as a network reads it that carries its state: streams side by side, each read from its beginning to its end.
+
+    starts  (windows, streams) first token of each window; it goes on where the one before it in its stream stopped
+    counts  (windows, streams) how many of its last tokens are charged
+    last    tokens that the last windows read, which is what is left; all others read a whole lookback
+    """
+
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    last: int
+
+
+def training_streams(stretch: Stretch, lookback: int, streams: int) -> Streams:
+    """The training part in so many streams, every token charged once but the text's first, which nothing comes before.
+
+    raises  SeriesTooShort when there are not two tokens for each
+    """
+    tokens = stretch.stop - stretch.start
+    if tokens < 2 * streams:
+        raise SeriesTooShort(
+            f"the train part holds {tokens} tokens, and {streams} streams (one a row of a batch) of two tokens take {2 * streams}. Take in "
+            "more text, lower `training.language-model.batch_size` in params.yaml (or that of the item), or set "
+            "`tasks.language-model.carried` to false."
+        )
+    return _side_by_side(stretch, lookback, streams, 0)
+
+
+def scoring_streams(stretch: Stretch, lookback: int) -> Streams:
+    """A part in streams that are scored, every token once, as by `scoring_windows`.
+
+    Each stream has read a whole window before its first charged token, where the text has one there; that no more than a quarter is read
+    for this alone, short parts have fewer streams.
+    """
+    first = max(stretch.start, 1)
+    streams = max(1, min(SCORING_STREAMS, (stretch.stop - first) // (4 * lookback)))
+    return _side_by_side(stretch, lookback, streams, min(lookback, first - 1))
+
+
+def _side_by_side(stretch: Stretch, lookback: int, streams: int, context: int) -> Streams:
+    """All streams read equally many tokens: ``context`` that is not charged, and as many as the longest one has.
+
+    So a stream that is a token shorter reads one more of what comes before it.
+    """
+    first = max(stretch.start, 1)
+    shortest, longer = divmod(stretch.stop - first, streams)
+    charged = shortest + (np.arange(streams) < longer)
+    read = int(charged[0]) + context
+    begins = np.arange(0, read, lookback)[:, None]
+    counts = np.minimum(begins + lookback, read) - np.maximum(begins, read - charged)
+    starts = first + np.cumsum(charged) - 1 - read + begins
+    return Streams(starts, np.maximum(counts, 0), read - int(begins[-1, 0]))

@@ -37,6 +37,8 @@ struct Pass {
     int32_t threads;
     const int32_t* ids;     // of a text, in place of values
     const int64_t* counts;  // (windows), how many of the last tokens of each are charged; null: all
+    float* states;          // (depth, 2, batch, hidden): h and c that the rows of a batch leave for those of the next, of one direction,
+                            // from the epoch's first batch on; null: every window begins from the initial states
 };
 
 struct Optimiser {
@@ -97,9 +99,9 @@ struct Kernels {
     int64_t (*learn_size)(const Network&);
     void (*settle)(const Network&, float* sums);
     void (*read)(const Network&, const float* packed, const float* row, const float* steps, int64_t batch, int64_t first, int count,
-                 float* kept, float* states);
-    void (*learn)(const Network&, const float* packed, const float* row, const float* gradient, int64_t batch, int64_t first, int count,
-                  float* kept, float* scratch, float* sums, float* input_gradient);
+                 float* kept, float* states, float* carried, bool goes_on);
+    void (*learn)(const Network&, const float* packed, const float* gradient, int64_t batch, int64_t first, int count, float* kept,
+                  bool goes_on, float* scratch, float* sums, float* input_gradient);
     int64_t (*lone_packed_size)(const Network&);
     int64_t (*lone_room_size)(const Network&);
     void (*pack_lone)(const Network&, const float* row, float* packed);

@@ -2,7 +2,7 @@
 //
 //     sequences  [depth + 1][steps][width][16]   what each layer reads, the last what the head's final state is taken from
 //     behind     [2][steps][width][16]           gradients of the sequence above a layer and of the one below it
-//     per layer and direction: past and records, as layer.h draws them
+//     per layer and direction: past and records, as layer.h draws them, and c before the first step
 //     dropped    [depth][steps][units]           16 bits each, one a lane
 //
 // Lanes beyond the windows read zeros, are charged nothing, and so add nothing to any gradient.
@@ -33,7 +33,7 @@ struct Places {
         for (long part = 0; part < parts; ++part) {
             const Plan plan(net.layers[part]);
             head_sums += plan.sums;
-            const long size = (net.steps + 1) * plan.past + net.steps * plan.record;
+            const long size = (net.steps + 1) * plan.past + net.steps * plan.record + plan.hidden * LANES;
             layer_size = size > layer_size ? size : layer_size;
             back = Back::size(plan) > back ? Back::size(plan) : back;
         }
@@ -47,20 +47,20 @@ struct Places {
         masks = (masks + 15) / 16 * 16;
         dropped = (net.depth + 3) * sequence + parts * layer_size;
         head = (net.words ? 0 : (width + 1 + 2 * head_padded) * LANES + LANES * LANES) + widest * LANES;
-        scratch = dropped + masks + width * LANES + head + back;
+        scratch = dropped + masks + head + back;
     }
 };
 
 struct Scratch {
-    float *sequences, *behind, *layers, *start_c, *final, *answer, *turned, *room;
+    float *sequences, *behind, *layers, *final, *answer, *turned, *room;
     uint16_t *dropped, *edge;
     Scratch(const Network& net, const Places& at, float* all) {
         sequences = all, behind = sequences + (net.depth + 1) * at.sequence, layers = behind + 2 * at.sequence;
         dropped = reinterpret_cast<uint16_t*>(all + at.dropped);
-        start_c = all + at.dropped + at.masks;
-        edge = reinterpret_cast<uint16_t*>(start_c + at.width * LANES);
-        room = start_c + at.width * LANES + at.head;
-        final = start_c + at.width * LANES + (net.inputs > at.width ? net.inputs : at.width) * LANES;
+        float* edges = all + at.dropped + at.masks;
+        edge = reinterpret_cast<uint16_t*>(edges);
+        room = edges + at.head;
+        final = edges + (net.inputs > at.width ? net.inputs : at.width) * LANES;
         answer = final + (at.width + 1) * LANES, turned = answer + 2 * at.head_padded * LANES;
     }
 };
@@ -158,7 +158,7 @@ inline void learn_head(const Network& net, const Places& at, const Scratch& own,
     for (long u = 0; u < at.width; ++u) store(behind + final_place(net, at, u), load(own.final + u * LANES));
 }
 
-inline void learn_layer(const Network& net, const Places& at, const Scratch& own, long l, const float* packed, const float* row,
+inline void learn_layer(const Network& net, const Places& at, const Scratch& own, long l, const float* packed, bool goes_on,
                         const float* above, float* below, float* sums) {
     const long units = static_cast<long>(blocks_of(at.width)) * 16;
     for (long d = 0; d < net.directions; ++d) {
@@ -176,7 +176,7 @@ inline void learn_layer(const Network& net, const Places& at, const Scratch& own
                 store(dh + u * LANES, load(dh + u * LANES) + more);
             }
         };
-        learn_sequence(layer, packed, row, own.sequences + l * at.sequence, net.steps, past, records, own.start_c, into, l || net.words ? below : nullptr,
+        learn_sequence(layer, packed, own.sequences + l * at.sequence, net.steps, past, records, goes_on, into, l || net.words ? below : nullptr,
                        d > 0, own.room, sums);
         packed += plan.packed, sums += plan.sums;
     }
@@ -197,6 +197,11 @@ inline double charge_forecast(const Network& net, const Places& at, const Pass& 
     return loss;
 }
 
+// The states of the lowest layer that a group's windows go on from, or leave; those of the next layer stand behind them.
+INLINE Carried carried_by(const Pass& pass, int64_t first, int count) {
+    return {pass.states, pass.batch, first % pass.batch, count, pass.states && pass.step + first / pass.batch > 0};
+}
+
 // A group's windows through all layers, to the highest sequence.
 inline void go_ahead(const Network& net, const Places& at, const Scratch& own, const Pass& pass, int64_t first, int count, bool learns,
                      const float* packed, const float* row) {
@@ -207,12 +212,14 @@ inline void go_ahead(const Network& net, const Places& at, const Scratch& own, c
     else
         cut_out(net, pass, first, count, own.sequences);
     if (drops_edges) drop(net, pass, first, FRONT_MASKS, net.inputs, own.edge, own.sequences);
+    Carried carried = carried_by(pass, first, count);
     for (long l = 0; l < net.depth; ++l) {
         for (long d = 0; d < net.directions; ++d) {
             const Layer& layer = layer_of(net, l, d);
             float* past = own.layers + (l * net.directions + d) * at.layer_size;
-            read_sequence(layer, packed, row, own.sequences + l * at.sequence, net.steps, past, past + (net.steps + 1) * Plan(layer).past, own.start_c);
+            read_sequence(layer, packed, row, own.sequences + l * at.sequence, net.steps, past, past + (net.steps + 1) * Plan(layer).past, carried);
             packed += Plan(layer).packed;
+            if (carried.states) carried.states += 2 * pass.batch * layer.hidden;
         }
         hand_up(net, at, own, l, drops);
     }
@@ -230,7 +237,7 @@ inline void go_back(const Network& net, const Places& at, const Scratch& own, co
     packed += at.head_packed, sums += at.head_sums;
     for (long l = net.depth - 1; l >= 0; --l) {
         for (long d = 0; d < net.directions; ++d) packed -= Plan(layer_of(net, l, d)).packed, sums -= Plan(layer_of(net, l, d)).sums;
-        learn_layer(net, at, own, l, packed, row, above, below, sums);
+        learn_layer(net, at, own, l, packed, carried_by(pass, first, 0).goes_on, above, below, sums);
         std::swap(above, below);
     }
 }
@@ -347,31 +354,20 @@ inline int64_t kept_size(const Network& net) {
     return net.steps * plan.inputs * LANES + (net.steps + 1) * plan.past + net.steps * plan.record + plan.hidden * LANES;
 }
 
-// `count` rows of one step, (batch, features), from number `first` on into lanes, or out of them.
-inline void into_lanes(const float* from, long first, int count, long features, float* to) {
-    for (int l = 0; l < LANES; ++l)
-        for (long f = 0; f < features; ++f) to[f * LANES + l] = l < count ? from[(first + l) * features + f] : 0.0f;
-}
-
-inline void out_of_lanes(const float* from, long first, int count, long features, float* to) {
-    for (int l = 0; l < count; ++l)
-        for (long f = 0; f < features; ++f) to[(first + l) * features + f] = from[f * LANES + l];
-}
-
 inline void read(const Network& net, const float* packed, const float* row, const float* steps, int64_t batch, int64_t first, int count,
-                 float* kept, float* states) {
+                 float* kept, float* states, float* carried, bool goes_on) {
     const Layer& layer = net.layers[0];
     const Plan plan(layer);
     float *past = kept + net.steps * plan.inputs * LANES, *records = past + (net.steps + 1) * plan.past;
     for (long t = 0; t < net.steps; ++t)
         into_lanes(steps + t * batch * plan.inputs, first, count, plan.inputs, kept + t * plan.inputs * LANES);
-    read_sequence(layer, packed, row, kept, net.steps, past, records, records + net.steps * plan.record);
+    read_sequence(layer, packed, row, kept, net.steps, past, records, {carried, batch, first, count, goes_on});
     for (long t = 0; t < net.steps; ++t)
         out_of_lanes(past + (t + 1) * plan.past + LANES, first, count, plan.hidden, states + t * batch * plan.hidden);
 }
 
-inline void learn(const Network& net, const float* packed, const float* row, const float* gradient, int64_t batch, int64_t first, int count,
-                  float* kept, float* scratch, float* sums, float* input_gradient) {
+inline void learn(const Network& net, const float* packed, const float* gradient, int64_t batch, int64_t first, int count, float* kept,
+                  bool goes_on, float* scratch, float* sums, float* input_gradient) {
     const Layer& layer = net.layers[0];
     const Plan plan(layer);
     float *past = kept + net.steps * plan.inputs * LANES, *records = past + (net.steps + 1) * plan.past;
@@ -380,8 +376,7 @@ inline void learn(const Network& net, const float* packed, const float* row, con
         into_lanes(gradient + s * batch * plan.hidden, first, count, plan.hidden, more);
         for (long u = 0; u < plan.hidden; ++u) store(dh + u * LANES, load(dh + u * LANES) + load(more + u * LANES));
     };
-    learn_sequence(layer, packed, row, kept, net.steps, past, records, records + net.steps * plan.record, into, input_gradient ? dx : nullptr, false,
-                   room, sums);
+    learn_sequence(layer, packed, kept, net.steps, past, records, goes_on, into, input_gradient ? dx : nullptr, false, room, sums);
     for (long t = 0; input_gradient && t < net.steps; ++t)
         out_of_lanes(dx + t * plan.inputs * LANES, first, count, plan.inputs, input_gradient + t * batch * plan.inputs);
 }

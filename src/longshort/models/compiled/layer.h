@@ -92,14 +92,40 @@ inline void begin(float* state, const int32_t* learned, const float* row, long h
     for (long u = 0; u < hidden; ++u) store(state + u * LANES, all(learned ? row[learned[u]] : 0.0f));
 }
 
-// The whole sequence forward. start_c: room for a state
+// `count` rows of (rows, features), from number `first` on, into lanes, or out of them.
+inline void into_lanes(const float* from, long first, int count, long features, float* to) {
+    for (int l = 0; l < LANES; ++l)
+        for (long f = 0; f < features; ++f) to[f * LANES + l] = l < count ? from[(first + l) * features + f] : 0.0f;
+}
+
+inline void out_of_lanes(const float* from, long first, int count, long features, float* to) {
+    for (int l = 0; l < count; ++l)
+        for (long f = 0; f < features; ++f) to[(first + l) * features + f] = from[f * LANES + l];
+}
+
+// The states of a layer, (2, batch, hidden), h and then c: a group's rows go on from them, or begin anew, and leave theirs there.
+struct Carried {
+    float* states;  // null: none are left
+    int64_t batch, first;  // first: the row of the group's first lane
+    int count;
+    bool goes_on;
+    float* c(const Plan& plan) const { return states + batch * plan.hidden; }
+};
+
+// The whole sequence forward. Behind the records stays c before the first step.
 inline void read_sequence(const Layer& layer, const float* packed, const float* row, const float* x, long steps, float* past, float* records,
-                          float* start_c) {
+                          const Carried& carried) {
     const Plan plan(layer);
     const Kind& kind = kind_of(layer);
+    float* start_c = records + steps * plan.record;
     for (long s = 0; s <= steps; ++s) store(past + s * plan.past, all(1.0f));
-    begin(past + LANES, layer.start_h, row, plan.hidden);
-    begin(start_c, layer.start_c, row, plan.hidden);
+    if (carried.goes_on) {
+        into_lanes(carried.states, carried.first, carried.count, plan.hidden, past + LANES);
+        into_lanes(carried.c(plan), carried.first, carried.count, plan.hidden, start_c);
+    } else {
+        begin(past + LANES, layer.start_h, row, plan.hidden);
+        begin(start_c, layer.start_c, row, plan.hidden);
+    }
     Step step{};
     step.hidden = plan.hidden, step.weights = packed + plan.vectors, step.c_before = start_c;
     for (long s = 0; s < steps; ++s) {
@@ -118,6 +144,9 @@ inline void read_sequence(const Layer& layer, const float* packed, const float* 
         kind.forward(step);
         step.c_before = record + plan.units * LANES;
     }
+    if (!carried.states) return;
+    out_of_lanes(past + steps * plan.past + LANES, carried.first, carried.count, plan.hidden, carried.states);
+    if (kind.carries) out_of_lanes(step.c_before, carried.first, carried.count, plan.hidden, carried.c(plan));
 }
 
 // Room for one layer's way back.
@@ -156,15 +185,16 @@ inline void add_weight_gradient(const Layer& layer, const float* x, long steps, 
 }
 
 // The whole sequence backward: gradients of weights are added to sums, those of x to dx where `adds`, or put there; none where dx is null.
-// into(s, dh) adds to dh what reaches h after own step s from above.
+// into(s, dh) adds to dh what reaches h after own step s from above. goes_on: whether the states before the first step were carried,
+// beyond which no gradient goes
 template <class Into>
-inline void learn_sequence(const Layer& layer, const float* packed, const float* row, const float* x, long steps, const float* past,
-                           float* records, float* start_c, const Into& into, float* dx, bool adds, float* room, float* sums) {
+inline void learn_sequence(const Layer& layer, const float* packed, const float* x, long steps, const float* past, float* records,
+                           bool goes_on, const Into& into, float* dx, bool adds, float* room, float* sums) {
     const Plan plan(layer);
     const Kind& kind = kind_of(layer);
     const Back back(plan, room);
     for (long u = 0; u < plan.hidden; ++u) store(back.dh + u * LANES, all(0.0f)), store(back.dc + u * LANES, all(0.0f));
-    begin(start_c, layer.start_c, row, plan.hidden);
+    const float* start_c = records + steps * plan.record;
     Step step{};
     step.hidden = plan.hidden, step.weights = packed + plan.vectors, step.sums = sums + plan.sum_vectors;
     step.dh = back.dh, step.dc = back.dc, step.made = back.made;
@@ -188,7 +218,7 @@ inline void learn_sequence(const Layer& layer, const float* packed, const float*
             end = s;
         }
     }
-    for (long u = 0; u < plan.hidden; ++u) {
+    for (long u = 0; !goes_on && u < plan.hidden; ++u) {
         float *h = sums + plan.sum_starts + u * LANES, *c = h + plan.hidden * LANES;
         store(h, load(h) + load(back.dh + u * LANES)), store(c, load(c) + load(back.dc + u * LANES));
     }

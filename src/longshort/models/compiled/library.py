@@ -49,6 +49,7 @@ class Pass(ctypes.Structure):
         ("threads", ctypes.c_int32),
         ("ids", c_ints),
         ("counts", c_longs),
+        ("states", c_floats),
     )
 
 
@@ -85,8 +86,16 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {  # what it returns, then what it take
     "train": (ctypes.c_int32, ctypes.c_int32, *map(ctypes.POINTER, (Network, Pass, Optimiser, Outcome))),
     "score": (ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(Network), ctypes.POINTER(Pass), c_floats, ctypes.POINTER(Outcome)),
     "kept": (ctypes.c_int64, ctypes.c_int32, ctypes.POINTER(Network), ctypes.c_int64),
-    "read": (ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2, ctypes.c_int64, ctypes.c_int32, *(c_floats,) * 2),
-    "learn": (ctypes.c_int32, ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2, ctypes.c_int64, ctypes.c_int32, *(c_floats,) * 3),
+    "read": (
+        ctypes.c_int32,
+        *(ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2, ctypes.c_int64, ctypes.c_int32),
+        *(*(c_floats,) * 3, ctypes.c_int32),
+    ),
+    "learn": (
+        ctypes.c_int32,
+        *(ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2, ctypes.c_int64, ctypes.c_int32),
+        *(c_floats, ctypes.c_int32, *(c_floats,) * 2),
+    ),
     "forecaster_size": (ctypes.c_int64, ctypes.c_int32, ctypes.POINTER(Network), ctypes.c_int32),
     "pack_forecaster": (None, ctypes.c_int32, ctypes.POINTER(Network), *(c_floats,) * 2),
     "forecast": (None, ctypes.c_void_p, *(c_floats,) * 2),

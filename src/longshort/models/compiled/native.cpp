@@ -406,7 +406,8 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
         const Kernels& own = kernels(width);
         const Floats weights = packed(own, *net, net->depth * net->directions + 1, row);
         const int threads = std::max(pass->threads, 1);
-        std::vector<double> losses(groups_of(pass->windows));
+        const int64_t rows = pass->states ? pass->batch : pass->windows;  // where states are carried, batches wait for one another
+        std::vector<double> losses(groups_of(rows));
         std::vector<Floats> scratch;
         std::deque<TokenList> tokens;
         for (int n = 0; n < threads; ++n) {
@@ -416,10 +417,10 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
         std::atomic<int64_t> next{0};
         side_by_side(threads, [&](int thread) {
             for (int64_t group; (group = next.fetch_add(1)) < static_cast<int64_t>(losses.size());) {
-                const int64_t first = group * LANES;
-                const int count = lanes_of(pass->windows, group);
-                losses[group] = net->words ? score_words(own, *net, *pass, first, count, weights.get(), row, scratch[thread].get(), tokens[thread])
-                                           : own.group(*net, *pass, first, count, 0.0f, false, weights.get(), row, scratch[thread].get(), nullptr);
+                const int count = lanes_of(rows, group);
+                for (int64_t first = group * LANES; first < pass->windows; first += rows)
+                    losses[group] += net->words ? score_words(own, *net, *pass, first, count, weights.get(), row, scratch[thread].get(), tokens[thread])
+                                                : own.group(*net, *pass, first, count, 0.0f, false, weights.get(), row, scratch[thread].get(), nullptr);
             }
         });
         for (const double loss : losses) outcome->loss += loss;
@@ -431,8 +432,9 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
 API int64_t longshort_kept(int32_t width, const Network* net, int64_t batch) { return kernels(width).kept_size(*net) * groups_of(batch); }
 
 // One layer over a batch: steps (steps, batch, inputs) to states (steps, batch, hidden). kept: null where there is no way back.
+// carried: null, or (2, batch, hidden), where h and c after the last step are put, and from which the rows go on where `goes_on`.
 API int32_t longshort_read(int32_t width, const Network* net, const float* row, const float* steps, int64_t batch, int32_t threads, float* kept,
-                           float* states) {
+                           float* states, float* carried, int32_t goes_on) {
     return done([&] {
         const Kernels& own = kernels(width);
         const Floats weights = packed(own, *net, 1, row);
@@ -444,15 +446,15 @@ API int32_t longshort_read(int32_t width, const Network* net, const float* row, 
         side_by_side(count, [&](int thread) {
             for (int64_t group; (group = next.fetch_add(1)) < groups;)
                 own.read(*net, weights.get(), row, steps, batch, group * LANES, lanes_of(batch, group),
-                         kept ? kept + group * size : scratch[thread].get(), states);
+                         kept ? kept + group * size : scratch[thread].get(), states, carried, goes_on);
         });
     });
 }
 
-// The way back of `longshort_read`, which uses up what was kept. gradient (steps, batch, hidden); row_gradient as the row;
-// input_gradient (steps, batch, inputs) or null.
+// The way back of `longshort_read`, which uses up what was kept; goes_on as there. gradient (steps, batch, hidden); row_gradient as
+// the row; input_gradient (steps, batch, inputs) or null.
 API int32_t longshort_learn(int32_t width, const Network* net, const float* row, const float* gradient, int64_t batch, int32_t threads, float* kept,
-                            float* row_gradient, float* input_gradient) {
+                            int32_t goes_on, float* row_gradient, float* input_gradient) {
     return done([&] {
         const Kernels& own = kernels(width);
         const Floats weights = packed(own, *net, 1, row);
@@ -467,7 +469,7 @@ API int32_t longshort_learn(int32_t width, const Network* net, const float* row,
             for (int n; (n = next.fetch_add(1)) < sums_count;) {
                 std::fill_n(sums[n].get(), own.sums_size(*net), 0.0f);
                 for (int64_t group = n; group < groups; group += sums_count)
-                    own.learn(*net, weights.get(), row, gradient, batch, group * LANES, lanes_of(batch, group), kept + group * size,
+                    own.learn(*net, weights.get(), gradient, batch, group * LANES, lanes_of(batch, group), kept + group * size, goes_on,
                               scratch[thread].get(), sums[n].get(), input_gradient);
                 own.settle(*net, sums[n].get());
             }

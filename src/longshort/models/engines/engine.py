@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from longshort.models.network import Network
     from longshort.tasks.task import Task
 
+States = Mapping[str, Tensor]  # name of a state -> (K, batch, size)
+
 
 AT_ONCE = 2**16  # windows whose order is held at a time: one of 25 million is not, and Ctrl-C is heard between two stretches
 SCORING_BATCH = 256  # windows; where nothing is learned from a batch, its size is a matter of memory alone
@@ -153,19 +155,32 @@ class Engine(Protocol):
         returns  h at every step, (K, steps, batch, size of h)
         """
 
+    def carry(
+        self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States
+    ) -> tuple[Tensor, States]:
+        """Read on where an earlier stretch of the same sequences stopped.
 
-def member_by_member(
-    forward: Callable[[Mapping[str, Tensor], Tensor, Inside], Tensor], weights: Mapping[str, Tensor], steps: Tensor, inside: Inside
-) -> Tensor:
+        before   all states of the cell after it; no gradient goes into them. Empty: the initial ones
+        returns  as `forward`, and all states after the last step
+        """
+
+
+Run = Callable[[Mapping[str, Tensor], Tensor, Inside, States], tuple[Tensor, States]]
+
+
+def member_by_member(run: Run, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States) -> tuple[Tensor, States]:
     """Run a fleet as lone networks. On a CPU this is as fast as together, and gives each member the bits that it has alone."""
     if len(steps) == 1:
-        return forward(weights, steps, inside)
-    alone = [{name: weight[k : k + 1] for name, weight in weights.items()} for k in range(len(steps))]
-    return torch.cat([forward(alone[k], steps[k : k + 1], inside.of_member(k)) for k in range(len(steps))])
+        return run(weights, steps, inside, before)
+    alone = [[{name: tensor[k : k + 1] for name, tensor in each.items()} for each in (weights, before)] for k in range(len(steps))]
+    found = [run(alone[k][0], steps[k : k + 1], inside.of_member(k), alone[k][1]) for k in range(len(steps))]
+    return torch.cat([own for own, _ in found]), {name: torch.cat([after[name] for _, after in found]) for name in found[0][1]}
 
 
-def start(cell: Cell, weights: Mapping[str, Tensor], name: str, like: Tensor, size: int) -> Tensor:
-    """A state before the first step, (K, batch, size); ``like`` is (K, batch, ...)."""
+def start(cell: Cell, weights: Mapping[str, Tensor], name: str, like: Tensor, size: int, before: States) -> Tensor:
+    """A state before the first step, (K, batch, size): what it was ``before``, else the initial one; ``like`` is (K, batch, ...)."""
+    if name in before:
+        return before[name]
     learned = weights.get(f"start_{name}")
     if learned is not None:
         return learned.unsqueeze(1).expand(-1, like.shape[1], -1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from longshort.config import Variant
 from longshort.models.cells import Cell
 from longshort.models.cells.kernels import GATES, without_kernel
-from longshort.models.engines.engine import Epochs, Inside, member_by_member, start
+from longshort.models.engines.engine import Epochs, Inside, States, member_by_member, start
 
 if TYPE_CHECKING:
     from longshort.models.network import Network
@@ -39,18 +39,28 @@ class Kernels:
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """See `Engine`."""
-        return member_by_member(lambda *one: _run(cell, activation, *one), weights, steps, inside)
+        return self.carry(cell, activation, weights, steps, inside, {})[0]
+
+    def carry(
+        self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States
+    ) -> tuple[Tensor, States]:
+        """See `Engine`."""
+        return member_by_member(lambda *one: _run(cell, activation, *one), weights, steps, inside, before)
 
 
-def _run(cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
+def _run(
+    cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States
+) -> tuple[Tensor, States]:
     names, hidden = torch_weights(cell, weights), weights["R"].shape[-1] // len(cell.gates)
     flat = list(names.values())
-    before = start(cell, weights, "h", steps[:, 0], weights["R"].shape[1])
+    h = start(cell, weights, "h", steps[:, 0], weights["R"].shape[1], before)
     settings = (True, 1, 0.0, torch.is_grad_enabled(), False, False)  # biases, layers, dropout, training, bidirectional, batch first
     if "c" in cell.states:
-        return torch.lstm(steps[0], (before, start(cell, weights, "c", steps[:, 0], hidden)), flat, *settings)[0].unsqueeze(0)
+        states, h, c = torch.lstm(steps[0], (h, start(cell, weights, "c", steps[:, 0], hidden, before)), flat, *settings)
+        return states.unsqueeze(0), {"h": h, "c": c}
     kernel = torch.gru if cell.gates == "rzn" else {"tanh": torch.rnn_tanh, "relu": torch.rnn_relu}[activation]
-    return kernel(steps[0], before, flat, *settings)[0].unsqueeze(0)
+    states, h = kernel(steps[0], h, flat, *settings)
+    return states.unsqueeze(0), {"h": h}
 
 
 def torch_weights(cell: Cell, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

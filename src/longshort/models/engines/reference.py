@@ -16,7 +16,7 @@ from torch import Tensor
 from longshort.config import Variant
 from longshort.models.cells import Cell, Step
 from longshort.models.cells.cell import state_sizes
-from longshort.models.engines.engine import Epochs, Inside, member_by_member, start
+from longshort.models.engines.engine import Epochs, Inside, States, member_by_member, start
 
 if TYPE_CHECKING:
     from longshort.models.network import Network
@@ -39,25 +39,35 @@ class Reference:
         return None
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
+        """See `Engine`."""
+        return self.carry(cell, activation, weights, steps, inside, {})[0]
+
+    def carry(
+        self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States
+    ) -> tuple[Tensor, States]:
         """See `Engine`. On a CPU members run one by one, elsewhere in one batched product."""
 
-        def run(weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
+        def run(weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States) -> tuple[Tensor, States]:
             if cell.linear is not None and not inside.zoneout:
-                return by_scan(cell, activation, weights, steps, inside)
-            return step_by_step(cell, activation, weights, steps, inside)
+                return by_scan(cell, activation, weights, steps, inside, before)
+            return step_by_step(cell, activation, weights, steps, inside, before)
 
-        return member_by_member(run, weights, steps, inside) if steps.device.type == "cpu" else run(weights, steps, inside)
+        if steps.device.type == "cpu":
+            return member_by_member(run, weights, steps, inside, before)
+        return run(weights, steps, inside, before)
 
 
-def step_by_step(cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
-    """The loop; see `Engine.forward`."""
+def step_by_step(
+    cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States
+) -> tuple[Tensor, States]:
+    """The loop; see `Engine.carry`."""
     step = _step(cell, activation, weights)
     step.state_mask = inside.state_mask
     shares = _shares(cell, weights, steps) if cell.hoisted else steps
     updates = None if inside.update_mask is None else inside.update_mask.unbind(1)
     projection = weights["P"].shape[-1] if cell.projects else 0
     sizes = state_sizes(cell, step.hidden, projection)
-    states = tuple(start(cell, weights, name, steps[:, 0], size) for name, size in sizes.items())
+    states = tuple(start(cell, weights, name, steps[:, 0], size, before) for name, size in sizes.items())
     outputs = []
     for number, step.x in enumerate(shares.unbind(1)):  # a view by index would cost a gradient of the whole each step
         if updates is not None:
@@ -65,17 +75,19 @@ def step_by_step(cell: Cell, activation: str, weights: Mapping[str, Tensor], ste
         new = cell.rule(step, *states)
         states = _zoned(cell, states, new, number, inside) if inside.zoneout else new
         outputs.append(states[0])
-    return torch.stack(outputs, dim=1)
+    return torch.stack(outputs, dim=1), dict(zip(sizes, states, strict=True))
 
 
-def by_scan(cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
-    """h = a ⊙ h₋₁ + b for all steps at once (Hillis and Steele, 1986); see `Engine.forward`."""
+def by_scan(
+    cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States
+) -> tuple[Tensor, States]:
+    """h = a ⊙ h₋₁ + b for all steps at once (Hillis and Steele, 1986); see `Engine.carry`."""
     assert cell.linear is not None
     step = _step(cell, activation, weights)
     step.x, step.update_mask = _shares(cell, weights, steps), inside.update_mask
     kept, written = cell.linear(step)
-    before = start(cell, weights, "h", steps[:, 0], step.hidden)
-    written = torch.cat([written[:, :1] + kept[:, :1] * before.unsqueeze(1), written[:, 1:]], dim=1)
+    first = start(cell, weights, "h", steps[:, 0], step.hidden, before)
+    written = torch.cat([written[:, :1] + kept[:, :1] * first.unsqueeze(1), written[:, 1:]], dim=1)
     reach = 1
     while reach < steps.shape[1]:
         # each step has taken in the `reach` steps that end with it; now it takes in those of the one before them
@@ -83,7 +95,7 @@ def by_scan(cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: T
         written = torch.cat([written[:, :reach], written[:, later] + kept[:, later] * written[:, earlier]], dim=1)
         kept = torch.cat([kept[:, :reach], kept[:, later] * kept[:, earlier]], dim=1)
         reach *= 2
-    return written
+    return written, {"h": written[:, -1]}
 
 
 def _step(cell: Cell, activation: str, weights: Mapping[str, Tensor]) -> Step:

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from longshort.models.cells import CELLS, Cell
 from longshort.models.cells.kernels import GATES
-from longshort.models.engines.engine import start
+from longshort.models.engines.engine import States, start
 
 ROWS = 16  # of a program; what a product on a GPU takes at least
 WIDEST = 64  # units: at 128 the program is 1.2 MB of instructions and takes most of a minute to compile
@@ -214,18 +214,23 @@ def shape(gates: int, hidden: int, rule: Any) -> dict[str, Any]:
 
 class _Layer(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, rule: Rule, x: Tensor, R: Tensor, shift: Tensor, h0: Tensor, c0: Tensor) -> Tensor:
-        """x (K, steps, batch, gates·hidden); shift (K, gates·hidden), added to R·h; h0 and c0 (K, batch, hidden)."""
+    def forward(ctx: Any, rule: Rule, x: Tensor, R: Tensor, shift: Tensor, h0: Tensor, c0: Tensor) -> tuple[Tensor, Tensor]:
+        """x (K, steps, batch, gates·hidden); shift (K, gates·hidden), added to R·h; h0 and c0 (K, batch, hidden).
+
+        returns  h at every step, and c after the last one, which has no gradient
+        """
         x, R, shift, h0, c0 = (tensor.contiguous() for tensor in (x, R, shift, h0, c0))
         members, steps, batch, hidden = *x.shape[:3], R.shape[1]
         products, (hs, cs) = torch.empty_like(x), x.new_empty(2, members, steps, batch, hidden)
         ctx.grid, ctx.rule, ctx.gates = (members, -(-batch // ROWS)), rule, x.shape[-1] // hidden
         _ahead[ctx.grid](x, R, shift, h0, c0, products, hs, cs, steps, batch, **shape(ctx.gates, hidden, rule.ahead), **LAUNCH)
         ctx.save_for_backward(x, R, h0, c0, products, hs, cs)
-        return hs
+        last = cs[:, -1].clone()
+        ctx.mark_non_differentiable(last)
+        return hs, last
 
     @staticmethod
-    def backward(ctx: Any, to_hs: Tensor) -> tuple[None, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, to_hs: Tensor, _: Tensor) -> tuple[None, Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Gradients of x, R, shift, h0 and c0."""
         x, R, h0, c0, products, hs, cs = ctx.saved_tensors
         (to_x, to_products), (to_h0, to_c0) = x.new_empty(2, *x.shape), h0.new_empty(2, *h0.shape)
@@ -244,12 +249,17 @@ def fits(cell: Cell, activation: str, hidden: int) -> bool:
 
 def forward(cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor) -> Tensor:
     """See `Engine.forward`, of a cell that `fits`; all members in one launch."""
+    return carry(cell, activation, weights, steps, {})[0]
+
+
+def carry(cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, before: States) -> tuple[Tensor, States]:
+    """See `Engine.carry`, likewise."""
     hidden = weights["R"].shape[1]
     x = torch.baddbmm(weights["b"].unsqueeze(1), steps.flatten(1, 2), weights["W"]).view(*steps.shape[:3], -1)
     shift = torch.zeros_like(weights["b"])
     if "b_r" in weights:  # of the gate n alone, the last
         shift = torch.cat([shift[:, :-hidden], weights["b_r"]], dim=1)
-    h0 = start(cell, weights, "h", steps[:, 0], hidden)
-    c0 = start(cell, weights, "c", steps[:, 0], hidden) if "c" in cell.states else torch.zeros_like(h0)
-    states: Tensor = _Layer.apply(RULES[cell.gates, activation], x, weights["R"], shift, h0, c0)  # type: ignore[no-untyped-call]
-    return states
+    h0 = start(cell, weights, "h", steps[:, 0], hidden, before)
+    c0 = start(cell, weights, "c", steps[:, 0], hidden, before) if "c" in cell.states else torch.zeros_like(h0)
+    states, c = _Layer.apply(RULES[cell.gates, activation], x, weights["R"], shift, h0, c0)  # type: ignore[no-untyped-call]
+    return states, {"h": states[:, -1]} | ({"c": c} if "c" in cell.states else {})

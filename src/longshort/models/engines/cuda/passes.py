@@ -242,16 +242,15 @@ class WholePasses:
 
     def _places(self, part: str, orders: Mapping[int, tuple[int, int]], size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """What `Batch.put` takes, batch by batch; many go to the device at once. orders: seed and epoch of each member that is asked."""
-        at_once = (AT_ONCE // size or 1) * size
-        passes = [self._tasks[k].order(part, *order, at_once) for k, order in orders.items()]
+        passes = [self._tasks[k].order(part, *order, size, AT_ONCE) for k, order in orders.items()]
         for stretches in zip_longest(*passes):
-            longest = max(len(stretch[1]) for stretch in stretches if stretch is not None)
+            longest = max(len(stretch.starts) for stretch in stretches if stretch is not None)
             places = np.zeros((2, self._network.members, -(-longest // size) * size), np.int64)
             for k, stretch in zip(orders, stretches, strict=True):
                 if stretch is not None:
-                    _, firsts, counts = stretch
-                    places[0, k, : len(firsts)] = firsts + self._source.offsets[k]
-                    places[1, k, : len(firsts)] = 1 if counts is None else counts
+                    own = slice(len(stretch.starts))
+                    places[0, k, own] = stretch.starts + self._source.offsets[k]
+                    places[1, k, own] = 1 if stretch.counts is None else stretch.counts
             there = torch.from_numpy(places).to(self._device).view(2, self._network.members, -1, size)
             for firsts_and_counts in there.unbind(2):
                 yield firsts_and_counts[0], firsts_and_counts[1]

@@ -10,7 +10,7 @@ from torch import Tensor
 from longshort.config import Variant
 from longshort.models.cells import CELLS, Cell
 from longshort.models.compiled import cells, library
-from longshort.models.engines.engine import Epochs, Inside, OneByOne, member_by_member
+from longshort.models.engines.engine import Epochs, Inside, OneByOne, States, member_by_member
 from longshort.models.engines.native import layer
 
 if TYPE_CHECKING:
@@ -47,7 +47,20 @@ class Native:
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """See `Engine`. Each member has the bytes that it has alone, and each row of a batch those that it has in any."""
         name = named(cell, activation)
-        return member_by_member(lambda weights, steps, inside: layer.forward(name, weights, steps), weights, steps, inside)
+        return member_by_member(lambda weights, steps, *_: (layer.forward(name, weights, steps), {}), weights, steps, inside, {})[0]
+
+    def carry(
+        self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States
+    ) -> tuple[Tensor, States]:
+        """See `Engine`; bytes as in `forward`."""
+        name = named(cell, activation)
+
+        def run(weights: Mapping[str, Tensor], steps: Tensor, inside: Inside, before: States) -> tuple[Tensor, States]:
+            carried = layer.carried(before, steps, weights["W"].shape[-1] // len(cell.gates))
+            states = layer.forward(name, weights, steps, carried=carried, goes_on=bool(before))
+            return states, {state: carried[place : place + 1] for place, state in enumerate(cell.states)}
+
+        return member_by_member(run, weights, steps, inside, before)
 
 
 def named(cell: Cell, activation: str) -> str:

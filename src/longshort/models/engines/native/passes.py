@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from longshort.models.compiled import library
@@ -21,24 +21,27 @@ if TYPE_CHECKING:
     from longshort.tasks.language_model import LanguageModelTask
     from longshort.tasks.task import Stretch, Task
 
+Floats = NDArray[np.float32]
+
 
 class WholePasses(ABC):
     """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
 
-    def __init__(self, network: Network, task: Task, steps: int, answers: int, words: int, width: int, tied: bool = False) -> None:
+    def __init__(self, network: Network, task: Task, answers: int, words: int, width: int, tied: bool = False) -> None:
         """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`.
 
         tied  whether the head's weights are the embeddings
         """
         self._task = task
         self._encoder, self._dropout, self._width = network.encoder, network.dropout, width
-        self._inputs, self._steps, self._answers, self._words, self._tied = task.inputs, steps, answers, words, tied
+        self._inputs, self._answers, self._words, self._tied = task.inputs, answers, words, tied
+        self._told: dict[int, Told] = {}
 
-    @functools.cached_property
-    def _network(self) -> library.Network:
-        """What the library is told of the network."""
-        self._told = Told(self._encoder, self._inputs, self._steps, self._answers, self._words, self._dropout, self._tied)
-        return self._told.network
+    def _network(self, steps: int) -> library.Network:
+        """What the library is told of the network over windows of so many steps."""
+        if steps not in self._told:
+            self._told[steps] = Told(self._encoder, self._inputs, steps, self._answers, self._words, self._dropout, self._tied)
+        return self._told[steps].network
 
     @abstractmethod
     def source(self) -> dict[str, Any]:
@@ -53,11 +56,11 @@ class WholePasses(ABC):
             how.optimizer == "adam",
             *(how.learning_rate, how.clip_norm, how.mean_keeps, how.square_keeps, how.epsilon),
         )
-        outcome = library.Outcome()
-        for stretch in self._task.order("train", how.seed, how.epoch, AT_ONCE // how.batch_size * how.batch_size or how.batch_size):
-            step = stretch[0] // how.batch_size
-            work = self._pass(stretch, seed=how.seed, epoch=how.epoch, batch=how.batch_size, step=step)
-            library.call("train", self._width, self._network, work, way, outcome)
+        outcome, states = library.Outcome(), None
+        for stretch in self._task.order("train", how.seed, how.epoch, how.batch_size, AT_ONCE):
+            states = self._states(stretch, states)
+            work = self._pass(stretch, states, seed=how.seed, epoch=how.epoch)
+            library.call("train", self._width, self._network(stretch.steps), work, way, outcome)
             if outcome.failed:
                 failed = outcome.failed, outcome.failed_loss / max(outcome.failed_terms, 1), outcome.failed_norm
                 return Passed(outcome.loss, outcome.terms, way.steps, *failed)
@@ -65,16 +68,25 @@ class WholePasses(ABC):
 
     def score(self, weights: Tensor, part: str) -> Passed:
         """See `Epochs`."""
-        outcome = library.Outcome()
-        for stretch in self._task.order(part, 0, 0, AT_ONCE):
-            library.call("score", self._width, self._network, self._pass(stretch, batch=1), _row(weights).data_ptr(), outcome)
+        outcome, states = library.Outcome(), None
+        for stretch in self._task.order(part, 0, 0, 1, AT_ONCE):
+            states = self._states(stretch, states)
+            work = self._network(stretch.steps), self._pass(stretch, states)
+            library.call("score", self._width, *work, _row(weights).data_ptr(), outcome)
         return Passed(outcome.loss, outcome.terms, 0)
 
-    def _pass(self, stretch: Stretch, **stand: int) -> library.Pass:
-        place, firsts, counts = stretch
-        self._kept = firsts, counts  # while the library reads them
-        where = {"firsts": library.address(firsts), "counts": library.address(counts), "windows": len(firsts), "place": place}
-        return library.Pass(**self.source(), **where, **stand, threads=torch.get_num_threads())
+    def _states(self, stretch: Stretch, before: Floats | None) -> Floats | None:
+        """What the batches of a pass hand on, and the calls that it is made of; None where each window begins anew."""
+        if before is not None or not self._task.carried:
+            return before
+        return np.zeros((self._encoder.variant.num_layers, 2, stretch.rows, self._encoder.size), np.float32)
+
+    def _pass(self, stretch: Stretch, states: Floats | None, **draw: int) -> library.Pass:
+        self._kept = stretch, states  # while the library reads them
+        addresses = map(library.address, (stretch.starts, stretch.counts, states))
+        where = dict(zip(("firsts", "counts", "states"), addresses, strict=True))
+        stand = {"windows": len(stretch.starts), "place": stretch.place, "batch": stretch.rows, "step": stretch.place // stretch.rows}
+        return library.Pass(**self.source(), **where, **stand, **draw, threads=torch.get_num_threads())
 
 
 class ForecastPasses(WholePasses):
@@ -82,7 +94,7 @@ class ForecastPasses(WholePasses):
 
     def __init__(self, network: Network, task: ForecastTask, width: int = WIDEST) -> None:
         self._values = task.scaled
-        super().__init__(network, task, task.data.spec.lookback, task.data.spec.horizon, 0, width)
+        super().__init__(network, task, task.data.spec.horizon, 0, width)
 
     def source(self) -> dict[str, Any]:
         """The scaled series."""
@@ -94,7 +106,7 @@ class LanguageModelPasses(WholePasses):
 
     def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST) -> None:
         self._ids = np.ascontiguousarray(task.data.ids, np.int32)
-        super().__init__(network, task, task.data.spec.lookback, task.vocabulary_size, task.vocabulary_size, width, task.tied)
+        super().__init__(network, task, task.vocabulary_size, task.vocabulary_size, width, task.tied)
 
     def source(self) -> dict[str, Any]:
         """The ids of the text."""
