@@ -1,5 +1,6 @@
 // All arithmetic for one vector width: this file is compiled once a width, with WIDTH as its namespace.
 #include "forecast.h"
+#include "single.h"
 
 namespace WIDTH {
 
@@ -27,6 +28,7 @@ static void masks(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind,
 
 extern const Kernels KERNELS;
 const Kernels KERNELS = {QUOTED(WIDTH), packed_size, scratch_size, sums_size, pack_part, group,  places, add_up, move,
-                         kept_size,     learn_size,  settle_all,   read,      learn,     lone_packed_size, lone_room_size, pack_lone, forecast, ahead, tick, cell,   function, masks};
+                         kept_size,     learn_size,  settle_all,   read,      learn,     lone_packed_size, lone_room_size, pack_lone, forecast, ahead, tick,
+                         single_size, single_begin, learn_single, move_single, cell,   function, masks};
 
 }  // namespace WIDTH
