@@ -43,8 +43,9 @@ struct Made {
     std::vector<Layer> layers;
     Network net{};
 
-    Made(const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int horizon) {
-        int32_t next = 0;
+    // words: of a language model, 0 where it forecasts; tied: its table is the head
+    Made(const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int horizon, int words = 0, bool tied = false) {
+        int32_t next = words * inputs;
         places.reserve(4 * static_cast<size_t>(depth * directions) + 1);
         const auto place = [&](size_t count) {
             places.push_back(counted(next, count));
@@ -58,8 +59,12 @@ struct Made {
             const int32_t *h = place(hidden), *c = place(hidden);
             layers.push_back({matrix, vectors, n % 2 ? h : nullptr, n % 2 ? c : nullptr, longshort_cell(cell.name), read, hidden, n % directions});
         }
-        const int32_t* head = place(static_cast<size_t>(hidden * directions + 1) * horizon);
-        net = {layers.data(), head, next, depth, directions, inputs, steps, horizon, depth > 1, 13107, 1.25f};
+        const int32_t* head = place(static_cast<size_t>(hidden * directions + 1) * (words ? words : horizon));
+        for (int p = 0; tied && p < hidden; ++p)
+            for (int w = 0; w < words; ++w) places.back()[p * words + w] = w * inputs + p;
+        net = {layers.data(), head, next, depth, directions, inputs, steps, words ? 0 : horizon, depth > 1, 13107, 1.25f};
+        net.words = words;
+        if (words) net.edge_threshold = 13107, net.edge_scale = 1.25f;
     }
 };
 
@@ -114,6 +119,23 @@ void one(int32_t width, const Cell& cell, int depth, int directions, int inputs,
     }
 }
 
+// One window at a time, of a series or a text; every array is just as large as it is said to be.
+void singly(int32_t width, const Made& made, int threads) {
+    const Network& net = made.net;
+    std::vector<float> row = some(net.parameters), first(net.parameters), second(threads % 2 ? net.parameters : 0);
+    const size_t windows = 5;
+    const std::vector<float> values = some((net.steps + net.horizon + windows) * static_cast<size_t>(net.inputs));
+    std::vector<int64_t> firsts(windows), counts(windows, net.steps);
+    std::vector<int32_t> ids(windows + net.steps);
+    for (size_t n = 0; n < windows; ++n) firsts[n] = static_cast<int64_t>(n), counts[n] -= n % 2 ? net.steps / 2 : 0;
+    for (int32_t& id : ids) id = net.words ? std::rand() % net.words : 0;
+    Pass pass{values.data(), firsts.data(), windows, 0, 7, 1, 1, 0, threads};
+    pass.ids = ids.data(), pass.counts = net.words ? counts.data() : nullptr;
+    Optimiser way{row.data(), first.data(), threads % 2 ? second.data() : nullptr, 0, threads % 2, 1e-3, 1.0, 0.9, 0.99, 1e-8, 1, 1};
+    Outcome outcome{};
+    if (!longshort_train(width, &net, &pass, &way, &outcome) || outcome.failed || way.steps != static_cast<int64_t>(windows)) std::exit(1);
+}
+
 }  // namespace
 
 int main() {
@@ -123,6 +145,17 @@ int main() {
             one(width, cell, 1, 1, 1, 1, 1, 1, 1);
             one(width, cell, 2, 2, 3, 5, 4, 17, 2);
             one(width, cell, 3, 1, 17, 13, 3, 33, 3);
+            for (const int steps : {1, 3, 9}) {
+                singly(width, {cell, 2, 2, 3, 5, steps, 3}, 1);
+                singly(width, {cell, 2, 1, 5, 21, steps, 0, 83}, 2);
+                singly(width, {cell, 1, 1, 37, 37, steps, 0, 17, true}, 1);
+            }
+        }
+    for (const int steps : {3, 9})  // large enough for threads
+        for (const int threads : {2, 3}) {
+            singly(0, {cells[0], 2, 1, 5, 111, steps, 0, 150}, threads);
+            singly(0, {cells[2], 1, 2, 30, 181, steps, 70}, threads);
+            singly(0, {cells[1], 2, 1, 133, 133, steps, 0, 150, true}, threads);
         }
     std::puts("done");
 }

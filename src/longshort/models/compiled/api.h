@@ -6,6 +6,7 @@
 // One layer in one direction. Offsets are into a member's row of parameters; -1: no such weight, 0 in its place.
 struct Layer {
     const int32_t* matrix;   // (inputs + 1 + hidden, or twice hidden where the cell makes a state; gates·hidden)
+                             // units of a gate stand side by side, as do those of a vector and a state; rows of each part equally far apart
     const int32_t* vectors;  // (vectors·hidden)
     const int32_t* start_h;  // (hidden), learned initial states, or null
     const int32_t* start_c;
@@ -72,6 +73,13 @@ struct Forecaster {
     int32_t width;  // a number of `longshort_width`
 };
 
+// A thread among those that work on one window together. meet(where) comes back when all of them are there.
+struct Team {
+    int thread, threads;
+    void (*meet)(void*);
+    void* where;
+};
+
 // A vector width's own; sizes are in floats.
 struct Kernels {
     const char* name;
@@ -108,6 +116,10 @@ struct Kernels {
     void (*forecast)(const Network&, const float* packed, float* room, const float* window, float* answers);
     void (*ahead)(const Network&, const float* packed, float* room, const float* window);
     void (*tick)(const Network&, const float* packed, float* room, const float* newest, float* answers);
+    int64_t (*single_size)(const Network&);
+    void (*single_begin)(const Network&, float* room);
+    double (*learn_single)(const Network&, const Pass&, const float* row, float* room, int64_t number, float share, const Team&, double* squares);
+    void (*move_single)(const Network&, const Pass&, const Optimiser&, float* room, int64_t number, float scale, const Team&);
     int (*cell)(const char* name);  // its number, or -1
     void (*function)(int which, const float* x, float* y, int64_t count);
     void (*masks)(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind, uint64_t place, uint64_t step, uint64_t steps,

@@ -5,8 +5,8 @@
 // of h and c after the step; it puts into each gate the gradient of what the product gave, adds those of the cell's
 // vectors, and returns what reaches h and c before the step by the rule itself, not through R.
 //
-// `forward` and `middle` are one rule for two ways to lay it over lanes: a `Unit` is one unit of sixteen windows, for
-// training; `Across` is sixteen units of one window, for a forecast.
+// Each is one rule for three ways to lay it over lanes: a `Unit` is one unit of sixteen windows, for training on batches;
+// an `Abreast` is sixteen units of one window, for training on it; `Across` is that for a forecast, where there is no way back.
 //
 // To add one: a struct here, a line in CELLS below, and an entry in cells.py, which says where its weights are found.
 #pragma once
@@ -29,6 +29,24 @@ struct Unit {
     INLINE Lanes get(int block) const { return load(record + block * stride); }
     INLINE void set(int block, Lanes x) const { store(record + block * stride, x); }
     INLINE Lanes vector(int v) const { return all(weights[v * hidden]); }
+    INLINE void add(int v, Lanes x) const { store(sums + v * stride, load(sums + v * stride) + x); }
+};
+
+// Sixteen units of one step of one window, side by side, with all that the way back needs. Blocks are filled up to whole
+// vectors; weights stand in the row of parameters itself, where others' follow, so no more are read than there are units.
+struct Abreast {
+    float* record;  // as in `Unit`
+    long stride;
+    const float* weights;    // the row of parameters
+    const int32_t* vectors;  // where the first unit of these stands in it
+    long hidden;
+    int own;  // lanes that are units; in the others all is 0 or reaches nothing
+    float* sums;
+    Lanes h, c;
+
+    INLINE Lanes get(int block) const { return load(record + block * stride); }
+    INLINE void set(int block, Lanes x) const { store(record + block * stride, x); }
+    INLINE Lanes vector(int v) const { return load_some(weights + vectors[v * hidden], own); }
     INLINE void add(int v, Lanes x) const { store(sums + v * stride, load(sums + v * stride) + x); }
 };
 
@@ -71,7 +89,7 @@ struct Elman : Plain {
         x.set(0, h);
         return {h, nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes h = x.get(0), a = RELU ? zero_unless_positive(d.h, h) : d.h * slope_of_tanh(h);
         x.set(0, a);
         if (!INDEPENDENT) return {nothing(), nothing()};
@@ -103,13 +121,13 @@ struct Lstm : Plain {
         x.set(AT_Z, z), x.set(C, c), x.set(OUT, out);
         return {O ? open(x, AT_O, c) * out : out, c};
     }
-    static INLINE void shut(const Unit& x, int gate, Lanes slope, Lanes read, Lanes* c) {
+    static INLINE void shut(const auto& x, int gate, Lanes slope, Lanes read, Lanes* c) {
         x.set(gate, slope);
         if (!P) return;
         *c = fma(slope, x.vector(gate), *c);
         x.add(gate, slope * read);
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes out = x.get(OUT), z = x.get(AT_Z), o = O ? x.get(AT_O) : all(1.0f), through = O ? d.h * o : d.h;
         Lanes c = HAS & LINEAR_OUTPUT ? d.c + through : fma(through, slope_of_tanh(out), d.c);
         if (O) shut(x, AT_O, d.h * out * slope_of_sigmoid(o), x.get(C), &c);
@@ -133,7 +151,7 @@ struct Lstm1997 : Plain {
         x.set(0, i), x.set(1, o), x.set(2, g), x.set(3, c), x.set(4, out);
         return {o * fma(all(2.0f), out, all(-1.0f)), c};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes i = x.get(0), o = x.get(1), g = x.get(2), out = x.get(4);
         const Lanes c = fma(d.h * o * all(2.0f), slope_of_sigmoid(out), d.c);
         x.set(0, c * fma(all(4.0f), g, all(-2.0f)) * slope_of_sigmoid(i));
@@ -151,7 +169,7 @@ struct Gru : Plain {
         x.set(0, n), x.set(1, r), x.set(2, z);
         return {fma(z, x.h - n, n), nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes n = x.get(0), r = x.get(1), z = x.get(2), past = x.get(3);
         const Lanes a = d.h * (all(1.0f) - z) * slope_of_tanh(n);
         x.set(0, a);
@@ -179,13 +197,13 @@ struct ResetBefore : Plain {  // gates n, r, z
         x.set(0, n);
         return {KEEPS ? fma(z, x.h - n, n) : fma(z, n - x.h, x.h), nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes n = x.get(0), z = x.get(2), other = all(1.0f) - z;
         x.set(0, d.h * (KEEPS ? other : z) * slope_of_tanh(n));
         x.set(2, d.h * (KEEPS ? x.h - n : n - x.h) * slope_of_sigmoid(z));
         return {d.h * (KEEPS ? z : other), nothing()};
     }
-    static INLINE Lanes backward_middle(const Unit& x, Lanes made) {
+    static INLINE Lanes backward_middle(const auto& x, Lanes made) {
         const Lanes r = x.get(1);
         x.set(1, made * x.h * slope_of_sigmoid(r));
         return made * r;
@@ -205,12 +223,12 @@ struct Mgu : Plain {  // gates n, f; saved: the gradient of f that comes by the 
         x.set(0, n);
         return {fma(x.get(1), n - x.h, x.h), nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes n = x.get(0), f = x.get(1);
         x.set(0, d.h * f * slope_of_tanh(n)), x.set(2, d.h * (n - x.h));
         return {d.h * (all(1.0f) - f), nothing()};
     }
-    static INLINE Lanes backward_middle(const Unit& x, Lanes made) {
+    static INLINE Lanes backward_middle(const auto& x, Lanes made) {
         const Lanes f = x.get(1);
         x.set(1, fma(made, x.h, x.get(2)) * slope_of_sigmoid(f));
         return made * f;
@@ -224,7 +242,7 @@ struct Janet : Plain {  // gates f, g; saved: 1 - σ(s - 1)
         x.set(0, f), x.set(1, g), x.set(2, i);
         return {fma(f, x.h, i * g), nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes f = x.get(0), g = x.get(1), i = x.get(2);
         x.set(0, d.h * (x.h * slope_of_sigmoid(f) - g * slope_of_sigmoid(i)));
         x.set(1, d.h * i * slope_of_tanh(g));
@@ -239,7 +257,7 @@ struct Ugrnn : Plain {  // gates g, c
         x.set(0, g), x.set(1, c);
         return {fma(g, x.h - c, c), nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes g = x.get(0), c = x.get(1);
         x.set(0, d.h * (x.h - c) * slope_of_sigmoid(g));
         x.set(1, d.h * (all(1.0f) - g) * slope_of_tanh(c));
@@ -254,7 +272,7 @@ struct MinLstm : Plain {  // gates i, f, n; saved: the share that is kept
         x.set(0, i), x.set(1, f), x.set(3, kept);
         return {fma(kept, x.h - n, n), nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes i = x.get(0), f = x.get(1), n = x.get(2), kept = x.get(3), other = all(1.0f) - kept;
         const Lanes mixed = d.h * (x.h - n) * kept * other;  // kept = f / (f + i), so its slopes are ± kept · (1 - kept), logarithmic
         x.set(0, (all(0.0f) - mixed) * (all(1.0f) - i));
@@ -271,7 +289,7 @@ struct MinGru : Plain {  // gates z, n
         x.set(0, z);
         return {fma(z, n - x.h, x.h), nothing()};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes z = x.get(0), n = x.get(1);
         x.set(0, d.h * (n - x.h) * slope_of_sigmoid(z));
         x.set(1, d.h * z);
@@ -288,7 +306,7 @@ struct Sru : Plain {  // gates f, r, n, s; vectors v_f, v_r; saved: c
         x.set(0, f), x.set(1, r), x.set(4, c);
         return {fma(r, c - s, s), c};
     }
-    static INLINE State backward(const Unit& x, State d) {
+    static INLINE State backward(const auto& x, State d) {
         const Lanes f = x.get(0), r = x.get(1), n = x.get(2), s = x.get(3), dc = fma(d.h, r, d.c);
         const Lanes at_r = d.h * (x.get(4) - s) * slope_of_sigmoid(r), at_f = dc * (x.c - n) * slope_of_sigmoid(f);
         x.set(0, at_f), x.set(1, at_r), x.set(2, dc * (all(1.0f) - f)), x.set(3, d.h * (all(1.0f) - r));
@@ -348,7 +366,60 @@ void backward_middle(const Step& step) {
         }
 }
 
-// One step of a layer over one window.
+// One step of a layer over one window with a way back: units `from` to `to`, both at whole vectors.
+struct Stage {
+    long hidden, stride, from, to;
+    float* record;                // [blocks][stride]
+    const float *h_before, *c_before;
+    float* h_after;
+    const float* weights;         // the row of parameters
+    const int32_t* vectors;
+    float* sums;                  // [vectors][stride]
+    float *dh, *dc;               // as in `Step`
+    const float* made;
+};
+
+template <class Cell>
+INLINE Abreast abreast(const Stage& stage, long u) {
+    const long left = stage.hidden - u;
+    return {stage.record + u, stage.stride, stage.weights, Cell::VECTORS ? stage.vectors + u : nullptr, stage.hidden, static_cast<int>(left < LANES ? left : LANES),
+            stage.sums + u, load(stage.h_before + u), Cell::CARRIES ? load(stage.c_before + u) : nothing()};
+}
+
+template <class Cell>
+void forward_abreast(const Stage& stage) {
+    for (long u = stage.from; u < stage.to; u += LANES) store(stage.h_after + u, Cell::forward(abreast<Cell>(stage, u)).h);
+}
+
+template <class Cell>
+void middle_abreast(const Stage& stage) {
+    if constexpr (Cell::MAKES)
+        for (long u = stage.from; u < stage.to; u += LANES) {
+            const Abreast x = abreast<Cell>(stage, u);
+            x.set(Cell::GATES + Cell::SAVED - 1, Cell::middle(x));
+        }
+}
+
+template <class Cell>
+void backward_abreast(const Stage& stage) {
+    for (long u = stage.from; u < stage.to; u += LANES) {
+        float *dh = stage.dh + u, *dc = stage.dc + u;
+        const State before = Cell::backward(abreast<Cell>(stage, u), {load(dh), Cell::CARRIES ? load(dc) : nothing()});
+        store(dh, before.h);
+        if (Cell::CARRIES) store(dc, before.c);
+    }
+}
+
+template <class Cell>
+void backward_middle_abreast(const Stage& stage) {
+    if constexpr (Cell::MAKES)
+        for (long u = stage.from; u < stage.to; u += LANES) {
+            float* dh = stage.dh + u;
+            store(dh, load(dh) + Cell::backward_middle(abreast<Cell>(stage, u), load(stage.made + u)));
+        }
+}
+
+// One step of a layer over one window, for a forecast.
 struct Moment {
     long hidden, stride;   // stride: from gate to gate
     float* gates;
@@ -385,6 +456,10 @@ struct Kind {
     void (*middle)(const Step&);
     void (*backward)(const Step&);
     void (*backward_middle)(const Step&);
+    void (*forward_abreast)(const Stage&);
+    void (*middle_abreast)(const Stage&);
+    void (*backward_abreast)(const Stage&);
+    void (*backward_middle_abreast)(const Stage&);
     void (*forward_across)(const Moment&);
     void (*middle_across)(const Moment&);
 };
@@ -392,7 +467,8 @@ struct Kind {
 template <class Cell>
 constexpr Kind kind(const char* name, int fed = Cell::GATES, int recurrent = 0) {
     return {name, Cell::GATES, Cell::SAVED, Cell::VECTORS, fed, recurrent, Cell::CARRIES, Cell::MAKES,
-            forward<Cell>, middle<Cell>, backward<Cell>, backward_middle<Cell>, forward_across<Cell>, middle_across<Cell>};
+            forward<Cell>, middle<Cell>, backward<Cell>, backward_middle<Cell>,
+            forward_abreast<Cell>, middle_abreast<Cell>, backward_abreast<Cell>, backward_middle_abreast<Cell>, forward_across<Cell>, middle_across<Cell>};
 }
 
 constexpr int BLOCK = INPUT | FORGET | OUTPUT;

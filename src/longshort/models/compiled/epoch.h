@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "layer.h"
+#include "optimiser.h"
 #include "philox.h"
 #include "text.h"
 
@@ -319,31 +320,23 @@ inline double add_up(const float* const* sums, int count, int64_t size, const fl
     return squares;
 }
 
-// A step of Adam (Kingma and Ba, 2015) or RMSProp (Tieleman and Hinton, 2012), as in training/optimisers.py.
-// scale: of the gradient, so that its norm is no larger than it may be
+// A step of the optimiser for a stretch of parameters.
+template <bool ADAM>
+inline void move_by(const Optimiser& way, const float* gradient, float scale, int64_t from, int64_t to) {
+    const Rule<ADAM> rule(way, scale);
+    for (int64_t k = from; k < to; k += LANES) {
+        const int own = static_cast<int>(to - k < LANES ? to - k : LANES);
+        const auto read = [&](const float* x) { return own == LANES ? load(x + k) : load_some(x + k, own); };
+        const auto write = [&](float* x, Lanes y) { own == LANES ? store(x + k, y) : store_some(x + k, y, own); };
+        Lanes weight = read(way.weights), first = read(way.first), second = ADAM ? read(way.second) : all(0.0f);
+        rule.move(read(gradient), weight, first, second);
+        write(way.weights, weight), write(way.first, first);
+        if (ADAM) write(way.second, second);
+    }
+}
+
 inline void move(const Optimiser& way, float* gradient, float scale, int64_t from, int64_t to) {
-    const float rate = static_cast<float>(-way.rate / way.unbias), root = static_cast<float>(way.unbias_root);
-    const auto stepped = [&](float* g, float* w, float* first, float* second) {
-        const Lanes slope = load(g) * all(scale), epsilon = all(static_cast<float>(way.epsilon));
-        float* average = way.adam ? second : first;
-        const Lanes square = fma(all(static_cast<float>(1 - way.beta_square)) * slope, slope, load(average) * all(static_cast<float>(way.beta_square)));
-        store(average, square);
-        Lanes mean = slope;
-        if (way.adam) {
-            mean = fma(all(static_cast<float>(1 - way.beta)), slope - load(first), load(first));
-            store(first, mean);
-        }
-        const Lanes size = way.adam ? square_root(square) / all(root) + epsilon : square_root(square) + epsilon;
-        store(w, fma(all(rate), mean / size, load(w)));
-    };
-    int64_t k = from;
-    for (; k + LANES <= to; k += LANES) stepped(gradient + k, way.weights + k, way.first + k, way.adam ? way.second + k : nullptr);
-    if (k == to) return;
-    float rest[4][LANES] = {};
-    float* rows[4] = {gradient, way.weights, way.first, way.adam ? way.second : way.first};
-    for (int r = 0; r < 4; ++r) std::memcpy(rest[r], rows[r] + k, sizeof(float) * (to - k));
-    stepped(rest[0], rest[1], rest[2], rest[3]);
-    for (int r = 1; r < (way.adam ? 4 : 3); ++r) std::memcpy(rows[r] + k, rest[r], sizeof(float) * (to - k));
+    way.adam ? move_by<true>(way, gradient, scale, from, to) : move_by<false>(way, gradient, scale, from, to);
 }
 
 // --- one layer alone, for the autograd function --------------------------------------------------

@@ -21,6 +21,7 @@ namespace WIDTH {
 
 constexpr int LANES = 16;
 
+// `load_some` and `store_some` touch the first `count` floats alone, and read 0 for the others.
 #if defined(LANES_AVX512)
 
 constexpr int MOST_ROWS = 12;  // accumulators of the micro-kernel, of 32 registers
@@ -28,6 +29,8 @@ struct Lanes { __m512 v; };
 
 INLINE Lanes load(const float* from) { return {_mm512_loadu_ps(from)}; }
 INLINE void store(float* to, Lanes x) { _mm512_storeu_ps(to, x.v); }
+INLINE Lanes load_some(const float* from, int count) { return {_mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << count) - 1), from)}; }
+INLINE void store_some(float* to, Lanes x, int count) { _mm512_mask_storeu_ps(to, static_cast<__mmask16>((1u << count) - 1), x.v); }
 INLINE Lanes all(float x) { return {_mm512_set1_ps(x)}; }
 INLINE Lanes operator+(Lanes x, Lanes y) { return {_mm512_add_ps(x.v, y.v)}; }
 INLINE Lanes operator-(Lanes x, Lanes y) { return {_mm512_sub_ps(x.v, y.v)}; }
@@ -58,6 +61,13 @@ struct Lanes { __m256 a, b; };
 
 INLINE Lanes load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
 INLINE void store(float* to, Lanes x) { _mm256_storeu_ps(to, x.a), _mm256_storeu_ps(to + 8, x.b); }
+INLINE __m256i first_of(int count) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
+INLINE Lanes load_some(const float* from, int count) {
+    return {_mm256_maskload_ps(from, first_of(count)), _mm256_maskload_ps(from + 8, first_of(count - 8))};
+}
+INLINE void store_some(float* to, Lanes x, int count) {
+    _mm256_maskstore_ps(to, first_of(count), x.a), _mm256_maskstore_ps(to + 8, first_of(count - 8), x.b);
+}
 INLINE Lanes all(float x) { const __m256 v = _mm256_set1_ps(x); return {v, v}; }
 INLINE Lanes operator+(Lanes x, Lanes y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
 INLINE Lanes operator-(Lanes x, Lanes y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
@@ -107,6 +117,8 @@ struct Lanes { Floats v; };
 
 INLINE Lanes load(const float* from) { Lanes made; std::memcpy(&made.v, from, sizeof made.v); return made; }
 INLINE void store(float* to, Lanes x) { std::memcpy(to, &x.v, sizeof x.v); }
+INLINE Lanes load_some(const float* from, int count) { Lanes made{}; std::memcpy(&made.v, from, sizeof(float) * count); return made; }
+INLINE void store_some(float* to, Lanes x, int count) { std::memcpy(to, &x.v, sizeof(float) * count); }
 INLINE Lanes all(float x) { return {x - Floats{}}; }
 INLINE Lanes operator+(Lanes x, Lanes y) { return {x.v + y.v}; }
 INLINE Lanes operator-(Lanes x, Lanes y) { return {x.v - y.v}; }

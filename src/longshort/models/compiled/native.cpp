@@ -28,6 +28,7 @@ namespace {
 
 constexpr int LANES = 16, MOST_SUMS = 16;
 constexpr int64_t SLICE = 4096;  // parameters that a thread adds up and moves at once
+constexpr int64_t WEIGHTS_OF_A_THREAD = 65536;  // that one window of training needs at least
 
 // The widths that this CPU can run, the widest first.
 int widths(const Kernels** found) {
@@ -194,6 +195,23 @@ class TokenList {
     Floats tops_, backs_, scores_;
 };
 
+void note(Outcome& outcome, int64_t number, double loss, int64_t terms, double norm, bool fails) {
+    outcome.loss += loss;
+    outcome.terms += terms;
+    if (fails) outcome.failed = number, outcome.failed_loss = loss, outcome.failed_terms = terms, outcome.failed_norm = norm;
+}
+
+// What a gradient of this norm is multiplied by.
+float clipped(const Optimiser& way, double norm) { return static_cast<float>(std::min(1.0, way.clip / (norm + 1e-6))); }
+
+// The optimiser as it is so many steps after those that it says it has taken.
+Optimiser unbiased(Optimiser way, int64_t more) {
+    const auto steps = static_cast<double>(way.steps + more);
+    way.unbias = way.adam ? 1 - std::pow(way.beta, steps) : 1;
+    way.unbias_root = way.adam ? std::sqrt(1 - std::pow(way.beta_square, steps)) : 1;
+    return way;
+}
+
 // One pass of training over batches: each thread goes through all of them, and they meet after each phase of each.
 class Training {
   public:
@@ -233,21 +251,15 @@ class Training {
             for (const double own : squares_) squares += own;
             const double norm = std::sqrt(squares);
             const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
-            if (way.thread() == 0) note(number, loss, terms, norm, fails);
+            if (way.thread() == 0) note(outcome_, number, loss, terms, norm, fails);
             if (fails) {  // every thread comes to the same
                 if (way.thread() == 0) way_.steps += number - 1 - pass_.step;
                 return;
             }
-            move(way, static_cast<float>(std::min(1.0, way_.clip / (norm + 1e-6))), way_.steps + (number - pass_.step));
+            move(way, clipped(way_, norm), unbiased(way_, number - pass_.step));
             pack(way);
         }
         if (way.thread() == 0) way_.steps += number - pass_.step;
-    }
-
-    void note(int64_t number, double loss, int64_t terms, double norm, bool fails) {
-        outcome_.loss += loss;
-        outcome_.terms += terms;
-        if (fails) outcome_.failed = number, outcome_.failed_loss = loss, outcome_.failed_terms = terms, outcome_.failed_norm = norm;
     }
 
     // A batch of a forecaster there and back: the loss, and gradients among the sums.
@@ -323,10 +335,7 @@ class Training {
         });
     }
 
-    void move(Way& way, float scale, int64_t steps) {
-        Optimiser to = way_;
-        to.unbias = to.adam ? 1 - std::pow(to.beta, static_cast<double>(steps)) : 1;
-        to.unbias_root = to.adam ? std::sqrt(1 - std::pow(to.beta_square, static_cast<double>(steps))) : 1;
+    void move(Way& way, float scale, const Optimiser& to) {
         way.share(slices(), [&](int64_t slice) {
             width_.move(to, gradient_.get(), scale, slice * SLICE, std::min((slice + 1) * SLICE, net_.parameters));
         });
@@ -348,6 +357,54 @@ class Training {
     std::vector<Floats> sums_, scratch_;
     std::vector<const float*> pointers_;
     std::optional<TokenList> tokens_;
+};
+
+// One pass of training window by window: all threads work on each together.
+class Singly {
+  public:
+    Singly(const Kernels& width, const Network& net, const Pass& pass, Optimiser& way, Outcome& outcome)
+        : width_(width), net_(net), pass_(pass), way_(way), outcome_(outcome), threads_(team_of(net, pass)), meeting_(threads_),
+          room_(room(width.single_size(net))) {
+        width.single_begin(net, room_.get());
+    }
+
+    void run() {
+        side_by_side(threads_, [this](int thread) { go_through(thread); });
+    }
+
+  private:
+    // To meet takes as long as some ten thousand weights.
+    static int team_of(const Network& net, const Pass& pass) {
+        return static_cast<int>(std::clamp<int64_t>(net.parameters / WEIGHTS_OF_A_THREAD, 1, std::max(pass.threads, 1)));
+    }
+
+    void go_through(int thread) {
+        const Team team{thread, threads_, [](void* where) { static_cast<Meeting*>(where)->meet(); }, &meeting_};
+        int64_t taken = 0;
+        for (int64_t window = 0; window < pass_.windows; ++window) {
+            const int64_t terms = charged(net_, pass_, window, 1);
+            if (!terms) continue;  // nothing to learn from is no step
+            double squares = 0;
+            const double loss = width_.learn_single(net_, pass_, way_.weights, room_.get(), window, 1.0f / static_cast<float>(terms), team, &squares);
+            const double norm = std::sqrt(squares);
+            const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
+            if (thread == 0) note(outcome_, pass_.step + window + 1, loss, terms, norm, fails);
+            if (fails) break;  // every thread comes to the same
+            ++taken;
+            width_.move_single(net_, pass_, unbiased(way_, taken), room_.get(), window, clipped(way_, norm), team);
+            meeting_.meet();
+        }
+        if (thread == 0) way_.steps += taken;
+    }
+
+    const Kernels& width_;
+    const Network& net_;
+    const Pass& pass_;
+    Optimiser& way_;
+    Outcome& outcome_;
+    const int threads_;
+    Meeting meeting_;
+    Floats room_;
 };
 
 Floats packed(const Kernels& width, const Network& net, int parts, const float* row) {
@@ -397,7 +454,11 @@ API int32_t longshort_cell(const char* name) { return plain::KERNELS.cell(name);
 
 // Train over the batches of a pass, in place.
 API int32_t longshort_train(int32_t width, const Network* net, const Pass* pass, Optimiser* way, Outcome* outcome) {
-    return done([&] { Training(kernels(width), *net, *pass, *way, *outcome).run(); });
+    return done([&] {
+        // carried states are those of rows of a batch, and stay there
+        if (pass->batch == 1 && !pass->states) return Singly(kernels(width), *net, *pass, *way, *outcome).run();
+        Training(kernels(width), *net, *pass, *way, *outcome).run();
+    });
 }
 
 // The loss over the windows of a pass, nothing dropped.

@@ -37,6 +37,15 @@ INLINE uint64_t below(uint64_t values, uint64_t threshold) {
     return ((~values & threshold) | (~(values ^ threshold) & ~at_least)) & tops;
 }
 
+// The mask of sixteen units of one step of one window, of rank `place`: a bit a unit.
+inline uint16_t draw_one(const Masks& masks, uint64_t place, uint64_t step, uint64_t block) {
+    const uint64_t number = (place * masks.steps + step) * blocks_of(masks.units) + block;
+    const Words made = philox({{number, masks.stream, masks.kind, 1}}, masks.seed, masks.epoch);
+    uint32_t dropped = 0;
+    for (int unit = 0; unit < 16; ++unit) dropped |= static_cast<uint32_t>((made.word[unit / 4] >> 16 * (unit % 4) & 0xffff) < masks.threshold) << unit;
+    return static_cast<uint16_t>(dropped);
+}
+
 // The masks of one step of a group: for each unit the lanes that are dropped, lane l the window of rank place + l.
 // dropped holds units rounded up to a multiple of 16.
 inline void draw(const Masks& masks, uint64_t place, uint64_t step, uint16_t* dropped) {

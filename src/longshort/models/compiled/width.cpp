@@ -1,5 +1,6 @@
 // All arithmetic for one vector width: this file is compiled once a width, with WIDTH as its namespace.
 #include "forecast.h"
+#include "single.h"
 
 namespace WIDTH {
 
@@ -26,9 +27,9 @@ static void masks(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind,
 }
 
 extern const Kernels KERNELS;
-const Kernels KERNELS = {QUOTED(WIDTH), packed_size, scratch_size,  sums_size,   ends_size,   pack_part,          group, ahead_of_head,    fill_up,        charge,
-                         add_head,      behind_head, clear_table,   add_group_to_table,       tie, places,             add_up, move,             kept_size,      learn_size,
-                         settle_all,    read,        learn,         lone_packed_size,         lone_room_size,          pack_lone, forecast,      ahead,          tick,
-                         cell,          function,    masks};
+const Kernels KERNELS = {
+    QUOTED(WIDTH), packed_size, scratch_size, sums_size, ends_size, pack_part, group, ahead_of_head, fill_up, charge, add_head, behind_head,
+    clear_table, add_group_to_table, tie, places, add_up, move, kept_size, learn_size, settle_all, read, learn, lone_packed_size, lone_room_size,
+    pack_lone, forecast, ahead, tick, single_size, single_begin, learn_single, move_single, cell, function, masks};
 
 }  // namespace WIDTH
