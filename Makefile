@@ -10,7 +10,7 @@ help:
 	@echo "make prove  the tests that need more than Python: a browser, a compiler, the shared files; installs Ray and Triton"
 	@echo "make lint   ruff and mypy"
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
-	@echo "make bench  how long things take: the main job, taking files in, texts, training and forecasts beside torch, Keras, JAX and ONNX Runtime"
+	@echo "make bench  how long things take: the main job, taking files in, texts, training and forecasts beside torch, Keras, JAX, darts, neuralforecast and ONNX Runtime"
 
 .venv/installed: pyproject.toml setup.py constraints.txt $(wildcard src/longshort/models/compiled/*.cpp src/longshort/models/compiled/*.h)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -12,7 +12,7 @@
     windows          every 60-step window of 5,000 series of 5,000 days and 5 features: found, and gathered by 1,024; seconds, MB
 
 All that is compared runs in one interleaved run, and the shortest of at least five is taken; seconds of wall time, and of the processors.
-Peers that are no dependency of ours get an environment each, made when they are first asked for (some 2 GB in .state/peers), and run in a
+Peers that are no dependency of ours get an environment each, made when they are first asked for (some 6 GB in .state/peers), and run in a
 process that answers for a round at a time.
 """
 

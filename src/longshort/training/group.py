@@ -82,6 +82,8 @@ def joined(rank: int, size: int, device: torch.device, meeting: Path) -> Iterato
     for backend in ("GLOO", "NCCL"):  # else they would listen where other machines hear them
         os.environ.setdefault(f"{backend}_SOCKET_IFNAME", "lo")
     backend = "nccl" if device.type == "cuda" else "gloo"
+    if device.type == "cuda":  # else each process would also take memory of the first GPU
+        torch.cuda.set_device(device)
     torch.distributed.init_process_group(backend, init_method=meeting.as_uri(), rank=rank, world_size=size)
     yield Group(rank, size)
     torch.distributed.destroy_process_group()
