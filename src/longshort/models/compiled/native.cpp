@@ -1,7 +1,8 @@
 // The library's functions, and who computes what: the widest vectors that this CPU has, and threads over groups of windows.
 //
-// A batch is cut into groups of sixteen windows. Each of up to sixteen sums takes every sixteenth group, in order; threads
-// take sums as they get free, and sums are added in order. So no byte depends on how many threads there are, or how fast.
+// A batch is cut into groups of sixteen windows. A group of at most eight, the last, is run with eight lanes: empty ones add nothing
+// to any sum, so the bytes are the same for half the arithmetic. Each of up to sixteen sums takes every sixteenth group, in order;
+// threads take sums as they get free, and sums are added in order. So no byte depends on how many threads there are, or how fast.
 #include <atomic>
 #include <cmath>
 #include <condition_variable>
@@ -14,15 +15,9 @@
 
 #include "api.h"
 
-#if defined(__x86_64__)
-namespace avx512 { extern const Kernels KERNELS; }
-namespace avx2 { extern const Kernels KERNELS; }
-#endif
-namespace plain { extern const Kernels KERNELS; }
-
 namespace {
 
-constexpr int LANES = 16, MOST_SUMS = 16;
+constexpr int LANES = 16, HALF = 8, MOST_SUMS = 16;
 constexpr int64_t SLICE = 4096;  // parameters that a thread adds up and moves at once
 
 // The widths that this CPU can run, the widest first.
@@ -119,6 +114,7 @@ void side_by_side(int threads, const Work& work) {
 int sums_of(int64_t groups) { return static_cast<int>(groups < MOST_SUMS ? groups : MOST_SUMS); }
 int64_t groups_of(int64_t windows) { return (windows + LANES - 1) / LANES; }
 int lanes_of(int64_t windows, int64_t group) { return static_cast<int>(std::min<int64_t>(LANES, windows - group * LANES)); }
+const Groups& lanes_for(const Kernels& width, int count) { return count <= HALF ? *width.eight : *width.sixteen; }
 
 // How many answers of a stretch of windows are charged: tokens, or those whose target is a number.
 int64_t charged(const Network& net, const Pass& pass, int64_t first, int64_t count) {
@@ -139,7 +135,7 @@ class Training {
         const int count = sums_of(groups_of(std::min(pass.batch, pass.windows)));
         for (int n = 0; n < count; ++n) sums_.push_back(room(width.sums_size(net)));
         for (const Floats& own : sums_) pointers_.push_back(own.get());
-        for (int n = 0; n < threads_; ++n) scratch_.push_back(room(width.scratch_size(net)));
+        for (int n = 0; n < threads_; ++n) scratch_.push_back(room(width.sixteen->scratch_size(net)));
         losses_.resize(groups_of(std::min(pass.batch, pass.windows)));
         width.places(net, places_.data());
     }
@@ -193,9 +189,11 @@ class Training {
         const float share = 1.0f / static_cast<float>(std::max<int64_t>(terms, 1));
         for (int own; (own = next_.fetch_add(1, std::memory_order_relaxed)) < sums;) {
             std::fill_n(sums_[own].get(), width_.sums_size(net_), 0.0f);
-            for (int64_t group = own; group < groups; group += sums)
-                losses_[group] = width_.group(net_, pass_, first + group * LANES, lanes_of(count, group), share, true, packed_.get(), way_.weights,
-                                              scratch_[thread].get(), sums_[own].get());
+            for (int64_t group = own; group < groups; group += sums) {
+                const int windows = lanes_of(count, group);
+                losses_[group] = lanes_for(width_, windows).group(net_, pass_, first + group * LANES, windows, share, true, packed_.get(),
+                                                                  way_.weights, scratch_[thread].get(), sums_[own].get());
+            }
             width_.settle(net_, sums_[own].get());
         }
     }
@@ -280,12 +278,14 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
         const int threads = std::max(pass->threads, 1);
         std::vector<double> losses(groups_of(pass->windows));
         std::vector<Floats> scratch;
-        for (int n = 0; n < threads; ++n) scratch.push_back(room(own.scratch_size(*net)));
+        for (int n = 0; n < threads; ++n) scratch.push_back(room(own.sixteen->scratch_size(*net)));
         std::atomic<int64_t> next{0};
         side_by_side(threads, [&](int thread) {
-            for (int64_t group; (group = next.fetch_add(1)) < static_cast<int64_t>(losses.size());)
-                losses[group] = own.group(*net, *pass, group * LANES, lanes_of(pass->windows, group), 0.0f, false, weights.get(), row,
-                                          scratch[thread].get(), nullptr);
+            for (int64_t group; (group = next.fetch_add(1)) < static_cast<int64_t>(losses.size());) {
+                const int count = lanes_of(pass->windows, group);
+                losses[group] = lanes_for(own, count).group(*net, *pass, group * LANES, count, 0.0f, false, weights.get(), row,
+                                                            scratch[thread].get(), nullptr);
+            }
         });
         for (const double loss : losses) outcome->loss += loss;
         outcome->terms += charged(*net, *pass, 0, pass->windows);
@@ -293,7 +293,11 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
 }
 
 // Floats that `longshort_read` keeps of a batch for the way back.
-API int64_t longshort_kept(int32_t width, const Network* net, int64_t batch) { return kernels(width).kept_size(*net) * groups_of(batch); }
+API int64_t longshort_kept(int32_t width, const Network* net, int64_t batch) {
+    const Kernels& own = kernels(width);
+    const int64_t last = groups_of(batch) - 1;
+    return last * own.sixteen->kept_size(*net) + lanes_for(own, lanes_of(batch, last)).kept_size(*net);
+}
 
 // One layer over a batch: steps (steps, batch, inputs) to states (steps, batch, hidden). kept: null where there is no way back.
 API int32_t longshort_read(int32_t width, const Network* net, const float* row, const float* steps, int64_t batch, int32_t threads, float* kept,
@@ -301,15 +305,17 @@ API int32_t longshort_read(int32_t width, const Network* net, const float* row, 
     return done([&] {
         const Kernels& own = kernels(width);
         const Floats weights = packed(own, *net, 1, row);
-        const int64_t groups = groups_of(batch), size = own.kept_size(*net);
+        const int64_t groups = groups_of(batch), size = own.sixteen->kept_size(*net);
         const int count = static_cast<int>(std::min<int64_t>(std::max(threads, 1), groups));
         std::vector<Floats> scratch;
         for (int n = 0; n < count; ++n) scratch.push_back(room(kept ? 0 : size));
         std::atomic<int64_t> next{0};
         side_by_side(count, [&](int thread) {
-            for (int64_t group; (group = next.fetch_add(1)) < groups;)
-                own.read(*net, weights.get(), row, steps, batch, group * LANES, lanes_of(batch, group),
-                         kept ? kept + group * size : scratch[thread].get(), states);
+            for (int64_t group; (group = next.fetch_add(1)) < groups;) {
+                const int windows = lanes_of(batch, group);
+                lanes_for(own, windows).read(*net, weights.get(), row, steps, batch, group * LANES, windows,
+                                             kept ? kept + group * size : scratch[thread].get(), states);
+            }
         });
     });
 }
@@ -321,19 +327,21 @@ API int32_t longshort_learn(int32_t width, const Network* net, const float* row,
     return done([&] {
         const Kernels& own = kernels(width);
         const Floats weights = packed(own, *net, 1, row);
-        const int64_t groups = groups_of(batch), size = own.kept_size(*net);
+        const int64_t groups = groups_of(batch), size = own.sixteen->kept_size(*net);
         const int sums_count = sums_of(groups), count = std::min(std::max(threads, 1), sums_count);
         std::vector<Floats> scratch, sums;
         std::vector<const float*> pointers;
-        for (int n = 0; n < count; ++n) scratch.push_back(room(own.learn_size(*net)));
+        for (int n = 0; n < count; ++n) scratch.push_back(room(own.sixteen->learn_size(*net)));
         for (int n = 0; n < sums_count; ++n) sums.push_back(room(own.sums_size(*net))), pointers.push_back(sums.back().get());
         std::atomic<int> next{0};
         side_by_side(count, [&](int thread) {
             for (int n; (n = next.fetch_add(1)) < sums_count;) {
                 std::fill_n(sums[n].get(), own.sums_size(*net), 0.0f);
-                for (int64_t group = n; group < groups; group += sums_count)
-                    own.learn(*net, weights.get(), row, gradient, batch, group * LANES, lanes_of(batch, group), kept + group * size,
-                              scratch[thread].get(), sums[n].get(), input_gradient);
+                for (int64_t group = n; group < groups; group += sums_count) {
+                    const int windows = lanes_of(batch, group);
+                    lanes_for(own, windows).learn(*net, weights.get(), row, gradient, batch, group * LANES, windows, kept + group * size,
+                                                  scratch[thread].get(), sums[n].get(), input_gradient);
+                }
                 own.settle(*net, sums[n].get());
             }
         });

@@ -1,7 +1,8 @@
 // A language model's two ends: ids become embeddings, and the state at each charged token scores every word.
 //
 // Tokens of a group are charged sixteen at a time, step by step, whosever window they are of: where a batch has fewer
-// windows than a group has lanes, or only half of a window is charged, no lane of the head stands empty.
+// windows than a group has lanes, or only half of a window is charged, no lane of the head stands empty. So there is no
+// head of eight lanes: groups of eight leave their tokens to the one of sixteen.
 //
 //     tops    [blocks][width + 1][16]   what the head reads of each token, a row of ones last; then times 1 / (sum of e · tokens)
 //     scores  [TOGETHER][words][16]     logits, then e^(logit - largest), then the gradient to the logits, short of that factor
@@ -29,7 +30,7 @@ inline long list_tokens(const Network& net, const Pass& pass, int64_t first, int
     return found;
 }
 
-// Dropout on [steps][features][16] in place, or on the gradient of what it gave. dropped: room for one step's masks
+// Dropout on [steps][features][LANES] in place, or on the gradient of what it gave. dropped: room for one step's masks
 inline void drop(const Network& net, const Pass& pass, int64_t first, uint64_t kind, long features, uint16_t* dropped, float* x) {
     const Masks masks{pass.seed, pass.epoch, 0, kind, static_cast<uint64_t>(net.steps), static_cast<uint64_t>(features), net.edge_threshold};
     for (long t = 0; t < net.steps; ++t) {
@@ -57,6 +58,8 @@ inline void add_to_table(const Network& net, const Pass& pass, int64_t first, in
             for (long i = 0; i < net.inputs; ++i) to[i] += dx[(t * net.inputs + i) * LANES + l];
         }
 }
+
+#if LANES == 16
 
 // The cross-entropy of a block of tokens in nats, summed. scores become e^(score - largest), less their sum at the target;
 // factor, share / sum for each lane with a token and 0 for others, is what turns that into the gradient.
@@ -99,16 +102,16 @@ struct Head {
     }
 };
 
-// states: what the head reads, [steps][width][16]; where it learns, their gradient is put into behind, and that of the head added to sums.
-inline double charge_words(const Network& net, const Pass& pass, int64_t first, int count, float share, bool learns, long width,
+// states: what the head reads, [steps][width][lanes]; where it learns, their gradient is put into behind, and that of the head added to sums.
+inline double charge_words(const Network& net, const Pass& pass, int64_t first, int count, float share, bool learns, long width, int lanes,
                            const float* packed, const float* states, float* behind, float* room, float* sums) {
     const Head own(net, width, room);
     const long words = net.words, padded = (words + 15) / 16 * 16, top = (width + 1) * LANES;
     const long found = list_tokens(net, pass, first, count, own.tokens), blocks = (found + LANES - 1) / LANES;
     for (long k = 0; k < blocks * LANES; ++k) {
         float* to = own.tops + k / LANES * top + k % LANES;
-        const float* from = k < found ? states + own.tokens[k].step * width * LANES + own.tokens[k].lane : nullptr;
-        for (long u = 0; u < width; ++u) to[u * LANES] = from ? from[u * LANES] : 0.0f;
+        const float* from = k < found ? states + own.tokens[k].step * width * lanes + own.tokens[k].lane : nullptr;
+        for (long u = 0; u < width; ++u) to[u * LANES] = from ? from[u * lanes] : 0.0f;
         to[width * LANES] = 1.0f;
     }
     double loss = 0;
@@ -133,13 +136,15 @@ inline double charge_words(const Network& net, const Pass& pass, int64_t first, 
         }
     }
     if (!learns) return loss;
-    std::memset(behind, 0, sizeof(float) * net.steps * width * LANES);
+    std::memset(behind, 0, sizeof(float) * net.steps * width * lanes);
     for (long k = 0; k < found; ++k) {
-        float* to = behind + own.tokens[k].step * width * LANES + own.tokens[k].lane;
+        float* to = behind + own.tokens[k].step * width * lanes + own.tokens[k].lane;
         const float* from = own.backs + k / LANES * width * LANES + k % LANES;
-        for (long u = 0; u < width; ++u) to[u * LANES] = from[u * LANES];
+        for (long u = 0; u < width; ++u) to[u * lanes] = from[u * LANES];
     }
     return loss;
 }
+
+#endif
 
 }  // namespace WIDTH
