@@ -1,4 +1,5 @@
-// Every function of the library at odd shapes, for a compiler's sanitizers: a layer there and back, whole passes, scores, forecasts.
+// Every function of the library at odd shapes, for a compiler's sanitizers: a layer there and back, whole passes, scores, forecasts,
+// language models.
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -85,6 +86,23 @@ void forecast(int32_t width, const Network& net, const std::vector<float>& row) 
     }
 }
 
+// Passes of a language model whose windows are charged for more and fewer of their tokens, some for none.
+void words(int32_t width, const Cell& cell, int depth, int inputs, int hidden, int steps, int count, int batch, int threads) {
+    Made made(cell, depth, 1, inputs, hidden, steps, count);
+    Network& net = made.net;
+    net.words = count, net.horizon = 0, net.table = net.parameters, net.parameters += static_cast<int64_t>(count) * inputs;
+    net.edge_threshold = 13107, net.edge_scale = 1.25f;
+    std::vector<float> row = some(net.parameters), first(net.parameters), second(net.parameters);
+    std::vector<int32_t> ids(steps + 41);
+    for (int32_t& id : ids) id = std::rand() % count;
+    std::vector<int64_t> firsts(41), charged(41);
+    for (size_t n = 0; n < firsts.size(); ++n) firsts[n] = static_cast<int64_t>(n), charged[n] = std::rand() % (steps + 1);
+    const Pass pass{nullptr, firsts.data(), 41, 0, 7, 1, batch, 0, threads, ids.data(), charged.data()};
+    Optimiser way{row.data(), first.data(), second.data(), 0, 1, 1e-3, 1.0, 0.9, 0.99, 1e-8, 1, 1};
+    Outcome outcome{};
+    if (!longshort_train(width, &net, &pass, &way, &outcome) || !longshort_score(width, &net, &pass, row.data(), &outcome)) std::exit(1);
+}
+
 void one(int32_t width, const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int batch, int threads) {
     Made made(cell, depth, directions, inputs, hidden, steps, 3);
     const Network& net = made.net;
@@ -145,6 +163,10 @@ int main() {
             one(width, cell, 1, 1, 1, 1, 1, 1, 1);
             one(width, cell, 2, 2, 3, 5, 4, 17, 2);
             one(width, cell, 3, 1, 17, 13, 3, 33, 3);
+            one(width, cell, 2, 1, 3, 19, 9, 7, 2);
+            words(width, cell, 1, 1, 1, 1, 2, 1, 1);
+            words(width, cell, 2, 3, 5, 4, 37, 8, 2);
+            words(width, cell, 1, 17, 13, 19, 16, 24, 2);
             for (const int steps : {1, 3, 9}) {
                 singly(width, {cell, 2, 2, 3, 5, steps, 3}, 1);
                 singly(width, {cell, 2, 1, 5, 21, steps, 0, 83}, 2);

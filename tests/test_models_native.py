@@ -126,6 +126,22 @@ def test_a_row_alone_has_the_bytes_that_it_has_in_a_batch_and_a_member_those_tha
         )
 
 
+# how many windows, and how many that add nothing fill the last group up to more than eight, so that it takes sixteen lanes
+FILLED = [*((count, 9 + count % 8) for count in range(1, 9)), (17, 32), (20, 25), (24, 29), (40, 41), (264, 265)]
+
+
+@native_is_built
+@pytest.mark.parametrize(("count", "filled"), FILLED)
+@pytest.mark.parametrize("name", ["lstm", "lstm_peephole", "gru", "rnn", "mgu", "sru"])
+def test_a_group_of_eight_windows_has_the_bytes_that_it_has_in_sixteen_lanes(name, count, filled):
+    weights, steps, gradient = drawn(name, filled, 37 if count % 2 else 21, 5, 19, learned=count % 3 > 0)
+    gradient[:, :, count:] = 0
+    wide, narrow = run("native", name, weights, steps, gradient), run("native", name, weights, steps[:, :, :count], gradient[:, :, :count])
+    for key, value in narrow.items():
+        same = wide[key][:, :, :count] if key in ("h", "x") else wide[key]
+        assert value.numpy().tobytes() == same.contiguous().numpy().tobytes(), key
+
+
 @native_is_built
 @pytest.mark.parametrize("name", OWN)
 def test_without_a_gradient_states_are_the_same_bytes(name):
@@ -351,6 +367,29 @@ def test_whole_passes_are_the_same_bytes_for_any_threads_and_vectors():
     for other in found[1:]:
         assert all(map(torch.equal, found[0], other))
     assert passed.failed == 0 and passed.steps == -(-len(task.data.parts["train"]) // 41)
+
+
+def one_batch(inside, network, firsts, counts, monkeypatch):
+    """Bytes of weights and averages after a step over these windows as one batch, and what the step and a score of them came to."""
+    monkeypatch.setattr(type(inside._task), "order", lambda *_: [(0, np.asarray(firsts, np.int64), counts)])
+    rows = Rows(network)
+    weights, averages = rows.weights[0].clone(), tuple(torch.zeros_like(rows.weights[0]) for _ in range(2))
+    told = inside.learn(weights, averages, 0, Learning(1, 1, len(firsts), "adam", 0.01, 1.0, 0.9, 0.999, 1e-8))
+    return [told, inside.score(weights, "train"), *(array.numpy().tobytes() for array in (weights, *averages))]
+
+
+@native_is_built
+@pytest.mark.parametrize(("count", "filled"), FILLED)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.cell + "-bi" * kind.bidirectional)
+def test_a_pass_over_a_group_of_eight_has_the_bytes_that_it_has_in_sixteen_lanes(kind, count, filled, monkeypatch):
+    task = forecasts(400, ("close", "volume"), 12, 2)
+    task.scaled[-2:] = np.nan  # targets that are not charged
+    network = Network(task, kind, "native", [loop.generator_of(1)])
+    found = [
+        one_batch(passes.ForecastPasses(network, task), network, [*range(count), *[400 - 14] * more], None, monkeypatch)
+        for more in (0, filled - count)
+    ]
+    assert found[0] == found[1] and found[0][0].terms == 2 * count
 
 
 @native_is_built

@@ -9,7 +9,7 @@ import pytest
 import torch
 from projects import native_is_built
 from test_models_cells import variant
-from test_models_native import agree, batch_by_batch, same
+from test_models_native import FILLED, agree, batch_by_batch, one_batch, same
 
 from longshort.config import LanguageModelTask as Settings
 from longshort.config import Optimisation, TextWindows
@@ -128,6 +128,18 @@ def test_passes_are_the_same_bytes_for_any_threads_and_vectors():
     assert len(found) >= 3
     for told, *arrays in found[1:]:
         assert told == found[0][0] and all(map(torch.equal, arrays, found[0][1:]))
+
+
+@native_is_built
+@pytest.mark.parametrize(("count", "filled"), FILLED)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.cell}-{kind.hidden_size}")
+def test_a_pass_over_a_group_of_eight_has_the_bytes_that_it_has_in_sixteen_lanes(kind, count, filled, monkeypatch):
+    task = texts(words=90, tokens=600)
+    network = Network(task, kind, "native", [torch.Generator().manual_seed(1)])
+    firsts, charged = np.arange(filled), np.where(np.arange(filled) < count, 1 + np.arange(filled) % 7, 0)
+    own = LanguageModelPasses(network, task)
+    found = [one_batch(own, network, firsts[:size], charged[:size].copy(), monkeypatch) for size in (count, filled)]
+    assert found[0] == found[1] and found[0][0].terms == charged.sum()
 
 
 @native_is_built

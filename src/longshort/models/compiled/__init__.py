@@ -1,7 +1,7 @@
 """A small compiled library, built at installation where there is a C++ compiler: what the engine `native` computes with.
 
     lanes, philox, products, cells, layer, text, epoch (.h)
-               the arithmetic, over sixteen lanes; layer.h draws the memory
+               the arithmetic, over sixteen lanes or eight; layer.h draws the memory
     forecast (.h)
                one window at a time, with units in the lanes
     width, native (.cpp)

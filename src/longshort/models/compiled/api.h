@@ -80,36 +80,43 @@ struct Team {
     void* where;
 };
 
-// A vector width's own; sizes are in floats.
-struct Kernels {
-    const char* name;
-    int64_t (*packed_size)(const Network&);
+// What is done to a group of windows, at most as many as there are lanes; sizes are in floats, and of eight lanes never more
+// than of sixteen.
+struct Groups {
     int64_t (*scratch_size)(const Network&);
-    int64_t (*sums_size)(const Network&);
-    int64_t (*ends_size)(const Network&);
-    void (*pack)(const Network&, int part, const float* row, float* packed);  // part: a layer and direction, or the head, the last
     double (*group)(const Network&, const Pass&, int64_t first, int count, float share, bool learns, const float* packed, const float* row,
                     float* scratch, float* sums);
     void (*ahead_of_head)(const Network&, const Pass&, int64_t first, int count, bool learns, const float* packed, const float* row, float* scratch,
                           const Charged&, int64_t place);
-    void (*fill_up)(const Network&, const Charged&);
-    void (*charge)(const Network&, const Charged&, int64_t base, int64_t first, int64_t end, float share, bool learns, const float* packed);
-    void (*add_head)(const Network&, const Charged&, int64_t base, int64_t end, int64_t word, int64_t last, bool begins, float* ends);
     void (*behind_head)(const Network&, const Pass&, int64_t first, int count, const float* packed, const float* row, float* scratch, const Charged&,
                         int64_t place, float* sums);
-    void (*clear_table)(const Network&, const Pass&, int64_t first, int64_t count, int slice, int slices, float* ends);
     void (*add_to_table)(const Network&, const Pass&, int64_t first, int count, float* scratch, int slice, int slices, float* ends);
-    void (*tie)(const Network&, int slice, int slices, float* ends);
-    void (*places)(const Network&, int32_t* places);
-    double (*add_up)(const float* const* sums, int count, int64_t size, const float* ends, const int32_t* places, float* gradient, int64_t from, int64_t to);
-    void (*move)(const Optimiser&, float* gradient, float scale, int64_t from, int64_t to);
     int64_t (*kept_size)(const Network&);
     int64_t (*learn_size)(const Network&);
-    void (*settle)(const Network&, float* sums);
     void (*read)(const Network&, const float* packed, const float* row, const float* steps, int64_t batch, int64_t first, int count,
                  float* kept, float* states, float* carried, bool goes_on);
     void (*learn)(const Network&, const float* packed, const float* gradient, int64_t batch, int64_t first, int count, float* kept,
                   bool goes_on, float* scratch, float* sums, float* input_gradient);
+};
+
+// A vector width's own; sizes are in floats.
+struct Kernels {
+    const char* name;
+    const Groups *sixteen, *eight;  // with so many lanes
+    int64_t (*packed_size)(const Network&);
+    int64_t (*sums_size)(const Network&);
+    int64_t (*ends_size)(const Network&);
+    void (*over_steps_of_eight)(const float* x, long x_stride, long rows, const float* turned, long steps, float* c, long c_stride);
+    void (*pack)(const Network&, int part, const float* row, float* packed);  // part: a layer and direction, or the head, the last
+    void (*fill_up)(const Network&, const Charged&);
+    void (*charge)(const Network&, const Charged&, int64_t base, int64_t first, int64_t end, float share, bool learns, const float* packed);
+    void (*add_head)(const Network&, const Charged&, int64_t base, int64_t end, int64_t word, int64_t last, bool begins, float* ends);
+    void (*clear_table)(const Network&, const Pass&, int64_t first, int64_t count, int slice, int slices, float* ends);
+    void (*tie)(const Network&, int slice, int slices, float* ends);
+    void (*places)(const Network&, int32_t* places);
+    double (*add_up)(const float* const* sums, int count, int64_t size, const float* ends, const int32_t* places, float* gradient, int64_t from, int64_t to);
+    void (*move)(const Optimiser&, float* gradient, float scale, int64_t from, int64_t to);
+    void (*settle)(const Network&, float* sums);
     int64_t (*lone_packed_size)(const Network&);
     int64_t (*lone_room_size)(const Network&);
     void (*pack_lone)(const Network&, const float* row, float* packed);
@@ -125,3 +132,10 @@ struct Kernels {
     void (*masks)(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind, uint64_t place, uint64_t step, uint64_t steps,
                   uint64_t units, uint32_t threshold, uint16_t* dropped);
 };
+
+// The eight lanes of a width stand within its namespace, so KERNELS is the same table to them.
+#if defined(__x86_64__)
+namespace avx512 { extern const Kernels KERNELS; namespace eight { extern const Groups GROUPS; } }
+namespace avx2 { extern const Kernels KERNELS; namespace eight { extern const Groups GROUPS; } }
+#endif
+namespace plain { extern const Kernels KERNELS; namespace eight { extern const Groups GROUPS; } }

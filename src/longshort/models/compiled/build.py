@@ -24,7 +24,7 @@ COMMAND = f"{Path(sys.executable).name} {FOLDER / 'build.py'}"
 OPTIONS = ("-std=c++20", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-pthread", "-Wno-psabi")
 OPTIMISED = ("-O3",)
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-# a width's namespace and what its code may use; the library chooses at run time
+# a width's namespace and what its code may use; the library chooses at run time. Each is compiled with sixteen lanes and with eight
 WIDTHS: dict[str, tuple[str, ...]] = {
     **({"avx512": ("-DLANES_AVX512", "-mavx512f", "-mavx2", "-mfma"), "avx2": ("-DLANES_AVX2", "-mavx2", "-mfma")} if X86 else {}),
     "plain": (),
@@ -56,7 +56,11 @@ def build(library: Path = LIBRARY, optimised: Sequence[str] = OPTIMISED, main: P
     if program is None:
         raise FileNotFoundError("there is no C++ compiler: none of $CXX, c++, g++ and clang++ was found. Install one, for example g++")
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build.tmp.") as place:
-        parts = {width: (FOLDER / "width.cpp", [f"-DWIDTH={width}", *flags]) for width, flags in WIDTHS.items()}
+        parts = {
+            f"{width}-{lanes}": (FOLDER / "width.cpp", [f"-DWIDTH={width}{within}", f"-DLANES={lanes}", *flags])
+            for width, flags in WIDTHS.items()
+            for lanes, within in ((16, ""), (8, "::eight"))
+        }
         parts["native"] = (FOLDER / "native.cpp", [f'-DSOURCES="{digest()}"'])
         if main is not None:
             parts["main"] = (main, [f"-I{FOLDER}"])

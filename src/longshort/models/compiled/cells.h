@@ -1,12 +1,12 @@
-// The cells: each a rule unit by unit over sixteen lanes, forward and backward.
+// The cells: each a rule unit by unit over all lanes, forward and backward.
 //
 // A product has filled the gates with what the unit's rows of W, b and R gave. `forward` returns h (and c, where the cell
 // carries one) after the step, leaving in gates and saved blocks what `backward` needs. `backward` is given the gradients
 // of h and c after the step; it puts into each gate the gradient of what the product gave, adds those of the cell's
 // vectors, and returns what reaches h and c before the step by the rule itself, not through R.
 //
-// Each is one rule for three ways to lay it over lanes: a `Unit` is one unit of sixteen windows, for training on batches;
-// an `Abreast` is sixteen units of one window, for training on it; `Across` is that for a forecast, where there is no way back.
+// Each is one rule for three ways to lay it over lanes: a `Unit` is one unit of a group of windows, for training on batches;
+// an `Abreast` is as many units of one window, for training on it; `Across` is that for a forecast, where there is no way back.
 //
 // To add one: a struct here, a line in CELLS below, and an entry in cells.py, which says where its weights are found.
 #pragma once
@@ -23,13 +23,16 @@ struct Unit {
     long stride;
     const float* weights;  // its entry of the first vector; others stand `hidden` apart
     long hidden;
-    float* sums;  // gradients of vectors, lane by lane, `stride` apart
+    float* sums;  // gradients of vectors, lane by lane, `hidden` sixteens apart
     Lanes h, c;   // before the step
 
     INLINE Lanes get(int block) const { return load(record + block * stride); }
     INLINE void set(int block, Lanes x) const { store(record + block * stride, x); }
     INLINE Lanes vector(int v) const { return all(weights[v * hidden]); }
-    INLINE void add(int v, Lanes x) const { store(sums + v * stride, load(sums + v * stride) + x); }
+    INLINE void add(int v, Lanes x) const {
+        float* to = sums + v * hidden * SIXTEEN;
+        store(to, load(to) + x);
+    }
 };
 
 // Sixteen units of one step of one window, side by side, with all that the way back needs. Blocks are filled up to whole
@@ -50,7 +53,7 @@ struct Abreast {
     INLINE void add(int v, Lanes x) const { store(sums + v * stride, load(sums + v * stride) + x); }
 };
 
-// Sixteen units of one step of one window, side by side. There is no way back, so nothing is kept for it: only what `middle`
+// As many units as lanes of one step of one window, side by side. There is no way back, so nothing is kept for it: only what `middle`
 // leaves in the gates for `forward`. Lanes beyond the last unit hold what stands behind it in memory, and reach nothing.
 template <bool KEEPS>
 struct Across {
@@ -318,18 +321,18 @@ struct Sru : Plain {  // gates f, r, n, s; vectors v_f, v_r; saved: c
 // One step of a layer, all units.
 struct Step {
     long hidden;
-    float* record;                // [blocks][hidden][16]
+    float* record;                // [blocks][hidden][LANES]
     const float *h_before, *c_before;
     float* h_after;
     const float* weights;         // vectors
-    float* sums;                  // of their gradients
+    float* sums;                  // of their gradients, [vectors][hidden][16]
     float *dh, *dc;               // in: of h and c after the step; out: of those before it, by the rule itself
     const float* made;            // in `backward_middle`: the gradient of the state that `middle` makes
 };
 
 template <class Cell>
 INLINE Unit unit(const Step& step, long u) {
-    return {step.record + u * LANES, step.hidden * LANES, step.weights + u, step.hidden, step.sums + u * LANES,
+    return {step.record + u * LANES, step.hidden * LANES, step.weights + u, step.hidden, step.sums + u * SIXTEEN,
             load(step.h_before + u * LANES), Cell::CARRIES ? load(step.c_before + u * LANES) : nothing()};
 }
 

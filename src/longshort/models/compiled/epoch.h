@@ -1,9 +1,9 @@
-// A whole network over one group of sixteen windows: windows cut out, layers, head, squared error, and all the way back.
+// A whole network over one group of windows, as many as there are lanes: windows cut out, layers, head, squared error, and all the way back.
 //
-//     sequences  [depth + 1][steps][width][16]   what each layer reads, the last what the head's final state is taken from
-//     behind     [2][steps][width][16]           gradients of the sequence above a layer and of the one below it
+//     sequences  [depth + 1][steps][width][LANES]   what each layer reads, the last what the head's final state is taken from
+//     behind     [2][steps][width][LANES]           gradients of the sequence above a layer and of the one below it
 //     per layer and direction: past and records, as layer.h draws them, and c before the first step
-//     dropped    [depth][steps][units]           16 bits each, one a lane
+//     dropped    [depth][steps][units]              16 bits each, one a lane
 //
 // Lanes beyond the windows read zeros, are charged nothing, and so add nothing to any gradient.
 #pragma once
@@ -47,7 +47,7 @@ struct Places {
         masks = net.depth * net.steps * static_cast<long>(blocks_of(width)) * 16 / 2;  // two a float
         masks = (masks + 15) / 16 * 16;
         dropped = (net.depth + 3) * sequence + parts * layer_size;
-        head = (net.words ? 0 : (width + 1 + 2 * head_padded) * LANES + LANES * LANES) + widest * LANES;
+        head = (net.words ? 0 : (width + 1 + 2 * head_padded) * LANES + LANES * SIXTEEN) + widest * LANES;
         scratch = dropped + masks + head + back;
     }
 };
@@ -150,9 +150,9 @@ inline double charge(const Network& net, const Pass& pass, int64_t first, int co
 // The way back through the head: its weight gradient, and that of the final state into the highest sequence.
 inline void learn_head(const Network& net, const Places& at, const Scratch& own, const float* packed, const float* gradient, float* behind,
                        float* sums) {
-    for (long tile = 0; tile * LANES < net.horizon; ++tile) {
-        transpose(gradient + tile * LANES * LANES, net.horizon - tile * LANES, own.turned);
-        multiply_over_steps(own.final, 0, at.width + 1, own.turned, 1, sums + tile * LANES, at.head_padded);
+    for (long tile = 0; tile * SIXTEEN < net.horizon; ++tile) {
+        transpose(gradient + tile * SIXTEEN * LANES, net.horizon - tile * SIXTEEN, own.turned);
+        multiply_over_steps(own.final, 0, at.width + 1, own.turned, 1, sums + tile * SIXTEEN, at.head_padded);
     }
     multiply(packed + net.horizon * (at.width + 1), at.width, {gradient, net.horizon, gradient, 0}, own.final, false);
     std::memset(behind, 0, sizeof(float) * net.steps * at.width * LANES);
@@ -306,14 +306,14 @@ inline void places(const Network& net, int32_t* found) {
 }
 
 // The gradients of a stretch of parameters from the sums of all groups, always in their order, and the sum of their squares.
-// size: of sums; what stands behind their end is in ends, once
+// size: of sums; what stands behind their end is in ends, once. A sum of -0 becomes 0: its sign would tell how many empty lanes there were.
 inline double add_up(const float* const* sums, int count, int64_t size, const float* ends, const int32_t* places, float* gradient, int64_t from,
                      int64_t to) {
     double squares = 0;
     for (int64_t k = from; k < to; ++k) {
         const bool own = places[k] < size;
-        float sum = own ? sums[0][places[k]] : ends[places[k] - size];
-        for (int n = 1; own && n < count; ++n) sum += sums[n][places[k]];
+        float sum = own ? 0.0f : ends[places[k] - size];
+        for (int n = 0; own && n < count; ++n) sum += sums[n][places[k]];
         gradient[k] = sum;
         squares += static_cast<double>(sum) * sum;
     }

@@ -86,7 +86,7 @@ inline int64_t lone_room_size(const Network& net) { return Lone(net).room; }
 
 template <class Element>
 INLINE void pack_vectors(float* packed, long rows, long count, const Element& element) {
-    for_blocks(whole(rows) / LANES, [&](long first, int own) {
+    for_blocks(whole(rows) / LANES, MOST_ROWS, [&](long first, int own) {
         float* to = packed + first * LANES * count;
         for (long p = 0; p < count; ++p)
             for (long row = first * LANES; row < (first + own) * LANES; ++row) *to++ = row < rows ? element(row, p) : 0.0f;
@@ -185,7 +185,7 @@ INLINE void fill_tile(const float* w, long w_stride, const float* bias, const fl
 // What x and the bias give to the gates of some steps. Weights of a tile's vectors stay in the first cache for all steps.
 SHARED void fill(const Strip& strip, const float* packed, const float* x, long x_stride, long steps, float* gates) {
     const long count = strip.inputs, whole_tiles = steps / TILE_STEPS * TILE_STEPS;
-    for_blocks(whole(strip.fed) / LANES, [&](long first, int own) {
+    for_blocks(whole(strip.fed) / LANES, MOST_ROWS, [&](long first, int own) {
         const float *block = packed + strip.by_x + first * LANES * count, *bias = packed + strip.bias + first * LANES;
         if (steps < TILE_STEPS) {
             run_block<MOST_ROWS>(own, first, [&]<int ROWS>(long) __attribute__((always_inline)) {

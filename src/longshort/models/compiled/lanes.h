@@ -1,11 +1,12 @@
-// Sixteen virtual lanes: the one type that all arithmetic of a network is written in.
+// Virtual lanes: the one type that all arithmetic of a network is written in.
 //
-// A lane is a window of the batch, so lanes never meet: no sum goes across them but where it says so. Sixteen floats are one
-// register of AVX-512, two of AVX2, or an array that the compiler does with as it can. Every operation is one that IEEE 754
+// A lane is a window of the batch, so lanes never meet: no sum goes across them but where it says so. There are sixteen, which
+// are one register of AVX-512, two of AVX2, or an array that the compiler does with as it can; or eight, half of that, for
+// groups of at most eight windows. Every operation is one that IEEE 754
 // rounds in one way only, with fused multiply-adds where `fma` stands and nowhere else (-ffp-contract=off), so all three
 // kinds give the same bytes. Numbers below 1.2e-38 keep their meaning (no flushing to zero), for the same reason.
 //
-// This header is compiled once a kind, each time into a namespace of its own, WIDTH.
+// This header is compiled twice a kind, with LANES of 16 and of 8, each time into a namespace of its own, WIDTH.
 #pragma once
 
 #include <cstdint>
@@ -19,12 +20,22 @@
 
 namespace WIDTH {
 
-constexpr int LANES = 16;
+constexpr int SIXTEEN = 16;  // of what is the same with sixteen lanes and with eight: sums, tiles of gate units, tokens of a head
 
 // `load_some` and `store_some` touch the first `count` floats alone, and read 0 for the others.
+//
+// How many rows of a product are run at once: 12 sums in AVX-512's 32 registers and AVX2's 16, 4 arrays of sixteen or 8 of eight.
 #if defined(LANES_AVX512)
+constexpr int ROWS_OF_SIXTEEN = 12, ROWS_OF_EIGHT = 12;
+#elif defined(LANES_AVX2)
+constexpr int ROWS_OF_SIXTEEN = 6, ROWS_OF_EIGHT = 12;
+#else
+constexpr int ROWS_OF_SIXTEEN = 4, ROWS_OF_EIGHT = 8;
+#endif
+constexpr int MOST_ROWS = LANES == 16 ? ROWS_OF_SIXTEEN : ROWS_OF_EIGHT;
 
-constexpr int MOST_ROWS = 12;  // accumulators of the micro-kernel, of 32 registers
+#if defined(LANES_AVX512) && LANES == 16
+
 struct Lanes { __m512 v; };
 
 INLINE Lanes load(const float* from) { return {_mm512_loadu_ps(from)}; }
@@ -54,58 +65,65 @@ INLINE Lanes zero_unless_positive(Lanes x, Lanes sign) {
     return {_mm512_maskz_mov_ps(_mm512_cmp_ps_mask(sign.v, _mm512_setzero_ps(), _CMP_GT_OQ), x.v)};
 }
 
-#elif defined(LANES_AVX2)
+#elif defined(LANES_AVX512) || defined(LANES_AVX2)
 
-constexpr int MOST_ROWS = 6;  // 12 accumulators of 16 registers
-struct Lanes { __m256 a, b; };
+constexpr int REGISTERS = LANES / 8;
+struct Lanes { __m256 v[REGISTERS]; };
 
-INLINE Lanes load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
-INLINE void store(float* to, Lanes x) { _mm256_storeu_ps(to, x.a), _mm256_storeu_ps(to + 8, x.b); }
+// rule(r) for each register.
+template <class Rule>
+INLINE Lanes each(const Rule& rule) {
+    if constexpr (REGISTERS == 1)
+        return {{rule(0)}};
+    else
+        return {{rule(0), rule(1)}};
+}
+
+INLINE Lanes load(const float* from) { return each([=](int r) { return _mm256_loadu_ps(from + 8 * r); }); }
+INLINE void store(float* to, Lanes x) {
+    for (int r = 0; r < REGISTERS; ++r) _mm256_storeu_ps(to + 8 * r, x.v[r]);
+}
 INLINE __m256i first_of(int count) { return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)); }
 INLINE Lanes load_some(const float* from, int count) {
-    return {_mm256_maskload_ps(from, first_of(count)), _mm256_maskload_ps(from + 8, first_of(count - 8))};
+    return each([=](int r) { return _mm256_maskload_ps(from + 8 * r, first_of(count - 8 * r)); });
 }
 INLINE void store_some(float* to, Lanes x, int count) {
-    _mm256_maskstore_ps(to, first_of(count), x.a), _mm256_maskstore_ps(to + 8, first_of(count - 8), x.b);
+    for (int r = 0; r < REGISTERS; ++r) _mm256_maskstore_ps(to + 8 * r, first_of(count - 8 * r), x.v[r]);
 }
-INLINE Lanes all(float x) { const __m256 v = _mm256_set1_ps(x); return {v, v}; }
-INLINE Lanes operator+(Lanes x, Lanes y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
-INLINE Lanes operator-(Lanes x, Lanes y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
-INLINE Lanes operator*(Lanes x, Lanes y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
-INLINE Lanes operator/(Lanes x, Lanes y) { return {_mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)}; }
-INLINE Lanes fma(Lanes x, Lanes y, Lanes z) { return {_mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b)}; }
-INLINE Lanes square_root(Lanes x) { return {_mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b)}; }
-INLINE Lanes larger(Lanes x, Lanes y) { return {_mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)}; }
-INLINE Lanes smaller(Lanes x, Lanes y) { return {_mm256_min_ps(x.a, y.a), _mm256_min_ps(x.b, y.b)}; }
-INLINE Lanes magnitude(Lanes x) {
-    const __m256 sign = _mm256_set1_ps(-0.0f);
-    return {_mm256_andnot_ps(sign, x.a), _mm256_andnot_ps(sign, x.b)};
-}
+INLINE Lanes all(float x) { return each([v = _mm256_set1_ps(x)](int) { return v; }); }
+INLINE Lanes operator+(Lanes x, Lanes y) { return each([&](int r) { return _mm256_add_ps(x.v[r], y.v[r]); }); }
+INLINE Lanes operator-(Lanes x, Lanes y) { return each([&](int r) { return _mm256_sub_ps(x.v[r], y.v[r]); }); }
+INLINE Lanes operator*(Lanes x, Lanes y) { return each([&](int r) { return _mm256_mul_ps(x.v[r], y.v[r]); }); }
+INLINE Lanes operator/(Lanes x, Lanes y) { return each([&](int r) { return _mm256_div_ps(x.v[r], y.v[r]); }); }
+INLINE Lanes fma(Lanes x, Lanes y, Lanes z) { return each([&](int r) { return _mm256_fmadd_ps(x.v[r], y.v[r], z.v[r]); }); }
+INLINE Lanes square_root(Lanes x) { return each([&](int r) { return _mm256_sqrt_ps(x.v[r]); }); }
+INLINE Lanes larger(Lanes x, Lanes y) { return each([&](int r) { return _mm256_max_ps(x.v[r], y.v[r]); }); }
+INLINE Lanes smaller(Lanes x, Lanes y) { return each([&](int r) { return _mm256_min_ps(x.v[r], y.v[r]); }); }
+INLINE Lanes magnitude(Lanes x) { return each([&](int r) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), x.v[r]); }); }
 INLINE Lanes with_sign(Lanes x, Lanes sign) {
-    const __m256 bit = _mm256_set1_ps(-0.0f);
-    return {_mm256_or_ps(x.a, _mm256_and_ps(sign.a, bit)), _mm256_or_ps(x.b, _mm256_and_ps(sign.b, bit))};
+    return each([&](int r) { return _mm256_or_ps(x.v[r], _mm256_and_ps(sign.v[r], _mm256_set1_ps(-0.0f))); });
 }
-INLINE __m256 power_of_two(__m256 shifted) {
-    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted), 23);
-    return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(127 << 23)));
+INLINE Lanes power_of_two(Lanes shifted) {
+    return each([&](int r) {
+        const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(shifted.v[r]), 23);
+        return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(127 << 23)));
+    });
 }
-INLINE Lanes power_of_two(Lanes shifted) { return {power_of_two(shifted.a), power_of_two(shifted.b)}; }
-INLINE __m256 zero_where(__m256 x, int dropped) {
+INLINE Lanes zero_where(Lanes x, uint16_t dropped) {
     const __m256i own = _mm256_setr_epi32(1, 2, 4, 8, 16, 32, 64, 128);
-    const __m256i kept = _mm256_cmpeq_epi32(_mm256_and_si256(_mm256_set1_epi32(dropped), own), _mm256_setzero_si256());
-    return _mm256_and_ps(x, _mm256_castsi256_ps(kept));
+    return each([&](int r) {
+        const __m256i found = _mm256_and_si256(_mm256_set1_epi32(dropped >> 8 * r), own);
+        return _mm256_and_ps(x.v[r], _mm256_castsi256_ps(_mm256_cmpeq_epi32(found, _mm256_setzero_si256())));
+    });
 }
-INLINE Lanes zero_where(Lanes x, uint16_t dropped) { return {zero_where(x.a, dropped & 255), zero_where(x.b, dropped >> 8)}; }
 INLINE Lanes zero_unless_positive(Lanes x, Lanes sign) {
-    const __m256 zero = _mm256_setzero_ps();
-    return {_mm256_and_ps(x.a, _mm256_cmp_ps(sign.a, zero, _CMP_GT_OQ)), _mm256_and_ps(x.b, _mm256_cmp_ps(sign.b, zero, _CMP_GT_OQ))};
+    return each([&](int r) { return _mm256_and_ps(x.v[r], _mm256_cmp_ps(sign.v[r], _mm256_setzero_ps(), _CMP_GT_OQ)); });
 }
 
 #else
 
-constexpr int MOST_ROWS = 4;
-typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Bits __attribute__((vector_size(64)));
+typedef float Floats __attribute__((vector_size(4 * LANES)));
+typedef int32_t Bits __attribute__((vector_size(4 * LANES)));
 struct Lanes { Floats v; };
 
 // In one place where the CPU's own instruction is not known to be there: the library's exact one is slow however it is called.
@@ -140,21 +158,30 @@ INLINE Lanes magnitude(Lanes x) { return lanes(bits(x) & INT32_MAX); }
 INLINE Lanes with_sign(Lanes x, Lanes sign) { return lanes(bits(x) | (bits(sign) & INT32_MIN)); }
 INLINE Lanes power_of_two(Lanes shifted) { return lanes((bits(shifted) << 23) + (127 << 23)); }
 INLINE Lanes zero_where(Lanes x, uint16_t dropped) {
-    const Bits own = {1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768};
+    Bits own;
+    for (int l = 0; l < LANES; ++l) own[l] = 1 << l;
     return lanes(bits(x) & ((own & static_cast<int32_t>(dropped)) == 0));
 }
 INLINE Lanes zero_unless_positive(Lanes x, Lanes sign) { return lanes(bits(x) & (sign.v > 0.0f)); }
 
 #endif
 
-// The sum over all lanes, by halves: the one sum across lanes, and always in this order.
-INLINE float sum_of(Lanes x) {
-    float v[LANES];
-    store(v, x);
-    for (int half = LANES / 2; half; half /= 2)
+// The sum over sixteen lanes, by halves: the one sum across lanes, and always in this order.
+INLINE float sum_of(const float* sixteen) {
+    float v[SIXTEEN];
+    std::memcpy(v, sixteen, sizeof v);
+    for (int half = SIXTEEN / 2; half; half /= 2)
         for (int l = 0; l < half; ++l) v[l] += v[l + half];
     return v[0];
 }
+
+#if LANES == 16
+INLINE float sum_of(Lanes x) {
+    float sixteen[SIXTEEN];
+    store(sixteen, x);
+    return sum_of(sixteen);
+}
+#endif
 
 // e^x = scale · (1 + rest), for |x| <= 87: x = n ln 2 + r with n whole, rest = e^r - 1 as a polynomial in r. Its error is
 // below 2e-8 of e^r - 1 (minimax, fitted in extended precision); what remains is rounding.

@@ -1,10 +1,13 @@
-// A recurrent layer in one direction over one group of sixteen windows.
+// A recurrent layer in one direction over one group of windows, as many as there are lanes.
 //
-// In memory all is [units][16 lanes], with time in front:
+// In memory all is [units][LANES], with time in front:
 //
-//     x        [steps][inputs][16]       what the layer reads, in time's own order
-//     past     [steps + 1][1 + hidden][16]   a row of ones, then h before the step; slot s + 1 holds h after step s
-//     records  [steps][gates + saved][hidden][16]   gates, and what else `backward` needs; gradients take the gates' place
+//     x        [steps][inputs][LANES]       what the layer reads, in time's own order
+//     past     [steps + 1][1 + hidden][LANES]   a row of ones, then h before the step; slot s + 1 holds h after step s
+//     records  [steps][gates + saved][hidden][LANES]   gates, and what else `backward` needs; gradients take the gates' place
+//
+// Packed weights and sums of gradients are laid out for sixteen lanes and for eight alike, so groups of both may add to one
+// sum. An empty lane's gradients are 0, and a sum is the same bytes with them or without, but for the sign of 0.
 //
 // Own steps s run with the layer's direction: step s is at time s, or steps - 1 - s for a backward one. Since x, the ones
 // and h stand for the rows of one matrix, with W, b and R one below the other as in the row of parameters, the bias is a
@@ -25,7 +28,9 @@
 
 namespace WIDTH {
 
-constexpr long STRETCH = 8;  // steps that a block of the weight gradient runs over: their transposed gradients stay in the first cache
+// Steps that a block of the weight gradient runs over: their transposed gradients stay in the first cache. The last block comes first,
+// so the bytes of a gradient depend on it.
+constexpr long STRETCH = 8;
 
 INLINE const Kind& kind_of(const Layer& layer) { return CELLS[layer.cell]; }
 
@@ -57,8 +62,8 @@ struct Plan {
         vectors = to_made + made;
         packed = vectors + kind.vectors * hidden;
         sum_vectors = rows * padded;
-        sum_starts = sum_vectors + kind.vectors * hidden * LANES;
-        found = sum_starts + 2 * hidden * LANES;
+        sum_starts = sum_vectors + kind.vectors * hidden * SIXTEEN;
+        found = sum_starts + 2 * hidden * SIXTEEN;
         sums = (found + (kind.vectors + 2) * hidden + 15) / 16 * 16;
     }
     const float* time(const float* sequence, long floats, long steps, const Layer& layer, long s) const {
@@ -151,8 +156,8 @@ inline void read_sequence(const Layer& layer, const float* packed, const float* 
 
 // Room for one layer's way back.
 struct Back {
-    float *dh, *dc, *made;  // [hidden][16]
-    float* turned;          // [padded / 16][STRETCH][16 lanes][16 units]
+    float *dh, *dc, *made;  // [hidden][LANES]
+    float* turned;          // [padded / 16][STRETCH][LANES][16 units]
     static long size(const Plan& plan) { return 3 * plan.hidden * LANES + plan.padded * STRETCH * LANES; }
     Back(const Plan& plan, float* room) {
         dh = room, dc = dh + plan.hidden * LANES, made = dc + plan.hidden * LANES, turned = made + plan.hidden * LANES;
@@ -163,22 +168,22 @@ struct Back {
 inline void add_weight_gradient(const Layer& layer, const float* x, long steps, const float* past, const float* records, long begin, long end,
                                 float* turned, float* sums) {
     const Plan plan(layer);
-    const long width = plan.inputs * LANES, tiles = plan.padded / LANES;
+    const long width = plan.inputs * LANES, tiles = plan.padded / SIXTEEN;
     for (long s = begin; s < end; ++s)
         for (long tile = 0; tile < tiles; ++tile)
-            transpose(records + s * plan.record + tile * LANES * LANES, plan.units - tile * LANES,
-                      turned + (tile * STRETCH + s - begin) * LANES * LANES);
+            transpose(records + s * plan.record + tile * SIXTEEN * LANES, plan.units - tile * SIXTEEN,
+                      turned + (tile * STRETCH + s - begin) * LANES * SIXTEEN);
     for (long tile = 0; tile < tiles; ++tile) {
-        const float* units = turned + tile * STRETCH * LANES * LANES;
-        float* c = sums + tile * LANES;
-        if (tile * LANES < plan.fed)
+        const float* units = turned + tile * STRETCH * LANES * SIXTEEN;
+        float* c = sums + tile * SIXTEEN;
+        if (tile * SIXTEEN < plan.fed)
             multiply_over_steps(plan.time(x, width, steps, layer, begin), layer.backwards ? -width : width, plan.inputs, units, end - begin, c,
                                 plan.padded);
         // gates that h does not feed read the ones alone
-        const bool fed = (tile + 1) * LANES > plan.first_recurrent;
+        const bool fed = (tile + 1) * SIXTEEN > plan.first_recurrent;
         c += plan.inputs * plan.padded;
         multiply_over_steps(past + begin * plan.past, plan.past, fed ? 1 + plan.hidden : 1, units, end - begin, c, plan.padded);
-        if (kind_of(layer).makes && tile * LANES < plan.hidden)
+        if (kind_of(layer).makes && tile * SIXTEEN < plan.hidden)
             multiply_over_steps(records + begin * plan.record + (plan.blocks - 1) * plan.hidden * LANES, plan.record, plan.hidden, units,
                                 end - begin, c + (1 + plan.hidden) * plan.padded, plan.padded);
     }
@@ -219,7 +224,7 @@ inline void learn_sequence(const Layer& layer, const float* packed, const float*
         }
     }
     for (long u = 0; !goes_on && u < plan.hidden; ++u) {
-        float *h = sums + plan.sum_starts + u * LANES, *c = h + plan.hidden * LANES;
+        float *h = sums + plan.sum_starts + u * SIXTEEN, *c = h + plan.hidden * SIXTEEN;
         store(h, load(h) + load(back.dh + u * LANES)), store(c, load(c) + load(back.dc + u * LANES));
     }
 }
@@ -227,7 +232,7 @@ inline void learn_sequence(const Layer& layer, const float* packed, const float*
 // Gradients of vectors and initial states, added up over lanes when all groups are in.
 inline void settle(const Layer& layer, float* sums) {
     const Plan plan(layer);
-    for (long v = 0; v < (kind_of(layer).vectors + 2) * plan.hidden; ++v) sums[plan.found + v] = sum_of(load(sums + plan.sum_vectors + v * LANES));
+    for (long v = 0; v < (kind_of(layer).vectors + 2) * plan.hidden; ++v) sums[plan.found + v] = sum_of(sums + plan.sum_vectors + v * SIXTEEN);
 }
 
 // Where the gradient of each parameter stands among a layer's sums, which begin at `base`.

@@ -1,7 +1,8 @@
 // The library's functions, and who computes what: the widest vectors that this CPU has, and threads over groups of windows.
 //
-// A batch is cut into groups of sixteen windows. Each of up to sixteen sums takes every sixteenth group, in order; threads
-// take sums as they get free, and sums are added in order. So no byte depends on how many threads there are, or how fast.
+// A batch is cut into groups of sixteen windows. A group of at most eight, the last, is run with eight lanes: empty ones add nothing
+// to any sum, so the bytes are the same for half the arithmetic. Each of up to sixteen sums takes every sixteenth group, in order;
+// threads take sums as they get free, and sums are added in order. So no byte depends on how many threads there are, or how fast.
 #include <algorithm>
 #include <atomic>
 #include <cmath>
@@ -18,15 +19,9 @@
 
 #include "api.h"
 
-#if defined(__x86_64__)
-namespace avx512 { extern const Kernels KERNELS; }
-namespace avx2 { extern const Kernels KERNELS; }
-#endif
-namespace plain { extern const Kernels KERNELS; }
-
 namespace {
 
-constexpr int LANES = 16, MOST_SUMS = 16;
+constexpr int LANES = 16, HALF = 8, MOST_SUMS = 16;
 constexpr int64_t SLICE = 4096;  // parameters that a thread adds up and moves at once
 constexpr int64_t WEIGHTS_OF_A_THREAD = 65536;  // that one window of training needs at least
 
@@ -124,6 +119,7 @@ void side_by_side(int threads, const Work& work) {
 int sums_of(int64_t groups) { return static_cast<int>(groups < MOST_SUMS ? groups : MOST_SUMS); }
 int64_t groups_of(int64_t windows) { return (windows + LANES - 1) / LANES; }
 int lanes_of(int64_t windows, int64_t group) { return static_cast<int>(std::min<int64_t>(LANES, windows - group * LANES)); }
+const Groups& lanes_for(const Kernels& width, int count) { return count <= HALF ? *width.eight : *width.sixteen; }
 
 // How many answers of a stretch of windows are charged: tokens, or those whose target is a number.
 int64_t charged(const Network& net, const Pass& pass, int64_t first, int64_t count) {
@@ -222,7 +218,7 @@ class Training {
         const int count = sums_of(groups_of(windows));
         for (int n = 0; n < count; ++n) sums_.push_back(room(width.sums_size(net)));
         for (const Floats& own : sums_) pointers_.push_back(own.get());
-        for (int n = 0; n < (net.words ? count : phases_.threads()); ++n) scratch_.push_back(room(width.scratch_size(net)));
+        for (int n = 0; n < (net.words ? count : phases_.threads()); ++n) scratch_.push_back(room(width.sixteen->scratch_size(net)));
         if (net.words) tokens_.emplace(net, std::min<int64_t>(windows, MOST_SUMS * LANES), phases_.threads());
         std::fill_n(ends_.get(), width.ends_size(net), 0.0f);
         losses_.resize(groups_of(windows));
@@ -267,9 +263,11 @@ class Training {
         const int64_t groups = groups_of(count), sums = sums_of(groups);
         way.share(sums, [&](int64_t own) {
             clear(own);
-            for (int64_t group = own; group < groups; group += sums)
-                losses_[group] = width_.group(net_, pass_, first + group * LANES, lanes_of(count, group), share, true, packed_.get(), way_.weights,
-                                              scratch_[way.thread()].get(), sums_[own].get());
+            for (int64_t group = own; group < groups; group += sums) {
+                const int windows = lanes_of(count, group);
+                losses_[group] = lanes_for(width_, windows).group(net_, pass_, first + group * LANES, windows, share, true, packed_.get(), way_.weights,
+                                                                  scratch_[way.thread()].get(), sums_[own].get());
+            }
             width_.settle(net_, sums_[own].get());
         });
         return std::accumulate(losses_.begin(), losses_.begin() + groups, 0.0);
@@ -287,7 +285,7 @@ class Training {
             for (int64_t group = 0; group < some; ++group) places[group + 1] = places[group] + charged(net_, pass_, window(group), lanes(group));
             way.share(some, [&](int64_t group) {
                 if (!round) clear(group);
-                width_.ahead_of_head(net_, pass_, window(group), lanes(group), true, packed_.get(), way_.weights, scratch_[group].get(), tokens_->list,
+                lanes_for(width_, lanes(group)).ahead_of_head(net_, pass_, window(group), lanes(group), true, packed_.get(), way_.weights, scratch_[group].get(), tokens_->list,
                                      places[group]);
             });
             if (way.thread() == 0) tokens_->list.count = places[some], width_.fill_up(net_, tokens_->list);
@@ -295,14 +293,14 @@ class Training {
             go_through_head(way, share, !round);
             loss += tokens_->loss();
             way.share(some, [&](int64_t group) {
-                width_.behind_head(net_, pass_, window(group), lanes(group), packed_.get(), way_.weights, scratch_[group].get(), tokens_->list,
+                lanes_for(width_, lanes(group)).behind_head(net_, pass_, window(group), lanes(group), packed_.get(), way_.weights, scratch_[group].get(), tokens_->list,
                                    places[group], sums_[group].get());
                 if (round + MOST_SUMS >= groups - group) width_.settle(net_, sums_[group].get());
             });
             const int slice = way.thread(), slices = phases_.threads();
             if (!round) width_.clear_table(net_, pass_, std::max<int64_t>(first - pass_.batch, 0), first ? pass_.batch : 0, slice, slices, ends_.get());
             for (int64_t group = 0; group < some; ++group)
-                width_.add_to_table(net_, pass_, window(group), lanes(group), scratch_[group].get(), slice, slices, ends_.get());
+                lanes_for(width_, lanes(group)).add_to_table(net_, pass_, window(group), lanes(group), scratch_[group].get(), slice, slices, ends_.get());
             if (round + some == groups && is_tied()) width_.tie(net_, slice, slices, ends_.get());
             way.meet();
         }
@@ -417,7 +415,7 @@ Floats packed(const Kernels& width, const Network& net, int parts, const float* 
 double score_words(const Kernels& width, const Network& net, const Pass& pass, int64_t first, int count, const float* packed, const float* row,
                    float* scratch, TokenList& tokens) {
     tokens.list.count = charged(net, pass, first, count);
-    width.ahead_of_head(net, pass, first, count, false, packed, row, scratch, tokens.list, 0);
+    lanes_for(width, count).ahead_of_head(net, pass, first, count, false, packed, row, scratch, tokens.list, 0);
     width.fill_up(net, tokens.list);
     for (int64_t base = 0; base < tokens.blocks(); base += HAND)
         width.charge(net, tokens.list, base, base, std::min(base + HAND, tokens.blocks()), 0.0f, false, packed);
@@ -472,7 +470,7 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
         std::vector<Floats> scratch;
         std::deque<TokenList> tokens;
         for (int n = 0; n < threads; ++n) {
-            scratch.push_back(room(own.scratch_size(*net)));
+            scratch.push_back(room(own.sixteen->scratch_size(*net)));
             if (net->words) tokens.emplace_back(*net, LANES, 1);
         }
         std::atomic<int64_t> next{0};
@@ -481,7 +479,8 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
                 const int count = lanes_of(rows, group);
                 for (int64_t first = group * LANES; first < pass->windows; first += rows)
                     losses[group] += net->words ? score_words(own, *net, *pass, first, count, weights.get(), row, scratch[thread].get(), tokens[thread])
-                                                : own.group(*net, *pass, first, count, 0.0f, false, weights.get(), row, scratch[thread].get(), nullptr);
+                                                : lanes_for(own, count).group(*net, *pass, first, count, 0.0f, false, weights.get(), row,
+                                                                              scratch[thread].get(), nullptr);
             }
         });
         for (const double loss : losses) outcome->loss += loss;
@@ -490,7 +489,11 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
 }
 
 // Floats that `longshort_read` keeps of a batch for the way back.
-API int64_t longshort_kept(int32_t width, const Network* net, int64_t batch) { return kernels(width).kept_size(*net) * groups_of(batch); }
+API int64_t longshort_kept(int32_t width, const Network* net, int64_t batch) {
+    const Kernels& own = kernels(width);
+    const int64_t last = groups_of(batch) - 1;
+    return last * own.sixteen->kept_size(*net) + lanes_for(own, lanes_of(batch, last)).kept_size(*net);
+}
 
 // One layer over a batch: steps (steps, batch, inputs) to states (steps, batch, hidden). kept: null where there is no way back.
 // carried: null, or (2, batch, hidden), where h and c after the last step are put, and from which the rows go on where `goes_on`.
@@ -499,15 +502,17 @@ API int32_t longshort_read(int32_t width, const Network* net, const float* row, 
     return done([&] {
         const Kernels& own = kernels(width);
         const Floats weights = packed(own, *net, 1, row);
-        const int64_t groups = groups_of(batch), size = own.kept_size(*net);
+        const int64_t groups = groups_of(batch), size = own.sixteen->kept_size(*net);
         const int count = static_cast<int>(std::min<int64_t>(std::max(threads, 1), groups));
         std::vector<Floats> scratch;
         for (int n = 0; n < count; ++n) scratch.push_back(room(kept ? 0 : size));
         std::atomic<int64_t> next{0};
         side_by_side(count, [&](int thread) {
-            for (int64_t group; (group = next.fetch_add(1)) < groups;)
-                own.read(*net, weights.get(), row, steps, batch, group * LANES, lanes_of(batch, group),
-                         kept ? kept + group * size : scratch[thread].get(), states, carried, goes_on);
+            for (int64_t group; (group = next.fetch_add(1)) < groups;) {
+                const int windows = lanes_of(batch, group);
+                lanes_for(own, windows).read(*net, weights.get(), row, steps, batch, group * LANES, windows,
+                                             kept ? kept + group * size : scratch[thread].get(), states, carried, goes_on);
+            }
         });
     });
 }
@@ -519,19 +524,21 @@ API int32_t longshort_learn(int32_t width, const Network* net, const float* row,
     return done([&] {
         const Kernels& own = kernels(width);
         const Floats weights = packed(own, *net, 1, row);
-        const int64_t groups = groups_of(batch), size = own.kept_size(*net);
+        const int64_t groups = groups_of(batch), size = own.sixteen->kept_size(*net);
         const int sums_count = sums_of(groups), count = std::min(std::max(threads, 1), sums_count);
         std::vector<Floats> scratch, sums;
         std::vector<const float*> pointers;
-        for (int n = 0; n < count; ++n) scratch.push_back(room(own.learn_size(*net)));
+        for (int n = 0; n < count; ++n) scratch.push_back(room(own.sixteen->learn_size(*net)));
         for (int n = 0; n < sums_count; ++n) sums.push_back(room(own.sums_size(*net))), pointers.push_back(sums.back().get());
         std::atomic<int> next{0};
         side_by_side(count, [&](int thread) {
             for (int n; (n = next.fetch_add(1)) < sums_count;) {
                 std::fill_n(sums[n].get(), own.sums_size(*net), 0.0f);
-                for (int64_t group = n; group < groups; group += sums_count)
-                    own.learn(*net, weights.get(), gradient, batch, group * LANES, lanes_of(batch, group), kept + group * size, goes_on,
-                              scratch[thread].get(), sums[n].get(), input_gradient);
+                for (int64_t group = n; group < groups; group += sums_count) {
+                    const int windows = lanes_of(batch, group);
+                    lanes_for(own, windows).learn(*net, weights.get(), gradient, batch, group * LANES, windows, kept + group * size, goes_on,
+                                                  scratch[thread].get(), sums[n].get(), input_gradient);
+                }
                 own.settle(*net, sums[n].get());
             }
         });

@@ -32,7 +32,7 @@ INLINE long head_of(const Network& net) {
 
 INLINE int64_t tokens_of(const Network& net, const Pass& pass, int64_t window) { return pass.counts ? pass.counts[window] : net.steps; }
 
-// Dropout on [steps][features][16] in place, or on the gradient of what it gave. dropped: room for one step's masks
+// Dropout on [steps][features][LANES] in place, or on the gradient of what it gave. dropped: room for one step's masks
 inline void drop(const Network& net, const Pass& pass, int64_t first, uint64_t kind, long features, uint16_t* dropped, float* x) {
     const Masks masks{pass.seed, pass.epoch, 0, kind, static_cast<uint64_t>(net.steps), static_cast<uint64_t>(features), net.edge_threshold};
     for (long t = 0; t < net.steps; ++t) {
@@ -50,32 +50,6 @@ inline void look_up(const Network& net, const Pass& pass, int64_t first, int cou
             const float* from = l < count ? row + net.table + pass.ids[pass.firsts[first + l] + t] * static_cast<int64_t>(net.inputs) : nullptr;
             for (long i = 0; i < net.inputs; ++i) x[(t * net.inputs + i) * LANES + l] = from ? from[i] : 0.0f;
         }
-}
-
-// The cross-entropy of a block of tokens in nats, summed. scores become e^(score - largest), less their sum at the target;
-// factor, share / sum for each lane with a token and 0 for others, is what turns that into the gradient.
-inline double soften(float* scores, long words, const int32_t* targets, long count, float share, float* factor) {
-    Lanes largest = load(scores);
-    for (long w = 1; w < words; ++w) largest = larger(largest, load(scores + w * LANES));
-    float top[LANES], right[LANES], total[LANES];
-    store(top, largest);
-    for (long l = 0; l < count; ++l) right[l] = scores[targets[l] * LANES + l];
-    Lanes sums[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)};  // a chain of one would wait for each addition
-    for (long w = 0; w < words; ++w) {
-        const Exponential e = exponential(larger(all(-87.0f), load(scores + w * LANES) - largest));
-        const Lanes power = fma(e.scale, e.rest, e.scale);
-        store(scores + w * LANES, power);
-        sums[w % 4] = sums[w % 4] + power;
-    }
-    store(total, (sums[0] + sums[1]) + (sums[2] + sums[3]));
-    double loss = 0;
-    for (long l = 0; l < LANES; ++l) {
-        factor[l] = l < count ? share / total[l] : 0.0f;
-        if (l >= count) continue;
-        loss += __builtin_log(static_cast<double>(total[l])) + static_cast<double>(top[l]) - static_cast<double>(right[l]);
-        scores[targets[l] * LANES + l] -= total[l];
-    }
-    return loss;
 }
 
 // List the tokens that a group charges from number `place` on, with what the head reads of each. states: [steps][width][lanes]
@@ -101,6 +75,49 @@ inline void hand_back(const Network& net, const Pass& pass, int64_t first, int c
             for (long u = 0; u < width; ++u) behind[(t * width + u) * LANES + l] = from[u * TOKENS];
             ++place;
         }
+}
+
+// The gradient of the embeddings, (words, inputs), is shared by threads too: each sees to the words of its slice, whose number
+// leaves the slice's when divided by how many slices there are. What a batch did not read stays zero and is not touched.
+
+// The gradient dx, [steps][inputs][lanes], of what a group read, window by window at each step.
+inline void add_to_table(const Network& net, const Pass& pass, int64_t first, int count, const float* dx, int slice, int slices, float* ends) {
+    float* table = ends + table_of(net);
+    for (long t = 0; t < net.steps; ++t)
+        for (int l = 0; l < count; ++l) {
+            const int32_t word = pass.ids[pass.firsts[first + l] + t];
+            if (word % slices != slice) continue;
+            float* to = table + word * static_cast<int64_t>(net.inputs);
+            for (long i = 0; i < net.inputs; ++i) to[i] += dx[(t * net.inputs + i) * LANES + l];
+        }
+}
+
+#if LANES == 16  // what is done once for all groups
+
+// The cross-entropy of a block of tokens in nats, summed. scores become e^(score - largest), less their sum at the target;
+// factor, share / sum for each lane with a token and 0 for others, is what turns that into the gradient.
+inline double soften(float* scores, long words, const int32_t* targets, long count, float share, float* factor) {
+    Lanes largest = load(scores);
+    for (long w = 1; w < words; ++w) largest = larger(largest, load(scores + w * LANES));
+    float top[LANES], right[LANES], total[LANES];
+    store(top, largest);
+    for (long l = 0; l < count; ++l) right[l] = scores[targets[l] * LANES + l];
+    Lanes sums[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)};  // a chain of one would wait for each addition
+    for (long w = 0; w < words; ++w) {
+        const Exponential e = exponential(larger(all(-87.0f), load(scores + w * LANES) - largest));
+        const Lanes power = fma(e.scale, e.rest, e.scale);
+        store(scores + w * LANES, power);
+        sums[w % 4] = sums[w % 4] + power;
+    }
+    store(total, (sums[0] + sums[1]) + (sums[2] + sums[3]));
+    double loss = 0;
+    for (long l = 0; l < LANES; ++l) {
+        factor[l] = l < count ? share / total[l] : 0.0f;
+        if (l >= count) continue;
+        loss += __builtin_log(static_cast<double>(total[l])) + static_cast<double>(top[l]) - static_cast<double>(right[l]);
+        scores[targets[l] * LANES + l] -= total[l];
+    }
+    return loss;
 }
 
 // Tokens of a last block that there are not: the head reads zeros of them.
@@ -144,9 +161,6 @@ inline void add_head(const Network& net, const Charged& list, int64_t base, int6
     }
 }
 
-// The gradient of the embeddings, (words, inputs), is shared by threads too: each sees to the words of its slice, whose number
-// leaves the slice's when divided by how many slices there are. What a batch did not read stays zero and is not touched.
-
 // Zeros for the rows that windows read; all rows, where the head is the table.
 inline void clear_table(const Network& net, const Pass& pass, int64_t first, int64_t count, int slice, int slices, float* ends) {
     float* table = ends + table_of(net);
@@ -159,23 +173,13 @@ inline void clear_table(const Network& net, const Pass& pass, int64_t first, int
                 if (const int32_t word = pass.ids[pass.firsts[n] + t]; word % slices == slice) clear(word);
 }
 
-// The gradient dx, [steps][inputs][lanes], of what a group read, window by window at each step.
-inline void add_to_table(const Network& net, const Pass& pass, int64_t first, int count, const float* dx, int slice, int slices, float* ends) {
-    float* table = ends + table_of(net);
-    for (long t = 0; t < net.steps; ++t)
-        for (int l = 0; l < count; ++l) {
-            const int32_t word = pass.ids[pass.firsts[first + l] + t];
-            if (word % slices != slice) continue;
-            float* to = table + word * static_cast<int64_t>(net.inputs);
-            for (long i = 0; i < net.inputs; ++i) to[i] += dx[(t * net.inputs + i) * LANES + l];
-        }
-}
-
 // Where the head is the table of embeddings (Press and Wolf, 2017), its gradient goes to the table's.
 inline void tie(const Network& net, int slice, int slices, float* ends) {
     float* table = ends + table_of(net);
     for (long word = slice; word < net.words; word += slices)
         for (long i = 0; i < net.inputs; ++i) table[word * net.inputs + i] += ends[i * padded(net.words) + word];
 }
+
+#endif
 
 }  // namespace WIDTH

@@ -1,8 +1,18 @@
-// All arithmetic for one vector width: this file is compiled once a width, with WIDTH as its namespace.
+// All arithmetic for one vector width: this file is compiled twice a width, with WIDTH as its namespace: once with sixteen
+// LANES, and once with eight, for what is done to groups of at most eight windows.
+#if LANES == 16
 #include "forecast.h"
 #include "single.h"
+#else
+#include "epoch.h"
+#endif
 
 namespace WIDTH {
+
+extern const Groups GROUPS;
+const Groups GROUPS = {scratch_size, group, ahead_of_head, behind_head, add_group_to_table, kept_size, learn_size, read, learn};
+
+#if LANES == 16
 
 #define NAME_OF(width) #width
 #define QUOTED(width) NAME_OF(width)
@@ -26,10 +36,11 @@ static void masks(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind,
     draw({seed, epoch, stream, kind, steps, units, threshold}, place, step, dropped);
 }
 
-extern const Kernels KERNELS;
 const Kernels KERNELS = {
-    QUOTED(WIDTH), packed_size, scratch_size, sums_size, ends_size, pack_part, group, ahead_of_head, fill_up, charge, add_head, behind_head,
-    clear_table, add_group_to_table, tie, places, add_up, move, kept_size, learn_size, settle_all, read, learn, lone_packed_size, lone_room_size,
-    pack_lone, forecast, ahead, tick, single_size, single_begin, learn_single, move_single, cell, function, masks};
+    QUOTED(WIDTH), &GROUPS, &eight::GROUPS, packed_size, sums_size, ends_size, over_steps<8>, pack_part, fill_up, charge, add_head, clear_table, tie,
+    places, add_up, move, settle_all, lone_packed_size, lone_room_size, pack_lone, forecast, ahead, tick, single_size, single_begin, learn_single,
+    move_single, cell, function, masks};
+
+#endif
 
 }  // namespace WIDTH

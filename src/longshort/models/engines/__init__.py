@@ -3,7 +3,7 @@
     reference   an explicit loop over time, every cell, any number format: what other engines are held against
     kernels     the engine `torch`: torch's own LSTM, GRU and RNN, where the cell is one of theirs
     cuda        torch's kernels on a GPU, whole steps of training recorded in a CUDA graph; whole passes without waiting for the host
-    native      a compiled library over sixteen lanes, where there was a compiler at installation; whole passes in one call
+    native      a compiled library over sixteen lanes or eight, where there was a compiler at installation; whole passes in one call
 
 An engine that cannot run a variant says why; nothing falls back to another in silence.
 """
