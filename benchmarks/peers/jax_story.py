@@ -23,7 +23,7 @@ def begin(key, inputs):
 
 
 def lstm(weights, read):
-    """(steps, inputs) to (steps, hidden); the three steps are written out, which is a tenth quicker than a scan."""
+    """(steps, inputs) to (steps, hidden); the three steps are written out."""
     w, r, b = weights
     h = c = jnp.zeros(STORY_HIDDEN)
     states = []
