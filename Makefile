@@ -50,6 +50,7 @@ bench: .venv/installed
 	$(BIN)/python benchmarks/run.py train-variants
 	$(BIN)/python benchmarks/run.py train-stock-wall --times 1
 	$(BIN)/python benchmarks/run.py train-ptb
+	$(BIN)/python benchmarks/run.py train-story
 	$(BIN)/python benchmarks/run.py windows
 	$(BIN)/python benchmarks/run.py forecast
 

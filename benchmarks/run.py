@@ -8,6 +8,8 @@
     train-variants   an epoch of every cell of the engine `native` at these sizes; seconds, and torch's where it has a kernel
     train-stock-wall the stock network again, as a process: its start, 100 epochs, its model on the disk; seconds
     train-ptb        a language model: embeddings of 200, 2 LSTMs of 200, 10,000 words, 35 steps, batch 20; words a second
+    train-story      the tutorial's short story: 3 words in, one number a word, 2 LSTMs of 512, 112 words, RMSProp, one window a step;
+                     steps a second
     forecast         one window of 60 steps through the stock network, and the tick of a stream of them, on one core; microseconds
     windows          every 60-step window of 5,000 series of 5,000 days and 5 features: found, and gathered by 1,024; seconds, MB
 
@@ -29,6 +31,7 @@ from answering import forecast
 from cutting import windows
 from language import ptb
 from stock import fleet, stock, variants, wall
+from story import story
 
 from longshort.models.compiled import library
 
@@ -38,6 +41,7 @@ FIGURES = {
     "train-variants": variants,
     "train-stock-wall": wall,
     "train-ptb": ptb,
+    "train-story": story,
     "forecast": forecast,
     "windows": windows,
 }

@@ -14,21 +14,22 @@ from pathlib import Path
 TORCH = version("torch").partition("+")[0]
 Round = Callable[[], dict[str, float] | None]  # what it took, where it knows better than who asks
 
-# the script beside peers/peer.py, and what it needs
+# the script beside peers/peer.py, its environment, and what that needs
 APART = {
-    "keras-tensorflow": ("keras_tensorflow.py", ("keras==3.15.1", "tensorflow-cpu==2.21.0")),
-    "jax": ("jax_scan.py", ("jax==0.10.2",)),
+    "keras-tensorflow": ("keras_tensorflow.py", "keras-tensorflow", ("keras==3.15.1", "tensorflow-cpu==2.21.0")),
+    "jax": ("jax_scan.py", "jax", ("jax==0.10.2",)),
+    "jax-story": ("jax_story.py", "jax", ("jax==0.10.2",)),
     # with our own torch, of whichever build pip's index has: the difference is the library's
-    "darts": ("darts_block_rnn.py", (f"torch=={TORCH}", "darts[torch]==0.48.1")),
-    "neuralforecast": ("neuralforecast_lstm.py", (f"torch=={TORCH}", "neuralforecast==3.3.0")),
-    "onnxruntime": ("onnx_runtime.py", ("onnxruntime==1.31.1", "onnx==1.23.2")),
+    "darts": ("darts_block_rnn.py", "darts", (f"torch=={TORCH}", "darts[torch]==0.48.1")),
+    "neuralforecast": ("neuralforecast_lstm.py", "neuralforecast", (f"torch=={TORCH}", "neuralforecast==3.3.0")),
+    "onnxruntime": ("onnx_runtime.py", "onnxruntime", ("onnxruntime==1.31.1", "onnx==1.23.2")),
 }
 
 
 def apart(name: str) -> Callable[[], dict[str, float]] | None:
     """A peer in a process and an environment of its own; None, and it is said, where it cannot be had."""
-    script, needed = APART[name]
-    place = Path(".state/peers") / name
+    script, environment, needed = APART[name]
+    place = Path(".state/peers") / environment
     try:
         if not (place / "installed").exists():
             print(f"making the environment of {name} in {place}", file=sys.stderr)

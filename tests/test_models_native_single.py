@@ -23,6 +23,7 @@ from longshort.models.engines.engine import Learning
 from longshort.models.engines.native.passes import ForecastPasses, LanguageModelPasses
 from longshort.models.masks import Draw
 from longshort.models.network import Network
+from longshort.tasks.language_model import LanguageModelTask
 from longshort.training.optimisers import Rows
 from longshort.windows.prices import Windows
 from longshort.windows.text import Stretch
@@ -100,7 +101,7 @@ def gradient_is_exact(task, kind, most=2e-5):
 
 # --- gradients ------------------------------------------------------------------------------------
 
-# lookback, hidden, features, horizon: one of each, a lane too few and too many, the last window without a written gradient and the first with one
+# lookback, hidden, features, horizon: one of each, a lane too few and too many; up to 8 steps no gradient is written, from 9 on it is
 SHAPES = [(1, 1, 1, 1), (2, 16, 1, 1), (3, 37, 3, 2), (5, 15, 2, 17), (8, 33, 1, 1), (9, 33, 1, 3), (17, 5, 3, 1)]
 
 
@@ -139,6 +140,23 @@ def test_every_gradient_of_a_language_model_is_the_references(name, words, lookb
 @pytest.mark.parametrize(("words", "size", "lookback"), [(3, 6, 4), (65, 17, 8), (65, 17, 9), (131, 33, 1)])
 def test_tied_weights_have_the_references_gradient(words, size, lookback):
     gradient_is_exact(one_text(words, lookback, size, 0.2, tied=True), variant("lstm", hidden_size=size, num_layers=2))
+
+
+class LastWord(LanguageModelTask):
+    """A language model that is charged for the last word of a window alone."""
+
+    def windows(self, part, seed, epoch):
+        starts, counts = super().windows(part, seed, epoch)
+        return starts, np.ones_like(counts)
+
+
+@native_is_built
+@pytest.mark.parametrize("lookback", [1, 3, 12])
+@pytest.mark.parametrize("tied", [False, True])
+def test_a_window_charged_for_its_last_word_alone_has_the_references_gradient(lookback, tied):
+    task = one_text(70, lookback, 21, 0.2, tied)
+    own = {one.name: getattr(task, one.name) for one in dataclasses.fields(task)}
+    gradient_is_exact(LastWord(**own), variant("lstm", hidden_size=21, num_layers=2))
 
 
 @native_is_built

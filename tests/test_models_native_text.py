@@ -131,7 +131,7 @@ def test_passes_are_the_same_bytes_for_any_threads_and_vectors():
 
 
 @native_is_built
-@pytest.mark.parametrize(("count", "filled"), FILLED)
+@pytest.mark.parametrize(("count", "filled"), FILLED[1:])  # a batch of one window is no group
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.cell}-{kind.hidden_size}")
 def test_a_pass_over_a_group_of_eight_has_the_bytes_that_it_has_in_sixteen_lanes(kind, count, filled, monkeypatch):
     task = texts(words=90, tokens=600)

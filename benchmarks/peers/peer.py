@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Generator
 
 WINDOWS, STEPS, LAYERS, HIDDEN, BATCH, DROPOUT = 1198, 60, 4, 50, 32, 0.2  # the tutorial's stock network
+STORY_LOOKBACK, STORY_LAYERS, STORY_HIDDEN, STORY_WORDS = 3, 2, 512, 112  # another tutorial's, of a short story
+STORY_STEPS = 100  # of a round
 
 
 ROUND = 200  # forecasts

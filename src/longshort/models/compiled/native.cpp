@@ -371,7 +371,7 @@ class Singly {
     }
 
   private:
-    // To meet takes as long as some ten thousand weights.
+    // Threads meet after each step of each layer, so a small network is one thread's.
     static int team_of(const Network& net, const Pass& pass) {
         return static_cast<int>(std::clamp<int64_t>(net.parameters / WEIGHTS_OF_A_THREAD, 1, std::max(pass.threads, 1)));
     }
