@@ -780,8 +780,9 @@ struct Window {
     void move(const Optimiser& way, float scale) const {
         const Known written{at.folds ? nullptr : at.gradient, nullptr, nullptr, 0}, read{written.written, at.slot_of, at.merged, at.row};
         const auto folded = [&](Terms terms) { return at.folds ? terms : Terms{}; };
-        const auto go = [&](const Block& block, const Terms& terms, Share own) {
-            move_block<ADAM>(block, folded(terms), written, way, scale, {0, block.rows}, own);
+        // by whole rows: a thread's own units would be a piece of each, and memory is read fastest from front to back
+        const auto go = [&](const Block& block, const Terms& terms) {
+            move_block<ADAM>(block, folded(terms), written, way, scale, share_of(block.rows, 1, team), {0, whole(block.units)});
         };
         const auto go_piece = [&](long place, long count, Share own) {
             move_block<ADAM>(Block(1, count, 0, place), {}, {at.gradient, nullptr, nullptr, 0}, way, scale, {0, 1}, own);
@@ -790,12 +791,12 @@ struct Window {
         for (long l = 0; l < net.depth; ++l)
             for (long d = 0; d < net.directions; ++d) {
                 const Part part(net, at, l, d);
-                go(part.by_x, part.of_x(first_read(part, l), read_stride(part), net.steps), own);
-                go(part.by_past, part.of_past(net.steps), own);
-                go(part.by_made, part.of_made(net.steps), own);
+                go(part.by_x, part.of_x(first_read(part, l), read_stride(part), net.steps));
+                go(part.by_past, part.of_past(net.steps));
+                go(part.by_made, part.of_made(net.steps));
                 over_pieces_of(part, [&](long place, long count) { go_piece(place, count, own); });
             }
-        if (!at.tied) go(head(), of_head(), answers);
+        if (!at.tied) go(head(), of_head());
         go_piece(head_bias(), at.answers, answers);
         if (!net.words) return;
         const Share rows = share_of(net.words, 1, team), inputs{0, whole(net.inputs)};
