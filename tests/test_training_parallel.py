@@ -42,6 +42,7 @@ KINDS = {
         f"training.items.{ITEM}.engine=reference",
     ),
     "tied, with another optimiser": ("tasks.language-model.tied=true", "training.language-model.optimizer=rmsprop"),
+    "states carried from window to window of each stream": ("tasks.language-model.carried=true",),
     "batches that are not divided evenly, of one row in the end": ("training.language-model.batch_size=4",),
 }
 
