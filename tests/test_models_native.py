@@ -370,13 +370,15 @@ def test_whole_passes_are_the_same_bytes_for_any_threads_and_vectors():
     assert passed.failed == 0 and passed.steps == -(-len(task.data.parts["train"]) // 41)
 
 
-def one_batch(inside, network, firsts, counts, monkeypatch):
-    """Bytes of weights and averages after a step over these windows as one batch, and what the step and a score of them came to."""
-    stretch = Stretch(0, np.asarray(firsts, np.int64), counts, inside._task.data.spec.lookback, len(firsts))
+def one_batch(inside, network, firsts, counts, monkeypatch, rows=None):
+    """Bytes of weights and averages after a step over these windows as one batch, or batches of so many rows, and what the steps and
+    a score of them came to.
+    """
+    stretch = Stretch(0, np.asarray(firsts, np.int64), counts, inside._task.data.spec.lookback, rows or len(firsts))
     monkeypatch.setattr(type(inside._task), "order", lambda *_: [stretch])
     rows = Rows(network)
     weights, averages = rows.weights[0].clone(), tuple(torch.zeros_like(rows.weights[0]) for _ in range(2))
-    told = inside.learn(weights, averages, 0, Learning(1, 1, len(firsts), "adam", 0.01, 1.0, 0.9, 0.999, 1e-8))
+    told = inside.learn(weights, averages, 0, Learning(1, 1, stretch.rows, "adam", 0.01, 1.0, 0.9, 0.999, 1e-8))
     return [told, inside.score(weights, "train"), *(array.numpy().tobytes() for array in (weights, *averages))]
 
 
@@ -447,6 +449,18 @@ def test_targets_that_are_no_numbers_are_not_charged(monkeypatch):
     outside = learn(KINDS[0], task=holed, max_epochs=1)
     assert math.isfinite(inside.history[0]["train_loss"])
     torch.testing.assert_close(inside.weights, outside.weights, rtol=1e-4, atol=1e-5)
+
+
+@native_is_built
+def test_a_batch_that_is_not_charged_at_all_is_no_step(monkeypatch):
+    task = forecasts(400, ("close", "volume"), 12, 2)
+    task.scaled[-2:] = np.nan
+    network = Network(task, KINDS[4], "native", [loop.generator_of(1)])
+    found = [
+        one_batch(passes.ForecastPasses(network, task), network, [*range(4), *[400 - 14] * more, *range(4, 8)], None, monkeypatch, rows=4)
+        for more in (0, 4)
+    ]
+    assert found[0] == found[1] and found[0][0].steps == 2
 
 
 @native_is_built

@@ -236,26 +236,25 @@ class Training {
 
     void go_through(Way way) {
         pack(way);
-        int64_t number = pass_.step;
+        int64_t taken = 0, before = -1;  // before: the first window of the last batch that was learned from
         for (int64_t first = 0; first < pass_.windows; first += pass_.batch) {
-            ++number;
             const int64_t count = std::min(pass_.batch, pass_.windows - first), terms = charged(net_, pass_, first, count);
-            const float share = 1.0f / static_cast<float>(std::max<int64_t>(terms, 1));
-            const double loss = net_.words ? learn_words(way, first, count, share) : learn(way, first, count, share);
+            if (!terms) continue;  // nothing to learn from is no step
+            const float share = 1.0f / static_cast<float>(terms);
+            const double loss = net_.words ? learn_words(way, first, count, share, before) : learn(way, first, count, share);
             add_up(way, sums_of(groups_of(count)));
             double squares = 0;
             for (const double own : squares_) squares += own;
             const double norm = std::sqrt(squares);
             const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
-            if (way.thread() == 0) note(outcome_, number, loss, terms, norm, fails);
-            if (fails) {  // every thread comes to the same
-                if (way.thread() == 0) way_.steps += number - 1 - pass_.step;
-                return;
-            }
-            move(way, clipped(way_, norm), unbiased(way_, number - pass_.step));
+            if (way.thread() == 0) note(outcome_, pass_.step + first / pass_.batch + 1, loss, terms, norm, fails);
+            if (fails) break;  // every thread comes to the same
+            ++taken;
+            before = first;
+            move(way, clipped(way_, norm), unbiased(way_, taken));
             pack(way);
         }
-        if (way.thread() == 0) way_.steps += number - pass_.step;
+        if (way.thread() == 0) way_.steps += taken;
     }
 
     // A batch of a forecaster there and back: the loss, and gradients among the sums.
@@ -273,8 +272,8 @@ class Training {
         return std::accumulate(losses_.begin(), losses_.begin() + groups, 0.0);
     }
 
-    // A batch of a language model, as many groups at a time as there are sums.
-    double learn_words(Way& way, int64_t first, int64_t count, float share) {
+    // A batch of a language model, as many groups at a time as there are sums. before: the first window of the batch before it, or -1
+    double learn_words(Way& way, int64_t first, int64_t count, float share, int64_t before) {
         const int64_t groups = groups_of(count);
         double loss = 0;
         for (int64_t round = 0; round < groups; round += MOST_SUMS) {
@@ -298,7 +297,7 @@ class Training {
                 if (round + MOST_SUMS >= groups - group) width_.settle(net_, sums_[group].get());
             });
             const int slice = way.thread(), slices = phases_.threads();
-            if (!round) width_.clear_table(net_, pass_, std::max<int64_t>(first - pass_.batch, 0), first ? pass_.batch : 0, slice, slices, ends_.get());
+            if (!round) width_.clear_table(net_, pass_, std::max<int64_t>(before, 0), before < 0 ? 0 : pass_.batch, slice, slices, ends_.get());
             for (int64_t group = 0; group < some; ++group)
                 lanes_for(width_, lanes(group)).add_to_table(net_, pass_, window(group), lanes(group), scratch_[group].get(), slice, slices, ends_.get());
             if (round + some == groups && is_tied()) width_.tie(net_, slice, slices, ends_.get());
