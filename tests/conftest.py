@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import clones
@@ -20,6 +20,17 @@ for name in list(os.environ):
 os.environ.update(environment.QUIET)
 # two workers share the cores: threads of theirs that wait for one another in spin loops take ten times as long
 os.environ["OMP_NUM_THREADS"] = "1"
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch, and engines that ask it, on one thread, whatever a test makes of it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

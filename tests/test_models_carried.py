@@ -43,12 +43,7 @@ SOME = {"reference": CELLS, "torch": [name for name in CELLS if name in GATES], 
 EACH = [pytest.param(engine, name, marks=native_is_built if engine == "native" else ()) for engine in SOME for name in SOME[engine]]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- an engine --------------------------------------------------------------------------------

@@ -44,12 +44,7 @@ CPU = torch.device("cpu")
 SHAPES = [(1, 1, 1, 1), (15, 5, 3, 4), (16, 37, 1, 9), (17, 50, 3, 3), (33, 5, 70, 2), (1, 50, 1, 60), (33, 37, 37, 8), (2, 16, 16, 17)]
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # --- a layer ----------------------------------------------------------------------------------

@@ -32,12 +32,7 @@ OWN = [name for name in cells.GATES if name != "alstm"]
 FREE = 1e30  # a norm that clips nothing
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def one_forecast(lookback=5, horizon=1, columns=1, seed=0):

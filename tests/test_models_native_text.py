@@ -26,12 +26,7 @@ from longshort.windows.text import Stretch, Vocabulary
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def texts(words=23, lookback=7, tokens=400, embedding=6, dropout=0.3, seed=0, tied=False):
