@@ -12,7 +12,7 @@ import multiprocessing
 import multiprocessing.connection
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from longshort.training.shards import Record, Shard, Show, Told
 from longshort.training.shards import work as train_shard
 
 Tell = Callable[[Any], None]
+Said = tuple[LongshortError | None, Any]  # why a process cannot go on, or what it tells
 _PAUSE = 0.05  # seconds between two looks for a free core
 
 
@@ -69,17 +70,20 @@ def spread(places: Sequence[int], work: Callable[[int, Tell], None], cores: Path
         return
     context = multiprocessing.get_context("fork")
     following = context.Value("i", 0)
-    workers = []
+    workers: dict[Any, Any] = {}
     for _ in range(min(count, len(places))):
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_work_off, args=(places, following, work, cores, count, theirs), daemon=True)
         process.start()
         theirs.close()
-        workers.append((process, ours))
+        workers[ours] = process
     try:
-        _listen(workers, told)
+        for error, what in heard(workers, lambda _, code: lost("a training process", code), lambda: None):
+            if error is not None:
+                raise error
+            told(what)
     finally:
-        for process, _ in workers:
+        for process in workers.values():
             process.terminate()
             process.join()
 
@@ -106,26 +110,32 @@ def _work_off(places: Sequence[int], following: Any, work: Callable[[int, Tell],
         os._exit(130)  # who started us says so
 
 
-def _listen(workers: list[tuple[Any, Any]], told: Tell) -> None:
-    """Hand on what is told until every process has ended well."""
-    pipes: dict[Any, Any] = {pipe: process for process, pipe in workers}
+def heard(processes: Mapping[Any, Any], died: Callable[[Any, int], LongshortError], patience: Callable[[], float | None]) -> Iterator[Said]:
+    """What processes say over their pipes until every one has ended, or none has said anything for so long.
+
+    processes  pipe -> process
+    died       the error of one that ended badly, from its pipe and exit code
+    patience   asked before each wait: seconds, or None for as long as it takes
+    """
+    pipes = dict(processes)
     while pipes:
-        ready: list[Any] = multiprocessing.connection.wait(list(pipes))
+        ready: list[Any] = multiprocessing.connection.wait(list(pipes), patience())
+        if not ready:
+            return
         for pipe in ready:
             try:
-                error, what = pipe.recv()
+                yield pipe.recv()
             except EOFError:
                 process = pipes.pop(pipe)
                 process.join()
                 if process.exitcode:
-                    hint = "; the machine may be out of memory" if process.exitcode == -9 else ""
-                    raise LongshortError(
-                        f"a training process ended with {process.exitcode}{hint}. Run this again: it goes on from the last checkpoint."
-                    ) from None
-                continue
-            if error is not None:
-                raise error
-            told(what)
+                    yield died(pipe, process.exitcode), None
+
+
+def lost(who: str, code: int) -> LongshortError:
+    """The error of a process that ended with such a code."""
+    hint = "; the machine may be out of memory" if code == -9 else ""
+    return LongshortError(f"{who} ended with {code}{hint}. Run this again: it goes on from the last checkpoint.")
 
 
 @contextlib.contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import multiprocessing.connection
 import os
 import tempfile
 import threading
@@ -124,31 +123,15 @@ def _listen(started: dict[Any, Any], told: Callable[[Told], None]) -> None:
     started  pipe -> process, the first one first
     raises   what a process raised, of our own errors; LongshortError when one died
     """
-    pipes, reasons = dict(started), list[LongshortError]()
-    while pipes:
-        ready: list[Any] = multiprocessing.connection.wait(list(pipes), GRACE if reasons else None)
-        if not ready:
-            break
-        for pipe in ready:
-            try:
-                error, what = pipe.recv()
-            except EOFError:
-                process = pipes.pop(pipe)
-                process.join()
-                if process.exitcode:
-                    reasons.append(_lost(list(started).index(pipe), len(started), process.exitcode))
-                continue
-            if error is None:
-                told(what)
-            else:
-                reasons.append(error)
+    reasons, ranks = list[LongshortError](), {pipe: rank for rank, pipe in enumerate(started)}
+
+    def died(pipe: Any, code: int) -> LongshortError:
+        return fleet.lost(f"of {len(started)} processes that train one network together, number {ranks[pipe] + 1}", code)
+
+    for error, what in fleet.heard(started, died, lambda: GRACE if reasons else None):
+        if error is None:
+            told(what)
+        else:
+            reasons.append(error)
     if reasons:
         raise min(reasons, key=lambda reason: isinstance(reason, GroupLost))
-
-
-def _lost(rank: int, count: int, code: int) -> LongshortError:
-    hint = "; the machine may be out of memory" if code == -9 else ""
-    return LongshortError(
-        f"of {count} processes that train one network together, number {rank + 1} ended with {code}{hint}. Run this again: it goes on from "
-        "the last checkpoint."
-    )
