@@ -41,7 +41,7 @@ struct Places {
         packed = head_packed + 2 * answers_of(net) * (width + 1);
         const long widest = width > net.inputs ? width : net.inputs;
         sequence = net.steps * widest * LANES;
-        head_padded = padded(answers_of(net));
+        head_padded = whole(answers_of(net));
         sums = net.words ? head_sums : head_sums + (width + 1) * head_padded;
         ends = net.words ? table_of(net) + static_cast<long>(net.words) * net.inputs : 0;
         masks = net.depth * net.steps * static_cast<long>(blocks_of(width)) * 16 / 2;  // two a float

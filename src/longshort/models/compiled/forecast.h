@@ -36,8 +36,6 @@ constexpr int TILE_ROWS = 2, TILE_STEPS = 3;
 constexpr int TILE_ROWS = 2, TILE_STEPS = 2;
 #endif
 
-INLINE long whole(long count) { return (count + LANES - 1) / LANES * LANES; }
-
 // Sizes and places of a layer, in floats.
 struct Strip {
     long inputs, hidden, stride, units, first_recurrent, fed;  // stride: from gate to gate; the others of a row of gates

@@ -300,7 +300,7 @@ class Training {
             if (!round) width_.clear_table(net_, pass_, std::max<int64_t>(before, 0), before < 0 ? 0 : pass_.batch, slice, slices, ends_.get());
             for (int64_t group = 0; group < some; ++group)
                 lanes_for(width_, lanes(group)).add_to_table(net_, pass_, window(group), lanes(group), scratch_[group].get(), slice, slices, ends_.get());
-            if (round + some == groups && is_tied()) width_.tie(net_, slice, slices, ends_.get());
+            if (round + some == groups) width_.tie(net_, slice, slices, ends_.get());
             way.meet();
         }
         return loss;
@@ -320,8 +320,6 @@ class Training {
             });
         }
     }
-
-    bool is_tied() const { return net_.head[0] == net_.table; }
 
     void clear(int64_t sums) { std::fill_n(sums_[sums].get(), width_.sums_size(net_), 0.0f); }
 

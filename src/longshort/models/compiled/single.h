@@ -269,7 +269,7 @@ struct Single {
         row = whole(width > net.inputs ? width : net.inputs) + LANES;
         mask_row = static_cast<long>(blocks_of(width)) + 1, edge_row = static_cast<long>(blocks_of(net.inputs)) + 1;
         slices = (net.parameters + SLICE - 1) / SLICE;
-        folds = steps <= FOLDED, tied = net.words && net.head[0] == net.table;
+        folds = steps <= FOLDED, tied = is_tied(net);
         long blocks = 0, vectors = 0;
         for (long n = 0; n < parts; ++n) {
             const Kind& kind = kind_of(net.layers[n]);

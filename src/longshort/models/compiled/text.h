@@ -19,9 +19,9 @@ constexpr long TOKENS = 16;                           // tokens that go through 
 constexpr long WORDS_AT_ONCE = 128;                  // of the way back through the head: their scores stay in the second cache
 
 INLINE long width_of(const Network& net) { return net.layers[0].hidden * net.directions; }
-INLINE bool is_tied(const Network& net) { return net.head && net.head[0] == net.table; }
-INLINE long padded(long words) { return (words + 15) / 16 * 16; }
-INLINE long table_of(const Network& net) { return (width_of(net) + 1) * padded(net.words); }  // its place in `ends`, behind the head
+INLINE bool is_tied(const Network& net) { return net.words && net.head[0] == net.table; }
+INLINE long whole(long count) { return (count + 15) / 16 * 16; }  // filled up to whole sixteens
+INLINE long table_of(const Network& net) { return (width_of(net) + 1) * whole(net.words); }  // its place in `ends`, behind the head
 
 // Where the head's packed weights begin, behind those of all layers.
 INLINE long head_of(const Network& net) {
@@ -130,7 +130,7 @@ inline void fill_up(const Network& net, const Charged& list) {
 // Blocks of tokens from `first` up to `end` through the head and, where it learns, back to what they read. Scores are kept from block `base` on.
 inline void charge(const Network& net, const Charged& list, int64_t base, int64_t first, int64_t end, float share, bool learns, const float* packed) {
     const float* head = packed + head_of(net);
-    const long words = net.words, width = width_of(net), top = (width + 1) * TOKENS, some = end - first, room = padded(words) * TOKENS;
+    const long words = net.words, width = width_of(net), top = (width + 1) * TOKENS, some = end - first, room = whole(words) * TOKENS;
     float *tops = list.tops + first * top, *backs = list.backs + first * width * TOKENS, *scores = list.scores + (first - base) * room;
     multiply_each(head, words, width + 1, 0, width + 1, tops, top, some, scores, room);
     float factors[HAND * TOKENS];
@@ -152,9 +152,9 @@ inline void charge(const Network& net, const Charged& list, int64_t base, int64_
 // What blocks from `base` up to `end` add to the gradient of the head, (width + 1, padded words), of words from `word` up to `last`,
 // both whole blocks of sixteen words or the end. begins: whether it was nothing before.
 inline void add_head(const Network& net, const Charged& list, int64_t base, int64_t end, int64_t word, int64_t last, bool begins, float* ends) {
-    const long width = width_of(net), top = (width + 1) * TOKENS, room = padded(net.words), some = end - base;
+    const long width = width_of(net), top = (width + 1) * TOKENS, room = whole(net.words), some = end - base;
     float turned[MOST_AT_ONCE * TOKENS * 16];
-    for (long p = 0; begins && p <= width; ++p) std::memset(ends + p * room + word, 0, sizeof(float) * padded(last - word));
+    for (long p = 0; begins && p <= width; ++p) std::memset(ends + p * room + word, 0, sizeof(float) * whole(last - word));
     for (; word < last; word += 16) {
         for (long b = 0; b < some; ++b) transpose(list.scores + (b * room + word) * TOKENS, net.words - word, turned + b * TOKENS * 16);
         multiply_over_steps(list.tops + base * top, top, width + 1, turned, some, ends + word, room);
@@ -173,11 +173,11 @@ inline void clear_table(const Network& net, const Pass& pass, int64_t first, int
                 if (const int32_t word = pass.ids[pass.firsts[n] + t]; word % slices == slice) clear(word);
 }
 
-// Where the head is the table of embeddings (Press and Wolf, 2017), its gradient goes to the table's.
+// Where the head is the table of embeddings (Press and Wolf, 2017), its gradient goes to the table's; elsewhere there is nothing to do.
 inline void tie(const Network& net, int slice, int slices, float* ends) {
     float* table = ends + table_of(net);
-    for (long word = slice; word < net.words; word += slices)
-        for (long i = 0; i < net.inputs; ++i) table[word * net.inputs + i] += ends[i * padded(net.words) + word];
+    for (long word = slice; is_tied(net) && word < net.words; word += slices)
+        for (long i = 0; i < net.inputs; ++i) table[word * net.inputs + i] += ends[i * whole(net.words) + word];
 }
 
 #endif
