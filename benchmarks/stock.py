@@ -18,7 +18,8 @@ from safetensors.torch import save_file
 from side import Round, apart, interleaved
 from torch import nn
 
-from longshort.config import PriceWindows, Variant
+from longshort.config import Precision, PriceWindows, Variant
+from longshort.models.compiled import library
 from longshort.models.engines import ENGINES
 from longshort.models.engines.engine import Learning
 from longshort.models.network import Network
@@ -32,6 +33,7 @@ from longshort.windows.prices import Scaler, Segment, Series, Windows
 
 WINDOWS, LOOKBACK, HIDDEN, DEPTH, BATCH, DROPOUT, RATE = 1198, 60, 50, 4, 32, 0.2, 0.001
 EPOCHS = 100  # of a whole process
+SAID: dict[str, Precision] = {"": "float32", " in bfloat16": "bfloat16"}
 PEERS = ("keras-tensorflow", "jax", "darts", "neuralforecast")
 
 
@@ -81,7 +83,7 @@ def prices(features: list[str]) -> PriceWindows:
     return PriceWindows(lookback=LOOKBACK, horizon=1, target="close", features=features, **own)  # type: ignore[arg-type]
 
 
-def network(cell: str, engine: str, seed: int = 0) -> tuple[ForecastTask, Network]:
+def network(cell: str, engine: str) -> tuple[ForecastTask, Network]:
     """The network, untrained, and its task."""
     values = series()
     dates = np.datetime64("2000-01-01") + np.arange(len(values))
@@ -89,17 +91,21 @@ def network(cell: str, engine: str, seed: int = 0) -> tuple[ForecastTask, Networ
     parts = {"train": Windows(np.array([0]), np.array([len(values)]), LOOKBACK, 1)}
     task = ForecastTask.of(PriceData(prices(["close"]), data, parts, Scaler(np.zeros(1), np.ones(1)), EVERY_ROW))
     variant = Variant(cell=cell, hidden_size=HIDDEN, num_layers=DEPTH, bidirectional=False, dropout=DROPOUT)  # type: ignore[arg-type]
-    return task, Network(task, variant, engine, [generator_of(seed)])
+    return task, Network(task, variant, engine, [generator_of(0)])
 
 
-def ours(cell: str, engine: str, threads: int, seed: int = 0) -> tuple[nn.Module, Round]:
+def ours(
+    cell: str, engine: str, threads: int, precision: Precision = "float32", losses: list[float] | None = None
+) -> tuple[nn.Module, Round]:
     """The same under an engine of ours, as the training loop drives it."""
-    task, own = network(cell, engine, seed)
-    return own, driven(own, task, engine, threads, BATCH)
+    task, own = network(cell, engine)
+    return own, driven(own, task, engine, threads, BATCH, precision, losses)
 
 
-def driven(network: Network, task: Task, engine: str, threads: int, batch: int) -> Round:
-    """A network's epochs, one after the other."""
+def driven(
+    network: Network, task: Task, engine: str, threads: int, batch: int, precision: Precision = "float32", losses: list[float] | None = None
+) -> Round:
+    """A network's epochs, one after the other; each adds its loss to ``losses``."""
     rows = Rows(network)
     averages = tuple(torch.zeros_like(rows.weights) for _ in range(2))
     inside = ENGINES[engine].epochs(network, [task])
@@ -109,8 +115,11 @@ def driven(network: Network, task: Task, engine: str, threads: int, batch: int) 
     def epoch() -> None:
         torch.set_num_threads(threads)
         past["epoch"] += 1
-        how = Learning(0, past["epoch"], batch, "adam", RATE, 1.0, *KEEPS["adam"], EPSILON)
-        past["steps"] = inside.learn(rows.weights, averages, [past["steps"]], {0: how})[0].steps
+        how = Learning(0, past["epoch"], batch, "adam", RATE, 1.0, *KEEPS["adam"], EPSILON, precision)
+        passed = inside.learn(rows.weights, averages, [past["steps"]], {0: how})[0]
+        past["steps"] = passed.steps
+        if losses is not None:
+            losses.append(passed.mean)
 
     return epoch
 
@@ -122,24 +131,50 @@ def torchs_lstm() -> tuple[nn.Module, Round]:
 
 def stock(times: int) -> dict[str, Any]:
     """train-stock."""
-    own = {f"native, {threads} thread{'s' * (threads > 1)}": ours("lstm", "native", threads)[1] for threads in (1, 2)}
+    own, short = (
+        {f"native{said}, {threads} thread{'s' * (threads > 1)}": ours("lstm", "native", threads, precision)[1] for threads in (1, 2)}
+        for said, precision in SAID.items()
+    )
     peers = {"torch": torchs_lstm()[1]} | {name: made for name in PEERS if (made := apart(name))}
-    found = interleaved(own | peers, times)
-    quickest = min(found[name]["seconds"] for name in own)
-    return {"unit": "s an epoch", "value": quickest, "ratio_vs": {peer: found[peer]["seconds"] / quickest for peer in peers}, "all": found}
+    found = interleaved(own | short | peers, times)
+    quickest, shortest = (min(found[name]["seconds"] for name in each) for each in (own, short))
+    return {
+        "unit": "s an epoch",
+        "value": quickest,
+        "ratio_vs": {peer: found[peer]["seconds"] / quickest for peer in peers},
+        "bfloat16": {
+            "by": library.tiles()[0],
+            "value": shortest,
+            "ratio_vs": {peer: found[peer]["seconds"] / shortest for peer in peers},
+            "loss_off": loss_off(),
+        },
+        "all": found,
+    }
+
+
+def loss_off() -> float:
+    """How far the losses of EPOCHS epochs in bfloat16 are from those in float32, at most: a share."""
+    curves: list[list[float]] = []
+    for precision in SAID.values():
+        curves.append([])
+        epoch = ours("lstm", "native", len(os.sched_getaffinity(0)), precision, curves[-1])[1]
+        for _ in range(EPOCHS):
+            epoch()
+    return float(np.max(np.abs(np.divide(*curves) - 1)))
 
 
 def fleet(times: int) -> dict[str, Any]:
     """train-fleet."""
     found: dict[str, float] = {}
     for _ in range(times):
-        for name in ("native", "torch"):
+        for name in ("native", "native in bfloat16", "torch"):
             with multiprocessing.get_context("fork").Pool(2, _begin, (name,)) as pool:
                 pool.map(_own_epoch, range(4), chunksize=1)  # all is set up
                 began = time.perf_counter()
                 pool.map(_own_epoch, range(16), chunksize=1)
                 found[name] = max(found.get(name, 0.0), 16 * WINDOWS / (time.perf_counter() - began))
-    return {"unit": "windows a second", "value": found["native"], "ratio_vs": {"torch": found["native"] / found["torch"]}, "all": found}
+    ratios = {"torch": found["native"] / found["torch"]}
+    return {"unit": "windows a second", "value": found["native"], "ratio_vs": ratios, "bfloat16": {"by": library.tiles()[0]}, "all": found}
 
 
 _MADE: dict[str, Round] = {}
@@ -147,7 +182,7 @@ _MADE: dict[str, Round] = {}
 
 def _begin(name: str) -> None:
     torch.set_num_threads(1)
-    _MADE["own"] = ours("lstm", "native", 1)[1] if name == "native" else torchs_lstm()[1]
+    _MADE["own"] = torchs_lstm()[1] if name == "torch" else ours("lstm", "native", 1, SAID[name.removeprefix("native")])[1]
 
 
 def _own_epoch(_: int) -> None:
@@ -186,14 +221,16 @@ def wall(times: int) -> dict[str, Any]:
 
         return run
 
-    found = interleaved({engine: process(engine) for engine in ("native", "torch")}, times, warm=False)
+    found = interleaved({engine: process(engine) for engine in ("native", "native in bfloat16", "torch")}, times, warm=False)
     ours_, theirs = found["native"]["seconds"], found["torch"]["seconds"]
-    return {"unit": "s of a process", "value": ours_, "ratio_vs": {"torch": theirs / ours_}, "all": found}
+    by = {"by": library.tiles()[0]}
+    return {"unit": "s of a process", "value": ours_, "ratio_vs": {"torch": theirs / ours_}, "bfloat16": by, "all": found}
 
 
 def alone(engine: str, folder: Path) -> None:
     """What a process of `wall` does."""
-    network, epoch = ours("lstm", "native", len(os.sched_getaffinity(0))) if engine == "native" else torchs_lstm()
+    threads = len(os.sched_getaffinity(0))
+    network, epoch = torchs_lstm() if engine == "torch" else ours("lstm", "native", threads, SAID[engine.removeprefix("native")])
     for _ in range(EPOCHS):
         epoch()
     save_file({name: weight.detach() for name, weight in network.state_dict().items()}, folder / "model.safetensors")

@@ -374,6 +374,7 @@ class Models(Section):
 
 EngineName = Literal["torch", "reference", "native", "cuda"]
 Optimizer = Literal["adam", "rmsprop"]
+Precision = Literal["float32", "bfloat16"]
 
 
 class Item(Section):
@@ -382,7 +383,7 @@ class Item(Section):
     per      ticker: a network for each ticker of its own, times the seeds
     engine   in place of `training.engine`
     data_parallel   so many processes train one network together, each on its share of every batch; see docs/scale.md
-    optimizer, learning_rate, batch_size, clip_norm   in place of those of its task
+    optimizer, learning_rate, batch_size, clip_norm, precision   in place of those of its task
     """
 
     dataset: Name
@@ -395,6 +396,7 @@ class Item(Section):
     learning_rate: PositiveFloat | None = None
     batch_size: PositiveInt | None = None
     clip_norm: PositiveFloat | None = None
+    precision: Precision | None = None
 
     @property
     def name(self) -> str:
@@ -408,12 +410,18 @@ class Item(Section):
 
 
 class Optimisation(Section):
+    """How a network is trained.
+
+    precision  of what products are made of while it learns; sums, weights, gates and every score are float32 all the same
+    """
+
     optimizer: Optimizer
     learning_rate: PositiveFloat
     batch_size: PositiveInt
     max_epochs: PositiveInt
     patience: PositiveInt
     clip_norm: PositiveFloat
+    precision: Precision = "float32"
 
 
 class Training(Section):

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Any, Literal
 
-from longshort.config import EngineName, Params, Variant
+from longshort.config import EngineName, Params, Task, Variant
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal
 from longshort.models.cells.kernels import without_kernel
@@ -35,6 +35,10 @@ def settle(params: Params) -> list[str]:
                 f"params.yaml: training.items.{item}: engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the "
                 "item, or `engine: auto`, which measures."
             )
+        if params.optimisation_of(item).precision == "bfloat16":
+            missing = library.absent() if engine == "native" else None
+            if reason := f"engine 'native' is not there: {missing}" if missing else without_bfloat16(engine, variant, entry.task):
+                raise ConfigError(f"params.yaml: training.items.{item}: its precision is bfloat16, and {reason}. Or leave `precision` out.")
     if reason := _missing(params):
         raise ConfigError(f"params.yaml: {reason}")
     asked = [item for item, entry in params.training.items.items() if (entry.engine or params.training.engine) == "auto"]
@@ -51,6 +55,17 @@ def settle(params: Params) -> list[str]:
         if engine != usual or own == "auto":
             settings.append(f"training.items.{item}.engine={engine}")
     return settings
+
+
+def without_bfloat16(engine: str, variant: Variant, task: Task) -> str | None:
+    """Why an engine cannot train a variant with products in bfloat16, as the rest of a sentence that says what can; None when it can."""
+    if engine != "native":
+        return f"engine '{engine}' computes in float32. Write `engine: native`, which has both"
+    if variant.weight_dropout:
+        return "`weight_dropout` takes its network through training batch by batch, in float32. Set it to 0"
+    if task == "forecast" and CELLS[variant.cell].attends:
+        return f"forecasters of cell '{variant.cell}' are trained batch by batch, in float32. Take another cell"
+    return None
 
 
 def engine_of(params: Params, item: str) -> EngineName:

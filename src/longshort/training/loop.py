@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 
 from longshort.config import Optimisation, Variant
+from longshort.errors import ConfigError
+from longshort.models.choice import without_bfloat16
 from longshort.models.encoder import Carried
 from longshort.models.engines.engine import SCORING_BATCH, Epochs, Learning
 from longshort.models.masks import Draw
@@ -101,7 +103,11 @@ def train(
     after_epoch  called with a member's place, its epoch, and the state to go on from; it may mark that as pruned, or raise to stop all
     group        the processes that share each batch; all are called alike, with an engine that makes no whole passes
     returns      what each member came to
+    raises       ConfigError when a member is to be trained in bfloat16, and the engine cannot
     """
+    for member in members:
+        if member.settings.precision == "bfloat16" and (reason := without_bfloat16(engine, variant, member.task.name)):
+            raise ConfigError(f"{member.name}: its precision is bfloat16, and {reason}. Or leave `precision` out.")
     done = list(_begun(members, variant, engine, resumed))
     while going := [k for k, progress in enumerate(done) if not progress.is_over(members[k].settings)]:
         number = min(len(done[k].history) for k in going)
@@ -234,7 +240,7 @@ def _learn_inside(
     for k in now:
         settings = members[k].settings
         given = (settings.batch_size, settings.optimizer, settings.learning_rate, settings.clip_norm)
-        hows[k] = Learning(members[k].seed, epoch, *given, *KEEPS[settings.optimizer], EPSILON)
+        hows[k] = Learning(members[k].seed, epoch, *given, *KEEPS[settings.optimizer], EPSILON, settings.precision)
     for k, passed in inside.learn(rows.weights, moments.averages, moments.steps, hows).items():
         if passed.failed:
             failures[k] = _failure(members[k], epoch, passed.failed, passed.failed_loss, passed.failed_norm)

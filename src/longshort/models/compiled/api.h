@@ -99,7 +99,7 @@ struct Groups {
                   bool goes_on, float* scratch, float* sums, float* input_gradient);
 };
 
-// A vector width's own; sizes are in floats.
+// A vector width's own; sizes are in floats. Those of tiles have no functions of a lone window, from `lone_packed_size` to `move_single`.
 struct Kernels {
     const char* name;
     const Groups *sixteen, *eight;  // with so many lanes
@@ -137,5 +137,8 @@ struct Kernels {
 #if defined(__x86_64__)
 namespace avx512 { extern const Kernels KERNELS; namespace eight { extern const Groups GROUPS; } }
 namespace avx2 { extern const Kernels KERNELS; namespace eight { extern const Groups GROUPS; } }
+namespace amx { extern const Kernels KERNELS; }
+namespace avx2_tiles { extern const Kernels KERNELS; }
 #endif
 namespace plain { extern const Kernels KERNELS; namespace eight { extern const Groups GROUPS; } }
+namespace plain_tiles { extern const Kernels KERNELS; }

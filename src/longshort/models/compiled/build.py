@@ -29,11 +29,23 @@ WIDTHS: dict[str, tuple[str, ...]] = {
     **({"avx512": ("-DLANES_AVX512", "-mavx512f", "-mavx2", "-mfma"), "avx2": ("-DLANES_AVX2", "-mavx2", "-mfma")} if X86 else {}),
     "plain": (),
 }
+# likewise for bfloat16, by AMX or an emulation of it; with sixteen lanes alone
+TILES: dict[str, tuple[str, ...]] = {
+    **(
+        {
+            "amx": ("-DTILES", *WIDTHS["avx512"], "-mamx-tile", "-mamx-bf16"),
+            "avx2_tiles": ("-DTILES", *WIDTHS["avx2"]),
+        }
+        if X86
+        else {}
+    ),
+    "plain_tiles": ("-DTILES",),
+}
 
 
 def digest() -> str:
     """Of all that the library is made from: sources and options."""
-    found = hashlib.sha256(repr((OPTIONS, OPTIMISED, WIDTHS)).encode())
+    found = hashlib.sha256(repr((OPTIONS, OPTIMISED, WIDTHS, TILES)).encode())
     for path in sorted([*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h")]):
         found.update(path.name.encode() + b"\0" + path.read_bytes())
     return found.hexdigest()
@@ -56,11 +68,13 @@ def build(library: Path = LIBRARY, optimised: Sequence[str] = OPTIMISED, main: P
     if program is None:
         raise FileNotFoundError("there is no C++ compiler: none of $CXX, c++, g++ and clang++ was found. Install one, for example g++")
     with tempfile.TemporaryDirectory(dir=library.parent, prefix=".build.tmp.") as place:
-        parts = {
+        parts: dict[str, tuple[Path, list[str]]] = {
             f"{width}-{lanes}": (FOLDER / "width.cpp", [f"-DWIDTH={width}{within}", f"-DLANES={lanes}", *flags])
             for width, flags in WIDTHS.items()
             for lanes, within in ((16, ""), (8, "::eight"))
         }
+        for tiles, flags in TILES.items():
+            parts[tiles] = (FOLDER / "width.cpp", [f"-DWIDTH={tiles}", "-DLANES=16", *flags])
         parts["native"] = (FOLDER / "native.cpp", [f'-DSOURCES="{digest()}"'])
         if main is not None:
             parts["main"] = (main, [f"-I{FOLDER}"])

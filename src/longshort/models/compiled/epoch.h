@@ -38,7 +38,7 @@ struct Places {
             layer_size = size > layer_size ? size : layer_size;
             back = Back::size(plan) > back ? Back::size(plan) : back;
         }
-        packed = head_packed + 2 * answers_of(net) * (width + 1);
+        packed = head_packed + by::weights_of(answers_of(net), width + 1) + by::weights_of(width, answers_of(net));
         const long widest = width > net.inputs ? width : net.inputs;
         sequence = net.steps * widest * LANES;
         head_padded = whole(answers_of(net));
@@ -47,7 +47,7 @@ struct Places {
         masks = net.depth * net.steps * static_cast<long>(blocks_of(width)) * 16 / 2;  // two a float
         masks = (masks + 15) / 16 * 16;
         dropped = (net.depth + 3) * sequence + parts * layer_size;
-        head = (net.words ? 0 : (width + 1 + 2 * head_padded) * LANES + LANES * SIXTEEN) + widest * LANES;
+        head = (net.words ? 0 : (width + 1 + 2 * head_padded) * LANES + by::turned_of(1)) + widest * LANES;
         scratch = dropped + masks + head + back;
     }
 };
@@ -76,8 +76,8 @@ inline void pack_part(const Network& net, int part, const float* row, float* pac
     for (int earlier = 0; earlier < part; ++earlier) packed += Plan(net.layers[earlier]).packed;
     if (part < at.parts) return pack_layer(net.layers[part], row, packed);
     const long answers = answers_of(net);
-    pack(packed, answers, at.width + 1, [&](long h, long p) { return row[net.head[p * answers + h]]; });
-    pack(packed + answers * (at.width + 1), at.width, answers, [&](long p, long h) { return row[net.head[p * answers + h]]; });
+    by::pack(packed, answers, at.width + 1, [&](long h, long p) { return row[net.head[p * answers + h]]; });
+    by::pack(packed + by::weights_of(answers, at.width + 1), at.width, answers, [&](long p, long h) { return row[net.head[p * answers + h]]; });
 }
 
 inline void cut_out(const Network& net, const Pass& pass, int64_t first, int count, float* x) {
@@ -151,10 +151,10 @@ inline double charge(const Network& net, const Pass& pass, int64_t first, int co
 inline void learn_head(const Network& net, const Places& at, const Scratch& own, const float* packed, const float* gradient, float* behind,
                        float* sums) {
     for (long tile = 0; tile * SIXTEEN < net.horizon; ++tile) {
-        transpose(gradient + tile * SIXTEEN * LANES, net.horizon - tile * SIXTEEN, own.turned);
-        multiply_over_steps(own.final, 0, at.width + 1, own.turned, 1, sums + tile * SIXTEEN, at.head_padded);
+        by::turn(gradient + tile * SIXTEEN * LANES, 0, net.horizon - tile * SIXTEEN, 1, own.turned);
+        by::add_over_steps(own.final, 0, at.width + 1, own.turned, 0, 1, 1, sums + tile * SIXTEEN, at.head_padded);
     }
-    multiply(packed + net.horizon * (at.width + 1), at.width, {gradient, net.horizon, gradient, 0}, own.final, false);
+    by::multiply(packed + by::weights_of(net.horizon, at.width + 1), at.width, {gradient, net.horizon, gradient, 0}, own.final, false);
     std::memset(behind, 0, sizeof(float) * net.steps * at.width * LANES);
     for (long u = 0; u < at.width; ++u) store(behind + final_place(net, at, u), load(own.final + u * LANES));
 }
@@ -191,7 +191,7 @@ inline double charge_forecast(const Network& net, const Places& at, const Pass& 
     const float* highest = own.sequences + net.depth * at.sequence;
     for (long u = 0; u < at.width; ++u) store(own.final + u * LANES, load(highest + final_place(net, at, u)));
     store(own.final + at.width * LANES, all(1.0f));
-    multiply(packed, net.horizon, {own.final, at.width + 1, own.final, 0}, own.answer, false);
+    by::multiply(packed, net.horizon, {own.final, at.width + 1, own.final, 0}, own.answer, false);
     float* gradient = own.answer + at.head_padded * LANES;
     const double loss = charge(net, pass, first, count, share, own.answer, gradient);
     if (learns) learn_head(net, at, own, packed, gradient, behind, sums);
@@ -246,6 +246,7 @@ inline void go_back(const Network& net, const Places& at, const Scratch& own, co
 // One group of a forecaster: its summed loss, and where it learns, its gradients added to sums. share: what an error's gradient is multiplied by.
 inline double group(const Network& net, const Pass& pass, int64_t first, int count, float share, bool learns, const float* packed,
                     const float* row, float* scratch, float* sums) {
+    const by::Ready ready;
     const Places at(net);
     const Scratch own(net, at, scratch);
     go_ahead(net, at, own, pass, first, count, learns, packed, row);
@@ -257,6 +258,7 @@ inline double group(const Network& net, const Pass& pass, int64_t first, int cou
 // One group of a language model up to the head, its tokens listed from number `place` on.
 inline void ahead_of_head(const Network& net, const Pass& pass, int64_t first, int count, bool learns, const float* packed, const float* row,
                           float* scratch, const Charged& list, int64_t place) {
+    const by::Ready ready;
     const Places at(net);
     const Scratch own(net, at, scratch);
     go_ahead(net, at, own, pass, first, count, learns, packed, row);
@@ -266,6 +268,7 @@ inline void ahead_of_head(const Network& net, const Pass& pass, int64_t first, i
 // And back from it to what the layers read, in the same scratch.
 inline void behind_head(const Network& net, const Pass& pass, int64_t first, int count, const float* packed, const float* row, float* scratch,
                         const Charged& list, int64_t place, float* sums) {
+    const by::Ready ready;
     const Places at(net);
     const Scratch own(net, at, scratch);
     hand_back(net, pass, first, count, at.width, list, place, own.behind);
@@ -349,6 +352,7 @@ inline int64_t kept_size(const Network& net) {
 
 inline void read(const Network& net, const float* packed, const float* row, const float* steps, int64_t batch, int64_t first, int count,
                  float* kept, float* states, float* carried, bool goes_on) {
+    const by::Ready ready;
     const Layer& layer = net.layers[0];
     const Plan plan(layer);
     float *past = kept + net.steps * plan.inputs * LANES, *records = past + (net.steps + 1) * plan.past;
@@ -361,6 +365,7 @@ inline void read(const Network& net, const float* packed, const float* row, cons
 
 inline void learn(const Network& net, const float* packed, const float* gradient, int64_t batch, int64_t first, int count, float* kept,
                   bool goes_on, float* scratch, float* sums, float* input_gradient) {
+    const by::Ready ready;
     const Layer& layer = net.layers[0];
     const Plan plan(layer);
     float *past = kept + net.steps * plan.inputs * LANES, *records = past + (net.steps + 1) * plan.past;

@@ -25,8 +25,17 @@
 #include "api.h"
 #include "cells.h"
 #include "products.h"
+#ifdef TILES
+#include "tiles.h"
+#endif
 
 namespace WIDTH {
+
+#ifdef TILES
+namespace by = tiles;  // in which way products are made
+#else
+namespace by = floats;
+#endif
 
 // Steps that a block of the weight gradient runs over: their transposed gradients stay in the first cache. The last block comes first,
 // so the bytes of a gradient depend on it.
@@ -51,16 +60,16 @@ struct Plan {
         blocks = kind.gates + kind.saved, record = blocks * hidden * LANES;
         rows = inputs + 1 + hidden * (1 + kind.makes), padded = (units + 15) / 16 * 16;
         past = (1 + hidden) * LANES;
-        const long made = kind.makes ? hidden * hidden : 0;
+        const long made = kind.makes ? by::weights_of(hidden, hidden) : 0;
         by_x = 0;
-        by_both = by_x + first_recurrent * (inputs + 1);
-        by_past = by_both + (fed - first_recurrent) * (inputs + 1 + hidden);
-        to_x = by_past + (units - fed) * (1 + hidden);
-        to_h = to_x + inputs * fed;
-        by_made = to_h + hidden * (units - first_recurrent);
+        by_both = by_x + by::weights_of(first_recurrent, inputs + 1);
+        by_past = by_both + by::weights_of(fed - first_recurrent, inputs + 1 + hidden);
+        to_x = by_past + by::weights_of(units - fed, 1 + hidden);
+        to_h = to_x + by::weights_of(inputs, fed);
+        by_made = to_h + by::weights_of(hidden, units - first_recurrent);
         to_made = by_made + made;
         vectors = to_made + made;
-        packed = vectors + kind.vectors * hidden;
+        packed = (vectors + kind.vectors * hidden + 15) / 16 * 16;
         sum_vectors = rows * padded;
         sum_starts = sum_vectors + kind.vectors * hidden * SIXTEEN;
         found = sum_starts + 2 * hidden * SIXTEEN;
@@ -78,16 +87,16 @@ inline void pack_layer(const Layer& layer, const float* row, float* packed) {
         return at < 0 ? 0.0f : row[at];
     };
     const long one = plan.inputs, h = one + 1, made = h + plan.hidden;
-    pack(packed + plan.by_x, plan.first_recurrent, one + 1, [&](long unit, long p) { return weight(p, unit); });
-    pack(packed + plan.by_both, plan.fed - plan.first_recurrent, one + 1 + plan.hidden,
+    by::pack(packed + plan.by_x, plan.first_recurrent, one + 1, [&](long unit, long p) { return weight(p, unit); });
+    by::pack(packed + plan.by_both, plan.fed - plan.first_recurrent, one + 1 + plan.hidden,
          [&](long unit, long p) { return weight(p, plan.first_recurrent + unit); });
-    pack(packed + plan.by_past, plan.units - plan.fed, 1 + plan.hidden, [&](long unit, long p) { return weight(one + p, plan.fed + unit); });
-    pack(packed + plan.to_x, plan.inputs, plan.fed, [&](long x, long p) { return weight(x, p); });
-    pack(packed + plan.to_h, plan.hidden, plan.units - plan.first_recurrent,
+    by::pack(packed + plan.by_past, plan.units - plan.fed, 1 + plan.hidden, [&](long unit, long p) { return weight(one + p, plan.fed + unit); });
+    by::pack(packed + plan.to_x, plan.inputs, plan.fed, [&](long x, long p) { return weight(x, p); });
+    by::pack(packed + plan.to_h, plan.hidden, plan.units - plan.first_recurrent,
          [&](long u, long p) { return weight(h + u, plan.first_recurrent + p); });
     if (kind_of(layer).makes) {
-        pack(packed + plan.by_made, plan.hidden, plan.hidden, [&](long unit, long p) { return weight(made + p, unit); });
-        pack(packed + plan.to_made, plan.hidden, plan.hidden, [&](long u, long p) { return weight(made + u, p); });
+        by::pack(packed + plan.by_made, plan.hidden, plan.hidden, [&](long unit, long p) { return weight(made + p, unit); });
+        by::pack(packed + plan.to_made, plan.hidden, plan.hidden, [&](long u, long p) { return weight(made + u, p); });
     }
     for (long v = 0; v < kind_of(layer).vectors * plan.hidden; ++v) packed[plan.vectors + v] = row[layer.vectors[v]];
 }
@@ -136,15 +145,15 @@ inline void read_sequence(const Layer& layer, const float* packed, const float* 
     for (long s = 0; s < steps; ++s) {
         const float *now = plan.time(x, plan.inputs * LANES, steps, layer, s), *before = past + s * plan.past;
         float* record = records + s * plan.record;
-        multiply(packed + plan.by_x, plan.first_recurrent, {now, plan.inputs, before, 1}, record, false);
-        multiply(packed + plan.by_both, plan.fed - plan.first_recurrent, {now, plan.inputs, before, 1 + plan.hidden},
+        by::multiply(packed + plan.by_x, plan.first_recurrent, {now, plan.inputs, before, 1}, record, false);
+        by::multiply(packed + plan.by_both, plan.fed - plan.first_recurrent, {now, plan.inputs, before, 1 + plan.hidden},
                  record + plan.first_recurrent * LANES, false);
-        multiply(packed + plan.by_past, plan.units - plan.fed, {before, 1 + plan.hidden, before, 0}, record + plan.fed * LANES, false);
+        by::multiply(packed + plan.by_past, plan.units - plan.fed, {before, 1 + plan.hidden, before, 0}, record + plan.fed * LANES, false);
         step.record = record, step.h_before = before + LANES, step.h_after = past + (s + 1) * plan.past + LANES;
         if (kind.makes) {
             kind.middle(step);
             const float* made = record + (plan.blocks - 1) * plan.hidden * LANES;
-            multiply(packed + plan.by_made, plan.hidden, {made, plan.hidden, made, 0}, record, true);
+            by::multiply(packed + plan.by_made, plan.hidden, {made, plan.hidden, made, 0}, record, true);
         }
         kind.forward(step);
         step.c_before = record + plan.units * LANES;
@@ -157,8 +166,8 @@ inline void read_sequence(const Layer& layer, const float* packed, const float* 
 // Room for one layer's way back.
 struct Back {
     float *dh, *dc, *made;  // [hidden][LANES]
-    float* turned;          // [padded / 16][STRETCH][LANES][16 units]
-    static long size(const Plan& plan) { return 3 * plan.hidden * LANES + plan.padded * STRETCH * LANES; }
+    float* turned;          // a tile of every sixteen units
+    static long size(const Plan& plan) { return 3 * plan.hidden * LANES + plan.padded / SIXTEEN * by::turned_of(STRETCH); }
     Back(const Plan& plan, float* room) {
         dh = room, dc = dh + plan.hidden * LANES, made = dc + plan.hidden * LANES, turned = made + plan.hidden * LANES;
     }
@@ -168,25 +177,21 @@ struct Back {
 inline void add_weight_gradient(const Layer& layer, const float* x, long steps, const float* past, const float* records, long begin, long end,
                                 float* turned, float* sums) {
     const Plan plan(layer);
-    const long width = plan.inputs * LANES, tiles = plan.padded / SIXTEEN;
-    for (long s = begin; s < end; ++s)
-        for (long tile = 0; tile < tiles; ++tile)
-            transpose(records + s * plan.record + tile * SIXTEEN * LANES, plan.units - tile * SIXTEEN,
-                      turned + (tile * STRETCH + s - begin) * LANES * SIXTEEN);
-    for (long tile = 0; tile < tiles; ++tile) {
-        const float* units = turned + tile * STRETCH * LANES * SIXTEEN;
-        float* c = sums + tile * SIXTEEN;
-        if (tile * SIXTEEN < plan.fed)
-            multiply_over_steps(plan.time(x, width, steps, layer, begin), layer.backwards ? -width : width, plan.inputs, units, end - begin, c,
-                                plan.padded);
-        // gates that h does not feed read the ones alone
-        const bool fed = (tile + 1) * SIXTEEN > plan.first_recurrent;
-        c += plan.inputs * plan.padded;
-        multiply_over_steps(past + begin * plan.past, plan.past, fed ? 1 + plan.hidden : 1, units, end - begin, c, plan.padded);
-        if (kind_of(layer).makes && tile * SIXTEEN < plan.hidden)
-            multiply_over_steps(records + begin * plan.record + (plan.blocks - 1) * plan.hidden * LANES, plan.record, plan.hidden, units,
-                                end - begin, c + (1 + plan.hidden) * plan.padded, plan.padded);
-    }
+    const long width = plan.inputs * LANES, tiles = plan.padded / SIXTEEN, size = by::turned_of(STRETCH), own = end - begin;
+    for (long tile = 0; tile < tiles; ++tile)
+        by::turn(records + begin * plan.record + tile * SIXTEEN * LANES, plan.record, plan.units - tile * SIXTEEN, own, turned + tile * size);
+    const auto add = [&](const float* read, long stride, long rows, long row, long from, long to) {
+        if (from < to) by::add_over_steps(read, stride, rows, turned + from * size, size, to - from, own, sums + row * plan.padded + from * SIXTEEN, plan.padded);
+    };
+    const auto tiles_of = [](long units) { return (units + SIXTEEN - 1) / SIXTEEN; };
+    add(plan.time(x, width, steps, layer, begin), layer.backwards ? -width : width, plan.inputs, 0, 0, tiles_of(plan.fed));
+    // gates that h does not feed read the ones alone
+    const long alone = plan.first_recurrent / SIXTEEN;
+    add(past + begin * plan.past, plan.past, 1, plan.inputs, 0, alone);
+    add(past + begin * plan.past, plan.past, 1 + plan.hidden, plan.inputs, alone, tiles);
+    if (kind_of(layer).makes)
+        add(records + begin * plan.record + (plan.blocks - 1) * plan.hidden * LANES, plan.record, plan.hidden, plan.inputs + 1 + plan.hidden, 0,
+            tiles_of(plan.hidden));
 }
 
 // The whole sequence backward: gradients of weights are added to sums, those of x to dx where `adds`, or put there; none where dx is null.
@@ -210,13 +215,13 @@ inline void learn_sequence(const Layer& layer, const float* packed, const float*
         step.c_before = s ? record - plan.record + plan.units * LANES : start_c;
         kind.backward(step);
         if (kind.makes) {
-            multiply(packed + plan.to_made, plan.hidden, {record, plan.hidden, record, 0}, back.made, false);
+            by::multiply(packed + plan.to_made, plan.hidden, {record, plan.hidden, record, 0}, back.made, false);
             kind.backward_middle(step);
         }
         const float* recurrent = record + plan.first_recurrent * LANES;
-        multiply(packed + plan.to_h, plan.hidden, {recurrent, plan.units - plan.first_recurrent, recurrent, 0}, back.dh, true);
+        by::multiply(packed + plan.to_h, plan.hidden, {recurrent, plan.units - plan.first_recurrent, recurrent, 0}, back.dh, true);
         if (dx)
-            multiply(packed + plan.to_x, plan.inputs, {record, plan.fed, record, 0},
+            by::multiply(packed + plan.to_x, plan.inputs, {record, plan.fed, record, 0},
                      dx + (layer.backwards ? steps - 1 - s : s) * plan.inputs * LANES, adds);
         if (end - s == STRETCH || s == 0) {
             add_weight_gradient(layer, x, steps, past, records, s, end, back.turned, sums);

@@ -8,6 +8,8 @@ from typing import Any
 
 from longshort.models.compiled import build
 
+TILES = 8  # see native.cpp
+
 c_floats, c_ints, c_longs = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 
 
@@ -141,7 +143,16 @@ def without_leave(name: str) -> Any:
 
 def widths() -> list[str]:
     """The vector widths that this CPU runs, the widest first."""
-    names, number = [], 0
+    return _named_from(0)
+
+
+def tiles() -> list[str]:
+    """What makes products of bfloat16 on this CPU, the quickest first; all give the same bytes. As widths they are numbered from TILES on."""
+    return _named_from(TILES)
+
+
+def _named_from(number: int) -> list[str]:
+    names = []
     while name := opened().width(number):
         names.append(name.decode())
         number += 1

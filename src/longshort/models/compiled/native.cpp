@@ -17,6 +17,11 @@
 #include <thread>
 #include <vector>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 #include "api.h"
 
 namespace {
@@ -25,7 +30,33 @@ constexpr int LANES = 16, HALF = 8, MOST_SUMS = 16;
 constexpr int64_t SLICE = 4096;  // parameters that a thread adds up and moves at once
 constexpr int64_t WEIGHTS_OF_A_THREAD = 65536;  // that one window of training needs at least
 
-// The widths that this CPU can run, the widest first.
+constexpr int MOST_WIDTHS = 3;
+
+#if defined(__x86_64__)
+// Whether there are tiles for bfloat16, and the system lends their registers: Linux does to a process that has asked.
+bool has_tiles() {
+#if defined(__linux__)
+    constexpr long ASK = 0x1023, TILE_DATA = 18;  // of arch_prctl(2)
+    static const bool lent = __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("avx512f") && !syscall(SYS_arch_prctl, ASK, TILE_DATA);
+    return lent;
+#else
+    return false;
+#endif
+}
+#endif
+
+// What this CPU can compute by in bfloat16, the quickest first; all give the same bytes.
+int tiles(const Kernels** found) {
+    int count = 0;
+#if defined(__x86_64__)
+    if (has_tiles()) found[count++] = &amx::KERNELS;
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) found[count++] = &avx2_tiles::KERNELS;
+#endif
+    found[count++] = &plain_tiles::KERNELS;
+    return count;
+}
+
+// The widths that this CPU can run in float32, the widest first.
 int widths(const Kernels** found) {
     int count = 0;
 #if defined(__x86_64__)
@@ -36,10 +67,12 @@ int widths(const Kernels** found) {
     return count;
 }
 
+constexpr int TILES = 8;  // from this number on a width is one of tiles
+
 const Kernels& kernels(int width) {
-    const Kernels* found[3];
-    widths(found);
-    return *found[width];
+    const Kernels* found[MOST_WIDTHS];
+    width < TILES ? widths(found) : tiles(found);
+    return *found[width % TILES];
 }
 
 // Floats that begin at a line of the cache.
@@ -437,10 +470,10 @@ int32_t done(const Work& work) {
 // The digest of the sources that this library was built from.
 API const char* longshort_sources() { return SOURCES; }
 
-// The name of a vector width of this CPU, the widest first, or null.
+// The name of a vector width of this CPU, the widest first, or null; from TILES on, of what computes in bfloat16, the quickest first.
 API const char* longshort_width(int32_t number) {
-    const Kernels* found[3];
-    return number < widths(found) ? found[number]->name : nullptr;
+    const Kernels* found[MOST_WIDTHS];
+    return number % TILES < (number < TILES ? widths(found) : tiles(found)) ? found[number % TILES]->name : nullptr;
 }
 
 API int32_t longshort_cell(const char* name) { return plain::KERNELS.cell(name); }
@@ -450,9 +483,10 @@ API int32_t longshort_cell(const char* name) { return plain::KERNELS.cell(name);
 // Train over the batches of a pass, in place.
 API int32_t longshort_train(int32_t width, const Network* net, const Pass* pass, Optimiser* way, Outcome* outcome) {
     return done([&] {
+        const Kernels& own = kernels(width);
         // carried states are those of rows of a batch, and stay there
-        if (pass->batch == 1 && !pass->states) return Singly(kernels(width), *net, *pass, *way, *outcome).run();
-        Training(kernels(width), *net, *pass, *way, *outcome).run();
+        if (pass->batch == 1 && !pass->states && own.learn_single) return Singly(own, *net, *pass, *way, *outcome).run();
+        Training(own, *net, *pass, *way, *outcome).run();
     });
 }
 

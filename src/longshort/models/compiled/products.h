@@ -1,11 +1,13 @@
 // The one micro-kernel, C[rows][LANES] += Σ_p A(row, p) · B[p][LANES], and what feeds it.
 //
 // Each of C's elements is one chain of fused multiply-adds over p, so its bytes do not depend on how rows are cut into
-// blocks. All three products of a layer are this one:
+// blocks. All three products of a layer are this one, as are those of a head:
 //
 //     forward           rows: gate units      p: what they read       columns: lanes
 //     backward          rows: what was read   p: gate units           columns: lanes
 //     weight gradient   rows: what was read   p: steps and lanes      columns: gate units, transposed
+//
+// `floats` has them in float32; tiles.h the same names in bfloat16.
 #pragma once
 
 #include "api.h"
@@ -83,6 +85,47 @@ INLINE void in_parts(int rows, const Body& body) {
     for (int from = 0; from < rows; from += first) run_block<MOST_ROWS>(from ? rows - first : first, from, body);
 }
 
+// What p runs over: up to two stretches of rows of lanes, one after the other.
+struct Read {
+    const float* first;
+    long first_count;
+    const float* second;
+    long second_count;
+};
+
+// 16 rows of lanes, transposed; rows beyond `rows` count as 0.
+SHARED void transpose(const float* from, long rows, float* to) {
+#if defined(LANES_AVX512) || defined(LANES_AVX2)
+    const __m256 zero = _mm256_setzero_ps();
+    for (int half = 0; half < 2; ++half)
+        for (int side = 0; side < LANES / 8; ++side) {
+            __m256 x[8], y[8];
+            for (int r = 0; r < 8; ++r) x[r] = half * 8 + r < rows ? _mm256_loadu_ps(from + (half * 8 + r) * LANES + side * 8) : zero;
+            for (int r = 0; r < 8; r += 2) y[r] = _mm256_unpacklo_ps(x[r], x[r + 1]), y[r + 1] = _mm256_unpackhi_ps(x[r], x[r + 1]);
+            for (int r = 0; r < 8; r += 4) {
+                x[r] = _mm256_shuffle_ps(y[r], y[r + 2], 0x44), x[r + 1] = _mm256_shuffle_ps(y[r], y[r + 2], 0xee);
+                x[r + 2] = _mm256_shuffle_ps(y[r + 1], y[r + 3], 0x44), x[r + 3] = _mm256_shuffle_ps(y[r + 1], y[r + 3], 0xee);
+            }
+            for (int r = 0; r < 4; ++r) {
+                _mm256_storeu_ps(to + (side * 8 + r) * SIXTEEN + half * 8, _mm256_permute2f128_ps(x[r], x[r + 4], 0x20));
+                _mm256_storeu_ps(to + (side * 8 + r + 4) * SIXTEEN + half * 8, _mm256_permute2f128_ps(x[r], x[r + 4], 0x31));
+            }
+        }
+#else
+    for (int l = 0; l < LANES; ++l)
+        for (int r = 0; r < SIXTEEN; ++r) to[l * SIXTEEN + r] = r < rows ? from[r * LANES + l] : 0.0f;
+#endif
+}
+
+namespace floats {
+
+struct Ready {
+    Ready() {}  // nothing has to be before a product
+};
+
+// Floats that `pack` makes of weights.
+constexpr long weights_of(long rows, long count) { return rows * count; }
+
 // Weights for `multiply`, the same for sixteen lanes and for eight: block by block of rows, part by part, and p by p in a part,
 // so that they are read from front to back. element(row, p) gives each.
 template <class Element>
@@ -95,14 +138,6 @@ INLINE void pack(float* packed, long rows, long count, const Element& element) {
         });
     });
 }
-
-// What p runs over: up to two stretches of rows of lanes, one after the other.
-struct Read {
-    const float* first;
-    long first_count;
-    const float* second;
-    long second_count;
-};
 
 // C = A · B with packed A, or C += where `adds`.
 SHARED void multiply(const float* packed, long rows, const Read& read, float* c, bool adds) {
@@ -167,28 +202,22 @@ constexpr auto& multiply_over_steps = KERNELS.over_steps_of_eight;  // its colum
 
 #endif
 
-// 16 rows of lanes, transposed; rows beyond `rows` count as 0.
-SHARED void transpose(const float* from, long rows, float* to) {
-#if defined(LANES_AVX512) || defined(LANES_AVX2)
-    const __m256 zero = _mm256_setzero_ps();
-    for (int half = 0; half < 2; ++half)
-        for (int side = 0; side < LANES / 8; ++side) {
-            __m256 x[8], y[8];
-            for (int r = 0; r < 8; ++r) x[r] = half * 8 + r < rows ? _mm256_loadu_ps(from + (half * 8 + r) * LANES + side * 8) : zero;
-            for (int r = 0; r < 8; r += 2) y[r] = _mm256_unpacklo_ps(x[r], x[r + 1]), y[r + 1] = _mm256_unpackhi_ps(x[r], x[r + 1]);
-            for (int r = 0; r < 8; r += 4) {
-                x[r] = _mm256_shuffle_ps(y[r], y[r + 2], 0x44), x[r + 1] = _mm256_shuffle_ps(y[r], y[r + 2], 0xee);
-                x[r + 2] = _mm256_shuffle_ps(y[r + 1], y[r + 3], 0x44), x[r + 3] = _mm256_shuffle_ps(y[r + 1], y[r + 3], 0xee);
-            }
-            for (int r = 0; r < 4; ++r) {
-                _mm256_storeu_ps(to + (side * 8 + r) * SIXTEEN + half * 8, _mm256_permute2f128_ps(x[r], x[r + 4], 0x20));
-                _mm256_storeu_ps(to + (side * 8 + r + 4) * SIXTEEN + half * 8, _mm256_permute2f128_ps(x[r], x[r + 4], 0x31));
-            }
-        }
-#else
-    for (int l = 0; l < LANES; ++l)
-        for (int r = 0; r < SIXTEEN; ++r) to[l * SIXTEEN + r] = r < rows ? from[r * LANES + l] : 0.0f;
-#endif
+// Floats that `turn` makes of a tile over so many steps.
+constexpr long turned_of(long steps) { return steps * LANES * SIXTEEN; }
+
+// Sixteen rows of lanes of so many steps, or the `rows` that there are, transposed for `add_over_steps`.
+inline void turn(const float* from, long stride, long rows, long steps, float* turned) {
+    for (long s = 0; s < steps; ++s) transpose(from + s * stride, rows, turned + s * LANES * SIXTEEN);
 }
+
+// C[rows][16] += Σ over steps and lanes of x[step][row][lane] · turned[step][lane][16], for so many tiles of sixteen columns side by side.
+// x_stride: floats from one step of x to the next, which may be negative; turned_stride: from one tile to the next; c_stride: from one row of C to the next
+inline void add_over_steps(const float* x, long x_stride, long rows, const float* turned, long turned_stride, long tiles, long steps, float* c,
+                           long c_stride) {
+    for (long tile = 0; tile < tiles; ++tile)
+        multiply_over_steps(x, x_stride, rows, turned + tile * turned_stride, steps, c + tile * SIXTEEN, c_stride);
+}
+
+}  // namespace floats
 
 }  // namespace WIDTH

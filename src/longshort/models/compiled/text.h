@@ -129,10 +129,11 @@ inline void fill_up(const Network& net, const Charged& list) {
 
 // Blocks of tokens from `first` up to `end` through the head and, where it learns, back to what they read. Scores are kept from block `base` on.
 inline void charge(const Network& net, const Charged& list, int64_t base, int64_t first, int64_t end, float share, bool learns, const float* packed) {
+    const by::Ready ready;
     const float* head = packed + head_of(net);
     const long words = net.words, width = width_of(net), top = (width + 1) * TOKENS, some = end - first, room = whole(words) * TOKENS;
     float *tops = list.tops + first * top, *backs = list.backs + first * width * TOKENS, *scores = list.scores + (first - base) * room;
-    multiply_each(head, words, width + 1, 0, width + 1, tops, top, some, scores, room);
+    by::multiply_each(head, words, width + 1, 0, width + 1, tops, top, some, scores, room);
     float factors[HAND * TOKENS];
     for (long b = 0; b < some; ++b) {
         const long left = list.count - (first + b) * TOKENS;
@@ -140,7 +141,7 @@ inline void charge(const Network& net, const Charged& list, int64_t base, int64_
     }
     if (!learns) return;
     for (long w = 0; w < words; w += WORDS_AT_ONCE)
-        multiply_each(head + words * (width + 1), width, words, w, w + WORDS_AT_ONCE < words ? w + WORDS_AT_ONCE : words, scores, room, some, backs,
+        by::multiply_each(head + by::weights_of(words, width + 1), width, words, w, w + WORDS_AT_ONCE < words ? w + WORDS_AT_ONCE : words, scores, room, some, backs,
                       width * TOKENS);
     for (long b = 0; b < some; ++b) {
         const Lanes times = load(factors + b * TOKENS);
@@ -157,7 +158,7 @@ inline void add_head(const Network& net, const Charged& list, int64_t base, int6
     for (long p = 0; begins && p <= width; ++p) std::memset(ends + p * room + word, 0, sizeof(float) * whole(last - word));
     for (; word < last; word += 16) {
         for (long b = 0; b < some; ++b) transpose(list.scores + (b * room + word) * TOKENS, net.words - word, turned + b * TOKENS * 16);
-        multiply_over_steps(list.tops + base * top, top, width + 1, turned, some, ends + word, room);
+        floats::multiply_over_steps(list.tops + base * top, top, width + 1, turned, some, ends + word, room);
     }
 }
 

@@ -1,6 +1,7 @@
 // All arithmetic for one vector width: this file is compiled twice a width, with WIDTH as its namespace: once with sixteen
-// LANES, and once with eight, for what is done to groups of at most eight windows.
-#if LANES == 16
+// LANES, and once with eight, for what is done to groups of at most eight windows. With TILES products are made in bfloat16, with
+// sixteen lanes alone, and there is neither one window of training nor one of a forecast.
+#if LANES == 16 && !defined(TILES)
 #include "forecast.h"
 #include "single.h"
 #else
@@ -36,10 +37,21 @@ static void masks(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind,
     draw({seed, epoch, stream, kind, steps, units, threshold}, place, step, dropped);
 }
 
+#ifdef TILES
+
 const Kernels KERNELS = {
-    QUOTED(WIDTH), &GROUPS, &eight::GROUPS, packed_size, sums_size, ends_size, over_steps<8>, pack_part, fill_up, charge, add_head, clear_table, tie,
+    QUOTED(WIDTH), &GROUPS, &GROUPS, packed_size, sums_size, ends_size, nullptr, pack_part, fill_up, charge, add_head, clear_table, tie,
+    places, add_up, move, settle_all, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+    cell, function, masks};
+
+#else
+
+const Kernels KERNELS = {
+    QUOTED(WIDTH), &GROUPS, &eight::GROUPS, packed_size, sums_size, ends_size, floats::over_steps<8>, pack_part, fill_up, charge, add_head, clear_table, tie,
     places, add_up, move, settle_all, lone_packed_size, lone_room_size, pack_lone, forecast, ahead, tick, single_size, single_begin, learn_single,
     move_single, cell, function, masks};
+
+#endif
 
 #endif
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import torch
 from torch import Tensor
 
-from longshort.config import Variant
+from longshort.config import Precision, Variant
 from longshort.models.cells import Cell
 
 if TYPE_CHECKING:
@@ -58,6 +58,7 @@ class Learning:
 
     clip_norm     the largest norm of a gradient
     mean_keeps    the share that Adam's average of gradients keeps; square_keeps: that of squares, also RMSProp's
+    precision     of what products are made of
     """
 
     seed: int
@@ -69,6 +70,7 @@ class Learning:
     mean_keeps: float
     square_keeps: float
     epsilon: float
+    precision: Precision = "float32"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from longshort.models.cells import CELLS
 from longshort.models.compiled import cells, library
 
 WIDEST = 0  # of the vector widths that this CPU runs
+QUICKEST = 0  # of what computes in bfloat16 on it
 
 
 def forward(

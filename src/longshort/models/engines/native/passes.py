@@ -12,7 +12,7 @@ from torch import Tensor
 
 from longshort.models.compiled import library
 from longshort.models.engines.engine import AT_ONCE, Learning, Passed
-from longshort.models.engines.native.layer import WIDEST
+from longshort.models.engines.native.layer import QUICKEST, WIDEST
 from longshort.models.engines.native.told import Told
 
 if TYPE_CHECKING:
@@ -27,13 +27,15 @@ Floats = NDArray[np.float32]
 class WholePasses(ABC):
     """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
 
-    def __init__(self, network: Network, task: Task, answers: int, words: int, width: int, tied: bool = False) -> None:
+    def __init__(self, network: Network, task: Task, answers: int, words: int, width: int, tiles: int, tied: bool = False) -> None:
         """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`.
 
-        tied  whether the head's weights are the embeddings
+        tiles  a number of `library.tiles`, for passes in bfloat16
+        tied   whether the head's weights are the embeddings
         """
         self._task = task
-        self._encoder, self._dropout, self._width = network.encoder, network.dropout, width
+        self._encoder, self._dropout = network.encoder, network.dropout
+        self._width, self._tiles = width, library.TILES + tiles
         self._inputs, self._answers, self._words, self._tied = task.inputs, answers, words, tied
         self._told: dict[int, Told] = {}
 
@@ -56,11 +58,12 @@ class WholePasses(ABC):
             how.optimizer == "adam",
             *(how.learning_rate, how.clip_norm, how.mean_keeps, how.square_keeps, how.epsilon),
         )
+        computed_by = self._tiles if how.precision == "bfloat16" else self._width
         outcome, states = library.Outcome(), None
         for stretch in self._task.order("train", how.seed, how.epoch, how.batch_size, AT_ONCE):
             states = self._states(stretch, states)
             work = self._pass(stretch, states, seed=how.seed, epoch=how.epoch)
-            library.call("train", self._width, self._network(stretch.steps), work, way, outcome)
+            library.call("train", computed_by, self._network(stretch.steps), work, way, outcome)
             if outcome.failed:
                 failed = outcome.failed, outcome.failed_loss / max(outcome.failed_terms, 1), outcome.failed_norm
                 return Passed(outcome.loss, outcome.terms, way.steps, *failed)
@@ -92,9 +95,9 @@ class WholePasses(ABC):
 class ForecastPasses(WholePasses):
     """Of a forecaster."""
 
-    def __init__(self, network: Network, task: ForecastTask, width: int = WIDEST) -> None:
+    def __init__(self, network: Network, task: ForecastTask, width: int = WIDEST, tiles: int = QUICKEST) -> None:
         self._values = task.scaled
-        super().__init__(network, task, task.data.spec.horizon, 0, width)
+        super().__init__(network, task, task.data.spec.horizon, 0, width, tiles)
 
     def source(self) -> dict[str, Any]:
         """The scaled series."""
@@ -104,9 +107,9 @@ class ForecastPasses(WholePasses):
 class LanguageModelPasses(WholePasses):
     """Of a language model."""
 
-    def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST) -> None:
+    def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST, tiles: int = QUICKEST) -> None:
         self._ids = np.ascontiguousarray(task.data.ids, np.int32)
-        super().__init__(network, task, task.vocabulary_size, task.vocabulary_size, width, task.tied)
+        super().__init__(network, task, task.vocabulary_size, task.vocabulary_size, width, tiles, task.tied)
 
     def source(self) -> dict[str, Any]:
         """The ids of the text."""
