@@ -147,7 +147,7 @@ def widths() -> list[str]:
 
 
 def tiles() -> list[str]:
-    """What makes products of bfloat16 on this CPU, the quickest first; all give the same bytes. As widths they are numbered from TILES on."""
+    """What makes products of bfloat16 on this CPU, the quickest first; all give the same bytes. Its number as a width is TILES more."""
     return _named_from(TILES)
 
 
