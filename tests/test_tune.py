@@ -138,6 +138,16 @@ def test_a_space_of_which_a_trial_could_be_refused_is_refused_with_the_trials_se
     assert str(told.value).startswith("params.yaml: tuning.space: a trial could be refused: ")
 
 
+def test_a_space_that_leaves_whole_passes_is_refused_to_an_item_in_bfloat16():
+    tried, own = parsed("{weight_dropout: [0.0, 0.2]}"), base()
+    space.refuse(tried, own, "forecast", "native")
+    own = dataclasses.replace(own, optimisation=own.optimisation.model_copy(update={"precision": "bfloat16"}))
+    with pytest.raises(
+        ConfigError, match="its precision is bfloat16, and `weight_dropout` takes its network through training batch by batch"
+    ):
+        space.refuse(tried, own, "forecast", "native")
+
+
 @pytest.mark.parametrize("allowed", ["{zoneout: [0.0, 0.2]}", "{cell: [lstm, slstm]}"])
 def test_what_the_engine_native_cannot_train_is_refused_too(allowed):
     with pytest.raises(ConfigError, match="engine 'native' cannot train it"):
@@ -200,7 +210,7 @@ def test_every_setting_of_a_space_is_one_of_a_variant_or_of_its_optimiser_and_is
         kinds = [theirs.annotation, *getattr(theirs.annotation, "__args__", ())]
         assert own in kinds, name
     left_out = {*config.Variant.model_fields, *config.Optimisation.model_fields} - set(config.Space.model_fields)
-    assert left_out == {"max_epochs", "patience"}
+    assert left_out == {"max_epochs", "patience", "precision"}
 
 
 # --- what is tried ----------------------------------------------------------------------------

@@ -460,6 +460,7 @@ class Space(Section):
     """What a search may try of each setting: [lowest, highest] of a number, else the values themselves.
 
     `patience` and `max_epochs` are not here: more of either never makes the best epoch worse, so a search would only say "more".
+    Nor is `precision`: it is chosen for its speed, which a search does not ask about.
     """
 
     cell: Several[Cell] | None = None

@@ -13,6 +13,7 @@ from longshort.config import EngineName, Optimisation, Params, Space, Task, Vari
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal
 from longshort.models.cells.kernels import without_kernel
+from longshort.models.choice import without_bfloat16
 from longshort.models.compiled.cells import without
 
 Values = dict[str, Any]  # of the settings that a space names
@@ -91,9 +92,10 @@ def _ends(allowed: list[Any]) -> list[Any]:
 def misfit(base: Settings, values: Values, task: Task, engine: EngineName) -> str | None:
     """Why an item cannot be trained with other values; None when it can."""
     try:
-        variant = base.changed(values).variant
+        changed = base.changed(values)
     except ValidationError as error:
         return error.errors()[0]["msg"].removeprefix("Value error, ")
+    variant = changed.variant
     if reason := refusal(variant.cell, CELLS[variant.cell], variant):
         return reason.removesuffix(".")
     if reason := unfit(task, variant, base.state_size):
@@ -101,6 +103,8 @@ def misfit(base: Settings, values: Values, task: Task, engine: EngineName) -> st
     lacks = {"torch": without_kernel, "native": without, "cuda": without_kernel}
     if engine in lacks and (reason := lacks[engine](variant)):
         return f"engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the item"
+    if changed.optimisation.precision == "bfloat16" and (reason := without_bfloat16(engine, variant, task)):
+        return f"its precision is bfloat16, and {reason}"
     return None
 
 
