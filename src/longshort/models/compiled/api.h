@@ -99,6 +99,8 @@ struct Groups {
                   bool goes_on, float* scratch, float* sums, float* input_gradient);
 };
 
+constexpr int32_t TILES = 8;  // from this number on a width is one of tiles
+
 // A vector width's own; sizes are in floats. Those of tiles have no functions of a lone window, from `lone_packed_size` to `move_single`.
 struct Kernels {
     const char* name;

@@ -73,8 +73,7 @@ def build(library: Path = LIBRARY, optimised: Sequence[str] = OPTIMISED, main: P
             for width, flags in WIDTHS.items()
             for lanes, within in ((16, ""), (8, "::eight"))
         }
-        for tiles, flags in TILES.items():
-            parts[tiles] = (FOLDER / "width.cpp", [f"-DWIDTH={tiles}", "-DLANES=16", *flags])
+        parts |= {tiles: (FOLDER / "width.cpp", [f"-DWIDTH={tiles}", "-DLANES=16", *own]) for tiles, own in TILES.items()}
         parts["native"] = (FOLDER / "native.cpp", [f'-DSOURCES="{digest()}"'])
         if main is not None:
             parts["main"] = (main, [f"-I{FOLDER}"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from longshort.models.compiled import build
 
-TILES = 8  # see native.cpp
+TILES = 8  # see api.h
 
 c_floats, c_ints, c_longs = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
 

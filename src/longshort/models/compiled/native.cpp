@@ -67,8 +67,6 @@ int widths(const Kernels** found) {
     return count;
 }
 
-constexpr int TILES = 8;  // from this number on a width is one of tiles
-
 const Kernels& kernels(int width) {
     const Kernels* found[MOST_WIDTHS];
     width < TILES ? widths(found) : tiles(found);
