@@ -1,9 +1,10 @@
 import math
+import random
 from statistics import NormalDist
 
 import numpy as np
 import pytest
-from scipy.stats import t
+from scipy.stats import pearsonr, spearmanr, t
 from sklearn.metrics import mean_absolute_error, root_mean_squared_error
 
 from longshort.errors import DataRefused
@@ -11,11 +12,16 @@ from longshort.evaluation.metrics import (
     bits_per_character,
     diebold_mariano,
     directional_accuracy,
+    information_coefficients,
+    information_ratio,
+    loss_difference_test,
     mae,
     mase,
     perplexity,
     rmse,
+    rmsse,
     skill,
+    smape,
 )
 
 RANDOM = np.random.default_rng(7)
@@ -73,14 +79,43 @@ def test_mase_divides_by_the_mean_step_of_the_training_part():
     assert mase([12.0, 18.0], [15.0, 15.0], train_history=[10.0, 12.0, 8.0]) == 1.0  # 3 / ((2 + 4) / 2)
 
 
-def test_mase_refuses_a_history_that_never_moves():
+def test_rmsse_of_the_last_value_on_its_own_training_part_is_one():
+    history = np.cumsum(RANDOM.normal(size=40))
+    assert rmsse(history[:-1], history[1:], history) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("score", [mase, rmsse])
+def test_a_scaled_error_refuses_a_history_that_never_moves(score):
     with pytest.raises(DataRefused, match="5 at all of its 3 steps"):
-        mase([1.0], [1.0], train_history=[5.0, 5.0, 5.0])
+        score([1.0], [1.0], train_history=[5.0, 5.0, 5.0])
 
 
-def test_mase_refuses_a_history_of_one_step():
+@pytest.mark.parametrize("score", [mase, rmsse])
+def test_a_scaled_error_refuses_a_history_of_one_step(score):
     with pytest.raises(DataRefused, match="two steps or more"):
-        mase([1.0], [1.0], train_history=[5.0])
+        score([1.0], [1.0], train_history=[5.0])
+
+
+# what utilsforecast 0.2.17 (Nixtla) gave for these two series; its smape is half of the M competitions'
+LEVELS = {"A": [100.0, 103.0, 101.0, 106.0], "B": [20.0, 19.0, 19.5, 22.0]}
+CAME, SAID = {"A": [108.0, 107.0], "B": [21.0, 25.0]}, {"A": [105.0, 109.5], "B": [22.5, 22.0]}
+
+
+@pytest.mark.parametrize(
+    ("score", "a", "b"),
+    [
+        (mase, 0.825, 1.6875),
+        (rmsse, 0.7758696309371351, 1.5),
+        (lambda said, came, _: smape(said, came) / 2, 0.012815925576554012, 0.0491562729273661),
+    ],
+    ids=["mase", "rmsse", "smape"],
+)
+def test_scaled_errors_are_those_of_another_library(score, a, b):
+    assert [score(SAID[name], CAME[name], LEVELS[name]) for name in "AB"] == pytest.approx([a, b], rel=1e-12)
+
+
+def test_smape_of_the_largest_miss_is_two_and_of_nothing_for_nothing_zero():
+    assert (smape([5.0], [0.0]), smape([-1.0], [3.0]), smape([0.0], [0.0])) == (2, 2, 0)
 
 
 def test_skill_is_zero_for_naive_one_for_perfect_and_negative_below_naive():
@@ -128,6 +163,42 @@ def test_the_interval_follows_wilsons_formula_at_another_confidence():
     assert directional_accuracy(named, np.ones(40), confidence=0.9)[:3] == pytest.approx((p, middle - half, middle + half))
 
 
+# --- several tickers ------------------------------------------------------------------------------
+
+DAYS = np.repeat(np.arange(12), 9)
+CHANGE, GUESS = RANDOM.normal(size=108), np.round(RANDOM.normal(size=108), 1)  # rounded, so that there are ties
+
+
+@pytest.mark.parametrize(("ranks", "peer"), [(False, pearsonr), (True, spearmanr)])
+def test_information_coefficients_are_scipys_correlations_day_by_day(ranks, peer):
+    shuffled = RANDOM.permutation(108)
+    found = information_coefficients(GUESS[shuffled], CHANGE[shuffled], DAYS[shuffled], ranks)
+    assert found == pytest.approx([peer(GUESS[day == DAYS], CHANGE[day == DAYS]).statistic for day in range(12)], rel=1e-12)
+
+
+def test_a_day_that_cannot_be_judged_is_left_out():
+    days = np.array([1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4])
+    guess = np.array([1.0, 2.0, 1.0, 1.0, 1.0, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0])
+    came = np.array([1.0, 2.0, 1.0, 2.0, 3.0, 5.0, 5.0, 5.0, 3.0, 2.0, 1.0])
+    assert information_coefficients(guess, came, days).tolist() == pytest.approx([-1.0])
+
+
+def test_tickers_are_compared_within_a_day_and_not_across_days():
+    days, order = np.repeat([1, 2], 3), np.array([1.0, 2.0, 3.0])
+    assert information_coefficients(np.tile(order, 2), np.concatenate([order + 100, order - 100]), days) == pytest.approx([1, 1])
+
+
+def test_the_information_ratio_is_the_mean_over_the_standard_deviation():
+    daily = RANDOM.normal(size=20)
+    assert information_ratio(daily) == pytest.approx(daily.mean() / daily.std(ddof=1))
+
+
+@pytest.mark.parametrize("daily", [[0.1], [0.5, 0.5]])
+def test_an_information_ratio_without_spread_is_refused(daily):
+    with pytest.raises(DataRefused, match="no spread"):
+        information_ratio(daily)
+
+
 # --- Diebold and Mariano ------------------------------------------------------------------------
 
 
@@ -155,6 +226,42 @@ def test_the_statistic_is_the_published_one(horizon, statistic, p_value):
     actual = np.array([100.0, 102.0, 104.0, 108.0])
     a, b = np.array([98.0, 101.0, 103.0, 109.0]), np.array([97.0, 100.0, 105.0, 110.0])
     assert diebold_mariano(a - actual, b - actual, horizon) == pytest.approx((statistic, p_value), abs=5e-5)
+
+
+def as_python_2_drew_them(count):
+    """random.sample(range(count), count) as Python 2 drew it."""
+    pool, drawn = list(range(count)), []
+    for place in range(count):
+        chosen = int(random.random() * (count - place))
+        drawn.append(pool[chosen])
+        pool[chosen] = pool[count - place - 1]
+    return np.array(drawn, float)
+
+
+def test_the_statistic_is_the_published_one_of_a_hundred_steps():
+    """The worked example in the README of johntwk/Diebold-Mariano-Test (2017), squared loss."""
+    before = random.getstate()
+    random.seed(123)
+    actual, a, b = (as_python_2_drew_them(100) for _ in range(3))
+    random.setstate(before)
+    assert diebold_mariano(a - actual, b - actual, 1) == pytest.approx((1.2112523589452902, 0.22868210381769466), rel=1e-12)
+
+
+def test_any_loss_can_be_compared():
+    assert loss_difference_test(np.square(CLOSE) - np.square(WIDE), 3) == diebold_mariano(CLOSE, WIDE, 3)
+    assert loss_difference_test(np.abs(CLOSE) - np.abs(WIDE), 1)[0] < 0
+
+
+def test_a_negative_variance_is_weighted_as_forecasts_own_bartlett_estimator_weights_it():
+    """R's forecast (8.20 and later, varestimator = "bartlett"): covariances of lag k times 1 - k / h. Written out here."""
+    errors, flat, h = np.where(np.arange(20) % 2, 2.0, 1.0), np.full(20, 1.4), 3
+    d = np.square(errors) - np.square(flat)
+    centred, n = d - d.mean(), 20
+    plain = [sum(centred[lag:] * centred[: n - lag]) / n for lag in range(h)]
+    assert plain[0] + 2 * plain[1] < 0  # what horizon 2 would divide by
+    weighted = (plain[0] + 2 * (1 - 1 / 2) * plain[1]) / n
+    expected = d.mean() / math.sqrt(weighted) * math.sqrt((n + 1 - 4 + 2 / n) / n)
+    assert diebold_mariano(errors, flat, 2)[0] == pytest.approx(expected)
 
 
 def test_negative_means_that_the_first_is_better():

@@ -1,7 +1,9 @@
 """Evaluation: the test part, scored beside what costs nothing.
 
     metrics     errors, skill, direction, the Diebold–Mariano test, perplexity
-    baselines   what a forecast must beat: the last price; a unigram and a trigram
+    baselines   what a forecast of prices must beat: the last price
+    ngrams      what a language model must beat: a unigram and a trigram
+    intervals   how far what comes may lie from a forecast: conformal, online
     pictures    the same, to look at: PNG bytes
     stage       the shell: reads `data/windows` and `data/training`, writes `data/evaluation`
 

@@ -38,6 +38,20 @@ def rmse(forecast: ArrayLike, actual: ArrayLike) -> float:
     return float(np.sqrt(np.square(_errors(forecast, actual)).mean()))
 
 
+def smape(forecast: ArrayLike, actual: ArrayLike) -> float:
+    """Symmetric mean absolute percentage error, as a share: the mean of 2 |forecast - actual| / (|forecast| + |actual|).
+
+    returns  between 0 and 2; the M competitions show it times 100 (Makridakis and Hibon, 2000). 0 for a forecast of 0 of 0
+    raises   DataRefused as `mae`
+
+    >>> smape([1.0, 0.0], [3.0, 0.0])
+    0.5
+    """
+    forecasts, actuals = _aligned(forecast, actual, "forecast", "actual")
+    size = np.abs(forecasts) + np.abs(actuals)
+    return float((2 * np.abs(forecasts - actuals) / np.where(size > 0, size, 1)).mean())
+
+
 def mase(forecast: ArrayLike, actual: ArrayLike, train_history: ArrayLike) -> float:
     """Mean absolute scaled error (Hyndman and Koehler, 2006), without unit.
 
@@ -49,19 +63,34 @@ def mase(forecast: ArrayLike, actual: ArrayLike, train_history: ArrayLike) -> fl
     >>> mase([12.0], [15.0], train_history=[10.0, 12.0, 11.0])
     2.0
     """
+    return mae(forecast, actual) / float(np.abs(_changes(train_history, "MASE")).mean())
+
+
+def rmsse(forecast: ArrayLike, actual: ArrayLike, train_history: ArrayLike) -> float:
+    """Root mean squared scaled error (the M5 competition: Makridakis, Spiliotis and Assimakopoulos, 2022), without unit.
+
+    As `mase`, with squares: the scale is the root mean squared one-step change of the training part.
+
+    >>> rmsse([12.0], [17.0], train_history=[10.0, 13.0, 9.0, 9.0, 4.0]) == 5 / 12.5**0.5
+    True
+    """
+    return rmse(forecast, actual) / float(np.sqrt(np.square(_changes(train_history, "RMSSE")).mean()))
+
+
+def _changes(train_history: ArrayLike, score: str) -> Array:
     history = _finite(train_history, "train_history")
     if history.ndim != 1 or len(history) < 2:
         raise DataRefused(
-            f"train_history has shape {history.shape}, but MASE is scaled by the changes of one series: expected (steps,), "
+            f"train_history has shape {history.shape}, but {score} is scaled by the changes of one series: expected (steps,), "
             "two steps or more. Hand over one ticker's training part, as `windows` cut it."
         )
-    scale = float(np.abs(np.diff(history)).mean())
-    if scale == 0:
+    changes = np.diff(history)
+    if not changes.any():
         raise DataRefused(
-            f"train_history is {history[0]:g} at all of its {len(history)} steps: the naive error is 0 and MASE would divide by it. "
+            f"train_history is {history[0]:g} at all of its {len(history)} steps: the naive error is 0 and {score} would divide by it. "
             "Take in a series that moves, or a longer one."
         )
-    return mae(forecast, actual) / scale
+    return changes
 
 
 def skill(forecast: ArrayLike, naive: ArrayLike, actual: ArrayLike) -> float:
@@ -115,6 +144,55 @@ def directional_accuracy(forecast_change: ArrayLike, actual_change: ArrayLike, c
     return share, max(0.0, centre - half), min(1.0, centre + half), n
 
 
+def information_coefficients(forecast_change: ArrayLike, actual_change: ArrayLike, dates: NDArray[Any], ranks: bool = False) -> Array:
+    """How well forecasts order the tickers of a day: the correlation over tickers, one figure a date (Grinold and Kahn, 1999).
+
+    forecast_change, actual_change  (forecasts,) relative to the last known value, as a share of it
+    dates                           (forecasts,) of any type that can be sorted
+    ranks                           True: Spearman's correlation, of ranks, ties at their mean rank: the rank IC; False: Pearson's
+    returns                         (dates that can be judged,) in [-1, 1], in the order of dates. A date with fewer than three
+                                    tickers, or on which all forecasts or all changes are the same, cannot, and is left out
+    raises                          DataRefused as `mae`
+
+    >>> information_coefficients([0.1, 0.2, 0.4, 0.3], [1.0, 2.0, 3.0, 9.0], np.array([1, 1, 1, 2]), ranks=True).tolist()
+    [1.0]
+    """
+    forecast, actual = _aligned(forecast_change, actual_change, "forecast_change", "actual_change")
+    found = []
+    for date in np.unique(dates):
+        pair = [values[dates == date] for values in (forecast, actual)]
+        if len(pair[0]) < 3:
+            continue
+        a, b = (values - values.mean() for values in (map(_ranks, pair) if ranks else pair))
+        scale = math.sqrt(float(a @ a) * float(b @ b))
+        if scale > 0:
+            found.append(float(a @ b) / scale)
+    return np.array(found)
+
+
+def information_ratio(coefficients: ArrayLike) -> float:
+    """ICIR: the mean of daily information coefficients over their standard deviation (n - 1), of a day, not of a year.
+
+    raises  DataRefused with fewer than two of them, and when they do not vary
+
+    >>> information_ratio([0.0, 1.0, 2.0])
+    1.0
+    """
+    daily = _finite(coefficients, "coefficients")
+    spread = float(daily.std(ddof=1)) if len(daily) > 1 else 0.0
+    if spread == 0:
+        raise DataRefused(
+            f"{len(daily)} information coefficients have no spread to divide by. Widen `windows.forecast.test` in params.yaml."
+        )
+    return float(daily.mean()) / spread
+
+
+def _ranks(values: Array) -> Array:
+    """Ranks from 0, ties at their mean rank."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[place]
+
+
 def diebold_mariano(errors_a: ArrayLike, errors_b: ArrayLike, horizon: int) -> tuple[float, float]:
     """Do two forecasts differ in squared error by more than chance? (Diebold and Mariano, 1995)
 
@@ -128,16 +206,25 @@ def diebold_mariano(errors_a: ArrayLike, errors_b: ArrayLike, horizon: int) -> t
     variance can come out negative when horizon > 1; then autocovariances are weighted down with their lag
     (Newey and West, 1987), which keeps it positive.
     """
+    a, b = _aligned(errors_a, errors_b, "errors_a", "errors_b")
+    return loss_difference_test(np.square(a) - np.square(b), horizon)
+
+
+def loss_difference_test(difference: ArrayLike, horizon: int) -> tuple[float, float]:
+    """The test of `diebold_mariano` on any loss: is the mean of these differences 0?
+
+    difference  (steps,) loss of a - loss of b at each step, oldest first. Where several tickers or steps ahead are forecast from one
+                session, hand over the session's mean: they share its news, and as so many steps they would look more certain than they are
+    """
     from scipy.special import stdtr
 
-    a, b = _aligned(errors_a, errors_b, "errors_a", "errors_b")
-    steps = a.size
-    if a.ndim != 1 or not 1 <= horizon < steps:
+    difference = _finite(difference, "difference")
+    steps = difference.size
+    if difference.ndim != 1 or not 1 <= horizon < steps:
         raise DataRefused(
-            f"errors have shape {a.shape}, but a Diebold–Mariano test at horizon {horizon} needs (steps,) with more than {horizon} steps. "
-            "Widen `windows.forecast.test` in params.yaml, or shorten `windows.forecast.horizon`."
+            f"errors have shape {difference.shape}, but a Diebold–Mariano test at horizon {horizon} needs (steps,) with more than "
+            f"{horizon} steps. Widen `windows.forecast.test` in params.yaml, or shorten `windows.forecast.horizon`."
         )
-    difference = np.square(a) - np.square(b)
     if not difference.any():
         return 0.0, 1.0
     mean = float(difference.mean())

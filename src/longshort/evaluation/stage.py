@@ -15,7 +15,7 @@ import torch
 from longshort import storage
 from longshort.config import Params
 from longshort.errors import TrainingDiverged
-from longshort.evaluation import baselines, forecasts, pictures, texts
+from longshort.evaluation import forecasts, ngrams, pictures, texts
 from longshort.models.artefact import Model, load
 from longshort.windows import files
 
@@ -159,23 +159,22 @@ def report_text(data: files.TextData, models: dict[int, Model], title: str) -> R
 
 
 def naive_losses(data: files.PriceData | files.TextData) -> dict[str, float]:
-    """Each baseline's loss on the validation part, in the unit of the training loss. (The trigram's four weights were fitted on it.)"""
+    """Each baseline's loss on the validation part, in the unit of the training loss."""
     if isinstance(data, files.PriceData):
         return {"last_value": forecasts.naive_loss(data.series, data.parts["validation"], data.scaler, data.spec)}
     return {name: _mean_nats(fitted, data) for name, fitted in fit_baselines(data).items()}
 
 
-def _mean_nats(fitted: baselines.Unigram | baselines.InterpolatedTrigram, data: files.TextData) -> float:
+def _mean_nats(fitted: ngrams.Unigram | ngrams.Trigram, data: files.TextData) -> float:
     part = data.stretches["validation"]
     return float(fitted.nats(np.asarray(data.ids)[: part.stop], part.start).mean())
 
 
-def fit_baselines(data: files.TextData) -> dict[str, baselines.Unigram | baselines.InterpolatedTrigram]:
-    """Unigram and interpolated trigram, fitted on what the networks learn from."""
-    train, validation = data.stretches["train"], data.stretches["validation"]
-    seen, after = data.ids[train.start : train.stop], data.ids[validation.start : validation.stop]
-    size = len(data.vocabulary)
-    return {"unigram": baselines.Unigram.fit(seen, size), "trigram": baselines.InterpolatedTrigram.fit(seen, after, size)}
+def fit_baselines(data: files.TextData) -> dict[str, ngrams.Unigram | ngrams.Trigram]:
+    """Unigram and trigram, counted on the training part."""
+    train, size = data.stretches["train"], len(data.vocabulary)
+    seen = data.ids[train.start : train.stop]
+    return {"unigram": ngrams.Unigram.fit(seen, size), "trigram": ngrams.Trigram.fit(seen, size)}
 
 
 def _write(folder: Path, report: Report, names: dict[str, str], runs: dict[int, dict[str, Any]], title: str) -> None:
