@@ -33,13 +33,13 @@ WIDTHS: dict[str, tuple[str, ...]] = {
 TILES: dict[str, tuple[str, ...]] = {
     **(
         {
-            "amx": ("-DTILES", *WIDTHS["avx512"], "-mamx-tile", "-mamx-bf16"),
-            "avx2_tiles": ("-DTILES", *WIDTHS["avx2"]),
+            "amx": ("-DIN_TILES", *WIDTHS["avx512"], "-mamx-tile", "-mamx-bf16"),
+            "avx2_tiles": ("-DIN_TILES", *WIDTHS["avx2"]),
         }
         if X86
         else {}
     ),
-    "plain_tiles": ("-DTILES",),
+    "plain_tiles": ("-DIN_TILES",),
 }
 
 

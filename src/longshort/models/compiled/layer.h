@@ -25,13 +25,13 @@
 #include "api.h"
 #include "cells.h"
 #include "products.h"
-#ifdef TILES
+#ifdef IN_TILES
 #include "tiles.h"
 #endif
 
 namespace WIDTH {
 
-#ifdef TILES
+#ifdef IN_TILES
 namespace by = tiles;  // in which way products are made
 #else
 namespace by = floats;

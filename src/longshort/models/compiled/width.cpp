@@ -1,7 +1,7 @@
 // All arithmetic for one vector width: this file is compiled twice a width, with WIDTH as its namespace: once with sixteen
-// LANES, and once with eight, for what is done to groups of at most eight windows. With TILES products are made in bfloat16, with
+// LANES, and once with eight, for what is done to groups of at most eight windows. With IN_TILES products are made in bfloat16, with
 // sixteen lanes alone, and there is neither one window of training nor one of a forecast.
-#if LANES == 16 && !defined(TILES)
+#if LANES == 16 && !defined(IN_TILES)
 #include "forecast.h"
 #include "single.h"
 #else
@@ -37,7 +37,7 @@ static void masks(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind,
     draw({seed, epoch, stream, kind, steps, units, threshold}, place, step, dropped);
 }
 
-#ifdef TILES
+#ifdef IN_TILES
 
 const Kernels KERNELS = {
     QUOTED(WIDTH), &GROUPS, &GROUPS, packed_size, sums_size, ends_size, nullptr, pack_part, fill_up, charge, add_head, clear_table, tie,
