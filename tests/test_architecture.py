@@ -15,7 +15,20 @@ from longshort import config
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src/longshort"
 # a room imports only rooms to its left
-ROOMS = ("ingestion", "validation", "windows", "tasks", "models", "training", "evaluation", "tracking", "tuning", "registry", "serving")
+ROOMS = (
+    "ingestion",
+    "validation",
+    "windows",
+    "tasks",
+    "models",
+    "training",
+    "evaluation",
+    "audit",
+    "tracking",
+    "tuning",
+    "registry",
+    "serving",
+)
 # what stands under all of them, and what stands over all of them
 GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "forkclient", "forkserver", "graph"}
 ABOVE = {"accounts", "cli", "console", "doctor", "lastrun", "leaderboard", "servers", "trials"}

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from longshort import environment, storage
-from longshort.errors import DataRefused, LongshortError, PartlyDone, PromotionRefused, UnknownVariant, UsageError
+from longshort.errors import AuditFailed, DataRefused, LongshortError, PartlyDone, PromotionRefused, UnknownVariant, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -337,6 +337,37 @@ def variants(
         return _print_json(entries[0] if name else entries)
     lines = catalogue.page(name, inputs, hidden, _console().width) if name else catalogue.table(inputs, hidden)
     print("\n".join(lines))
+
+
+@app.command()
+def audit(
+    items: Annotated[list[str] | None, typer.Argument(help="Of `training.items`; default: the first of each data set.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Prove that nothing of the future reaches a model: change it, and look what moves."""
+    root = _root()
+    from dataclasses import asdict
+
+    from longshort.audit import stage
+
+    params = _params(root)
+    firsts = {entry.dataset: name for name, entry in reversed(params.training.items.items())}
+    found = {}
+    for item in items or reversed(firsts.values()):
+        print(f"auditing {item}", file=sys.stderr)
+        found[item] = stage.run(root, item, params)
+    if as_json:
+        _print_json({item: [asdict(proof) for proof in proofs] for item, proofs in found.items()})
+    else:
+        for item, proofs in found.items():
+            print(item)
+            for proof in proofs:
+                print(f"  {'holds' if proof.holds else 'FAILS'}  {proof.name}: {proof.said}")
+    failed = [f"{item}: {proof.name}" for item, proofs in found.items() for proof in proofs if not proof.holds]
+    if failed:
+        sys.stdout.flush()
+        many = f"{len(failed)} of {sum(map(len, found.values()))} proofs do not hold"
+        raise AuditFailed(f"{many}: {'; '.join(failed)}. Trust no score of these until they do.")
 
 
 @app.command()

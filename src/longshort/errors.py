@@ -13,6 +13,7 @@ Every message says what happened with its numbers, where that is decided, and ho
     │   └── TrainingDiverged       3
     ├── PromotionRefused           4
     ├── PartlyDone                 6
+    ├── AuditFailed                1
     └── StorageFull               74
 """
 
@@ -69,6 +70,10 @@ class PartlyDone(LongshortError):
     """Some of the work was done; the message names the rest."""
 
     exit_code = 6
+
+
+class AuditFailed(LongshortError):
+    """Something of the future reaches a model, or the audit cannot see it."""
 
 
 class StorageFull(LongshortError):

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import sessions, storage
-from longshort.config import Params, PriceWindows, Task
+from longshort.config import Params, PriceWindows, Task, TextWindows
 from longshort.errors import DataRefused
 from longshort.windows import files, labelled, prices, text
+from longshort.windows.contamination import Overlap
 from longshort.windows.labelled import Division, Sequences
 from longshort.windows.text import Vocabulary
-from longshort.windows.tokens import tokenise
+from longshort.windows.tokens import Paragraphs, tokenise
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,17 +96,28 @@ def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
     """
     spec = params.windows.language_model
     blocks, words = tokenise(rows(table))
-    parts, dropped, stood = text.split(blocks, spec)
+    split = parts, dropped, stood = text.split(blocks, spec)
     for overlap in stood:
         if overlap.found:
             print(f"windows of {item}: {overlap}")
     for part, count in dropped.items():
         if count:
             print(f"windows of {item}: {count:,} words dropped from {part}, the paragraphs of such runs; none is left")
+    data = text_of_parts(*split, words, spec)
     train, validation = (text.count(parts[part].ids, words) for part in ("train", "validation"))
-    vocabulary = text.make_vocabulary(train, spec)
-    ids, stretches = text.make_stretches(parts, words, vocabulary, spec)
     print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
+    return data
+
+
+def text_of_parts(
+    parts: dict[str, Paragraphs], dropped: dict[str, int], stood: list[Overlap], words: list[str], spec: TextWindows
+) -> files.TextData:
+    """Ids and vocabulary of a text that `text.split` has parted; words by the number that they have in the parts.
+
+    raises  DataRefused as `text.make_vocabulary` and `text.make_stretches`
+    """
+    vocabulary = text.make_vocabulary(text.count(parts["train"].ids, words), spec)
+    ids, stretches = text.make_stretches(parts, words, vocabulary, spec)
     return files.TextData(spec, ids, stretches, vocabulary, dropped, stood)
 
 

@@ -1,0 +1,52 @@
+"""The shell of the audit: `data/ingestion` in, proofs out, and in `reports/audit`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from longshort import sessions, storage
+from longshort.audit import prices, texts
+from longshort.audit.learning import Learner
+from longshort.audit.proof import Proof
+from longshort.config import Params
+from longshort.errors import UsageError
+from longshort.models import choice
+from longshort.windows import text
+from longshort.windows.prices import PRICES, possible
+from longshort.windows.stage import rows, tidy_columns
+from longshort.windows.tokens import tokenise
+
+
+def run(root: Path, item: str, params: Params) -> list[Proof]:
+    """Prove an item; what is found is also left in `reports/audit/<item>.json`, with the digest of the data.
+
+    raises  UsageError when there is no such item, or its data have not been taken in; CorruptArtefact; DataRefused as the windows room
+    """
+    if item not in params.training.items:
+        raise UsageError(f"no item '{item}' in `training.items`. Known: {', '.join(params.training.items)}.")
+    entry = params.training.items[item]
+    source = root / "data/ingestion" / entry.dataset
+    if not source.exists():
+        raise UsageError(f"{source} is not there yet. Run `longshort run` first.")
+    data_sha256 = storage.verify(source)
+    torch.set_num_threads(1)  # the same sums whatever the number of cores
+    learner = Learner(
+        params.models.variants[entry.variant], params.optimisation_of(item), choice.engine_of(params, item), params.training.seeds[0]
+    )
+    table = storage.read_table(source / "table.parquet")
+    if entry.task == "forecast":
+        account = storage.read_json(source / "account.json") if (source / "account.json").exists() else {}
+        spec, _ = possible(params.windows.forecast, account.get("prices", PRICES))
+        found = prices.prove(tidy_columns(table), spec, sessions.of_dataset(source, params.validation.forecast.calendar), learner)
+    else:
+        blocks, words = tokenise(rows(table))
+        parts, _, _ = text.split(blocks, params.windows.language_model)
+        make = texts.maker(params.windows.language_model, words)
+        found = texts.prove(parts, words, make, params.tasks.language_model, learner)
+    place = root / "reports/audit" / f"{item}.json"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    storage.write_json(place, {"item": item, "data_sha256": data_sha256, "proofs": [asdict(proof) for proof in found]})
+    return found

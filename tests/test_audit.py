@@ -1,0 +1,185 @@
+"""Audit: nothing of the future reaches a model on the default data, and each proof fails where something does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+
+import numpy as np
+import projects
+import pytest
+
+from longshort import cli, config, storage
+from longshort.audit import prices, stage, texts
+from longshort.errors import UsageError
+from longshort.evaluation import forecasts
+from longshort.evaluation import texts as charges
+from longshort.tasks.forecast import ForecastTask
+from longshort.windows import prices as windows
+from longshort.windows import stage as cutting
+
+GOOG, TOPICS = "goog-lstm", "topics-stacked"
+SMALL = (
+    "models.variants.lstm.hidden_size=4",
+    "training.seeds=[0]",
+    f"training.items={{{GOOG}: {{dataset: goog, task: forecast, variant: lstm}}}}",
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A small project whose two data sets have been taken in."""
+    root = projects.project(
+        tmp_path_factory.mktemp("audit"), *SMALL, "training.items.topics-stacked={dataset: topics, task: language-model, variant: stacked}"
+    )
+    two = [projects.prices(projects.days(300), "AAA", 1), projects.prices(projects.days(260), "BBB", 2)]
+    projects.take_in(root, "goog", projects.pa.concat_tables(two))
+    return projects.take_in(root, "topics", projects.texts(200))
+
+
+def proofs(root, item):
+    return {proof.name: proof for proof in stage.run(root, item, config.read(root / "params.yaml"))}
+
+
+def failing(root, item):
+    return {name for name, proof in proofs(root, item).items() if not proof.holds}
+
+
+# --- what holds --------------------------------------------------------------------------------
+
+
+def test_all_proofs_hold_on_the_default_data(tmp_path):
+    for name in ("params.yaml", "dvc.yaml"):
+        shutil.copy(projects.ROOT / name, tmp_path)
+    for dataset, item in (("goog", "goog-rnn"), ("topics", "topics-lstm")):
+        projects.run_stage(tmp_path, "ingestion", dataset)
+        found = proofs(tmp_path, item)
+        assert all(proof.holds for proof in found.values()), found
+        assert {"weights", "shuffled targets", "planted leaks"} < found.keys()
+
+
+@pytest.mark.parametrize("item", [GOOG, TOPICS])
+def test_all_proofs_hold_on_several_tickers_and_on_a_text_and_are_left_in_reports(root, item):
+    assert failing(root, item) == set()
+    left = storage.read_json(root / f"reports/audit/{item}.json")
+    assert left["data_sha256"] == storage.verify(root / "data/ingestion" / item.split("-")[0])
+    assert [proof["holds"] for proof in left["proofs"]] == [True] * len(proofs(root, item))
+
+
+# --- what does not: each proof is shown a bug of its kind ------------------------------------------
+
+
+def test_a_column_that_knows_the_next_session_is_found(root, monkeypatch):
+    monkeypatch.setitem(windows.COLUMNS, "log_range", lambda row: np.roll(np.log(row["high"] / row["low"]), -1))
+    assert "features" in failing(root, GOOG)
+
+
+def test_a_column_that_is_smoothed_over_the_whole_series_is_found(root, monkeypatch):
+    monkeypatch.setitem(
+        windows.COLUMNS, "log_range", lambda row: np.log(row["high"] / row["low"]) - np.log(row["high"] / row["low"]).mean()
+    )
+    assert {"features", "windows and scaler", "weights"} <= failing(root, GOOG)
+
+
+def test_a_scaler_that_saw_the_test_part_is_found(root, monkeypatch):
+    honest = windows.fit_scaler
+    monkeypatch.setattr(
+        windows,
+        "fit_scaler",
+        lambda series, train, spec: honest(
+            series, dataclasses.replace(train, stops=train.stops * 0 + [s.stop for s in series.segments]), spec
+        ),
+    )
+    assert {"windows and scaler", "weights"} <= failing(root, GOOG)
+
+
+def test_weights_that_hang_on_the_test_part_are_found(root, monkeypatch):
+    honest = ForecastTask.of.__func__
+    leaking = lambda cls, data: dataclasses.replace(own := honest(cls, data), scaled=own.scaled / np.float32(data.series.values.std()))  # noqa: E731
+    monkeypatch.setattr(ForecastTask, "of", classmethod(leaking))
+    assert "weights" in failing(root, GOOG)
+
+
+def test_a_network_that_learned_nothing_and_is_good_is_suspicious(root, monkeypatch):
+    honest = forecasts.outcomes
+    knowing = lambda *given: dataclasses.replace(own := honest(*given), forecast=(own.forecast + own.actual) / 2)  # noqa: E731
+    monkeypatch.setattr(forecasts, "outcomes", knowing)
+    assert failing(root, GOOG) == {"shuffled targets"}
+
+
+def test_an_audit_that_changes_nothing_says_that_it_is_blind(root, monkeypatch):
+    monkeypatch.setattr(prices, "changed_after", lambda columns, _: columns)
+    monkeypatch.setattr(prices, "cut_after", lambda columns, _: columns)
+    monkeypatch.setattr(texts, "changed", lambda parts, *_: parts)
+    assert failing(root, GOOG) == failing(root, TOPICS) == {"planted leaks"}
+
+
+def test_a_vocabulary_that_saw_the_test_part_is_found(root, monkeypatch):
+    honest = cutting.text_of_parts
+
+    def leaking(parts, *more):
+        own = honest(parts, *more)
+        return dataclasses.replace(own, vocabulary=honest(parts | {"train": parts["test"]}, *more).vocabulary)
+
+    monkeypatch.setattr(cutting, "text_of_parts", leaking)
+    assert "windows and vocabulary" in failing(root, TOPICS)
+
+
+def test_ids_and_weights_that_hang_on_the_test_part_are_found(root, monkeypatch):
+    honest = cutting.text_of_parts
+
+    def leaking(parts, *more):
+        own = honest(parts, *more)
+        ids = np.array(own.ids)
+        ids[0] = ids[-1]
+        ids[:40] = ids[-40:]
+        return dataclasses.replace(own, ids=ids)
+
+    monkeypatch.setattr(cutting, "text_of_parts", leaking)
+    assert {"windows and vocabulary", "weights"} <= failing(root, TOPICS)
+
+
+def test_a_language_model_that_learned_nothing_and_is_good_is_suspicious(root, monkeypatch):
+    honest = charges.token_nats
+    monkeypatch.setattr(charges, "token_nats", lambda *given: honest(*given) / 2)
+    assert failing(root, TOPICS) == {"shuffled targets"}
+
+
+# --- the command --------------------------------------------------------------------------------
+
+
+def audit(root, monkeypatch, *arguments):
+    """What the command ends with."""
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["longshort", "audit", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
+
+
+def test_the_command_audits_the_first_item_of_each_data_set(root, monkeypatch, capsys):
+    assert audit(root, monkeypatch, "--json") in (0, None)
+    found = json.loads(capsys.readouterr().out)
+    assert list(found) == [GOOG, TOPICS]
+    assert all(proof["holds"] for own in found.values() for proof in own)
+
+
+def test_a_proof_that_does_not_hold_ends_the_command_with_its_name(root, monkeypatch, capsys):
+    monkeypatch.setitem(windows.COLUMNS, "log_range", lambda row: np.roll(np.log(row["high"] / row["low"]), -1))
+    assert audit(root, monkeypatch, GOOG) == 1
+    told = capsys.readouterr()
+    assert "  FAILS  features: what is known on " in told.out
+    assert "3 of 5 proofs do not hold: goog-lstm: features; goog-lstm: windows and scaler; goog-lstm: weights. Trust no" in told.err
+
+
+def test_an_item_that_is_not_there_is_named_with_those_that_are(root):
+    with pytest.raises(UsageError, match=r"no item 'x' in `training\.items`\. Known: goog-lstm, topics-stacked\."):
+        stage.run(root, "x", config.read(root / "params.yaml"))
+
+
+def test_data_that_were_not_taken_in_are_asked_for(tmp_path):
+    root = projects.project(tmp_path, *SMALL)
+    with pytest.raises(UsageError, match=r"data/ingestion/goog is not there yet\. Run `longshort run` first\."):
+        stage.run(root, GOOG, config.read(root / "params.yaml"))
