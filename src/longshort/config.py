@@ -167,7 +167,11 @@ Feature = Literal["open", "high", "low", "close", "volume", "log_return", "log_r
 
 
 class PriceWindows(Section):
-    """How much past a forecaster sees and how much future it owes, in sessions."""
+    """How much past a forecaster sees and how much future it owes, in sessions.
+
+    folds   pieces of the test part, of about one length; each is forecast by networks that learned what lies before it
+    origin  of what the folds learn from: expanding, from the first session on, or sliding, as many sessions as the oldest fold
+    """
 
     lookback: PositiveInt
     horizon: PositiveInt
@@ -178,6 +182,8 @@ class PriceWindows(Section):
     max_gap: PositiveInt
     validation: Share
     test: Share
+    folds: PositiveInt = 1
+    origin: Literal["expanding", "sliding"] = "expanding"
 
     @model_validator(mode="after")
     def _the_future_stays_out_of_the_past(self) -> PriceWindows:

@@ -40,6 +40,7 @@ class Run:
     identity  what it is made from
     state     the folder in which its journal and its checkpoints lie
     ticker    of a network that is a ticker's own
+    fold      of walk-forward training, from 1, the oldest; None: the newest, whose networks serve
     """
 
     item: str
@@ -48,6 +49,7 @@ class Run:
     identity: str
     state: Path
     ticker: str | None = None
+    fold: int | None = None
 
     @property
     def name(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ from longshort.training.runs import Run, code_sha256, complete, display, prepare
 
 
 def run(root: Path, item: str, params: Params) -> None:
-    """Train one item: a fleet of its seeds, times its tickers where each has a network of its own; goes on where a process was killed.
+    """Train one item: a fleet of its seeds, times the folds, times its tickers where each has a network of its own; goes on where a
+    process was killed.
 
     raises  CorruptArtefact; ConfigError when CUDA is asked for and not there, or the engine cannot run the variant; DataRefused when
             no ticker is long enough, or every member diverged
@@ -47,24 +49,48 @@ def run(root: Path, item: str, params: Params) -> None:
     }
     if entry.data_parallel:  # sums of shares round otherwise than sums of batches
         origin["data_parallel"] = entry.data_parallel
-    tasks: dict[str | None, Task]
-    tasks, left_out = _a_task_a_ticker(task) if entry.per == "ticker" else ({None: task}, {})
+    folds = _folds(task)
+    runs, left_out = [], {}
+    for fold, whole in folds.items():
+        tasks, left_out = _a_task_a_ticker(whole) if entry.per == "ticker" else ({None: whole}, {})
+        for seed in params.training.seeds:
+            for ticker, own in tasks.items():
+                what = {"ticker": ticker, "fold": fold}
+                identity = storage.digest({**origin, "item": item, "seed": seed} | {name: value for name, value in what.items() if value})
+                member = Member("-".join(filter(None, (fold and f"f{fold}", ticker, f"s{seed}"))), seed, own, settings)
+                runs.append(Run(item, member, variant, identity, root / ".state", ticker, fold))
     for why in left_out.values():
         print(f"{item}: left out: {why}", file=sys.stderr)
-    runs = []
-    for seed in params.training.seeds:
-        for ticker, own in tasks.items():
-            identity = storage.digest({**origin, "item": item, "seed": seed} | ({} if ticker is None else {"ticker": ticker}))
-            member = Member(f"s{seed}" if ticker is None else f"{ticker}-s{seed}", seed, own, settings)
-            runs.append(Run(item, member, variant, identity, root / ".state", ticker))
     _forget_others(runs)
     with storage.new_artefact(root / "data/training" / item) as place:
         with display(item, len(runs), settings) as show:
             ended = complete(runs, where, show)
-        _write(place, runs, ended, origin, task)
-        storage.write_json(place / "runs.json", _summary(place, runs, ended, entry.dataset, left_out))
+        told = {}
+        for fold, whole in folds.items():
+            own_place = folder_of(place, fold)
+            own_runs, own_ended = zip(
+                *((each, progress) for each, progress in zip(runs, ended, strict=True) if each.fold == fold), strict=True
+            )
+            _write(own_place, own_runs, own_ended, origin, whole)
+            told[fold] = _seeds(own_place, own_runs, own_ended)
+        newest = told.pop(None)
+        earlier = {"earlier": list(told.values())} if told else {}
+        summary = {"item": item, "dataset": entry.dataset, "seeds": newest, **earlier, **({"left_out": left_out} if left_out else {})}
+        storage.write_json(place / "runs.json", summary)
     for each in runs:
         checkpoints.forget(each.checkpoints)
+
+
+def folder_of(place: Path, fold: int | None) -> Path:
+    """Where the models of a fold lie in an item's output; those of the newest, None, in front."""
+    return place if fold is None else place / f"fold-{fold}"
+
+
+def _folds(task: Task) -> dict[int | None, Task]:
+    """The task over each fold, oldest first; the newest has no number. A text has no other."""
+    if not isinstance(task, ForecastTask):
+        return {None: task}
+    return {number: ForecastTask.of(fold) for number, fold in enumerate(task.data.earlier, start=1)} | {None: task}
 
 
 def _a_task_a_ticker(task: Task) -> tuple[dict[str | None, Task], dict[str, str]]:
@@ -87,8 +113,8 @@ def _a_task_a_ticker(task: Task) -> tuple[dict[str | None, Task], dict[str, str]
 
 def _write(
     place: Path,
-    runs: list[Run],
-    ended: list[Progress],
+    runs: Sequence[Run],
+    ended: Sequence[Progress],
     origin: dict[str, Any],
     whole: Task,
 ) -> None:
@@ -101,6 +127,7 @@ def _write(
             print(f"{each.item}-{each.name}: dropped: {progress.dropped}", file=sys.stderr)
     if all(progress.dropped for progress in ended):
         many = "every seed" if runs[0].ticker is None else f"every one of {len(runs)} members"
+        many += f" of fold {runs[0].fold}" if runs[0].fold else ""
         raise TrainingDiverged(f"{runs[0].item}: {many} diverged. {runs[0].name}: {ended[0].dropped}")
     variant = runs[0].variant
     skeleton = Network(runs[0].member.task, variant, origin["engine"])
@@ -119,7 +146,8 @@ def _write(
         artefact.save(place / f"seed-{seed}", whole.name, whole, variant, state, card)
 
 
-def _summary(place: Path, runs: list[Run], ended: list[Progress], dataset: str, left_out: dict[str, str]) -> dict[str, Any]:
+def _seeds(place: Path, runs: Sequence[Run], ended: Sequence[Progress]) -> list[dict[str, Any]]:
+    """What `runs.json` says of each seed of a fold."""
     seeds = []
     for seed in dict.fromkeys(each.member.seed for each in runs):
         own = [(each, progress) for each, progress in zip(runs, ended, strict=True) if each.member.seed == seed]
@@ -139,7 +167,7 @@ def _summary(place: Path, runs: list[Run], ended: list[Progress], dataset: str, 
                 for each, progress in own
             ]
         seeds.append(entry)
-    return {"item": runs[0].item, "dataset": dataset, "seeds": seeds, **({"left_out": left_out} if left_out else {})}
+    return seeds
 
 
 def mean_history(members: list[Progress]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +22,22 @@ NAME = "windows.json"
 
 @dataclass(frozen=True)
 class PriceData:
-    """A price data set, ready for windows: the series in natural units, its parts and its scaler."""
+    """A price data set, ready for windows: the series in natural units, its parts and its scaler.
+
+    earlier  the same of the folds before this one, the newest, oldest first: each with a scaler of its own
+    """
 
     spec: PriceWindows
     series: Series
     parts: dict[str, Windows]
     scaler: Scaler
     calendar: str
+    earlier: tuple[PriceData, ...] = ()
+
+    @property
+    def folds(self) -> tuple[PriceData, ...]:
+        """All folds, oldest first, this one last."""
+        return (*self.earlier, self)
 
     def tickers(self) -> list[str]:
         """The tickers, in their order."""
@@ -41,7 +50,8 @@ class PriceData:
                 a column does not vary
         """
         series, parts = only(self.series, self.parts, self.spec, ticker)
-        return PriceData(self.spec, series, parts, fit_scaler(series, parts["train"], self.spec), self.calendar)
+        earlier = tuple(fold.of_ticker(ticker) for fold in self.earlier)
+        return PriceData(self.spec, series, parts, fit_scaler(series, parts["train"], self.spec), self.calendar, earlier)
 
     def description(self) -> dict[str, Any]:
         """What a model must know to read prices later: spec, scaler and calendar, as JSON."""
@@ -78,19 +88,24 @@ def write_prices(folder: Path, data: PriceData) -> None:
     np.save(folder / "price.npy", data.series.price)
     unit = np.datetime_data(data.series.dates.dtype)[0]
     np.save(folder / "dates.npy", data.series.dates.astype(np.int64))
+    segments = [asdict(segment) for segment in data.series.segments]
+    described = {"task": "forecast", **data.description(), **({} if unit == "D" else {"dates": unit})}
+    folds = [{"parts": _bounds(fold), "scaler": fold.description()["scaler"]} for fold in data.earlier]
+    storage.write_json(folder / NAME, {**described, "parts": _bounds(data), "segments": segments, **({"earlier": folds} if folds else {})})
+
+
+def _bounds(data: PriceData) -> dict[str, dict[str, Any]]:
+    """Each part's stretches of the series, and the dates that it asks for."""
     parts = {}
     for part, windows in data.parts.items():
-        stretches = np.stack([windows.starts, windows.stops], axis=1).tolist()
         held = windows.stops - windows.starts >= windows.lookback + windows.horizon  # tickers begin and end when they like
         parts[part] = {
             "windows": len(windows),
-            "stretches": stretches,
+            "stretches": np.stack([windows.starts, windows.stops], axis=1).tolist(),
             "first_target": str(data.series.dates[windows.starts[held] + windows.lookback].min()),
             "last_target": str(data.series.dates[windows.stops[held] - 1].max()),
         }
-    segments = [asdict(segment) for segment in data.series.segments]
-    described = {"task": "forecast", **data.description(), **({} if unit == "D" else {"dates": unit})}
-    storage.write_json(folder / NAME, {**described, "parts": parts, "segments": segments})
+    return parts
 
 
 def read_prices(folder: Path) -> PriceData:
@@ -100,11 +115,12 @@ def read_prices(folder: Path) -> PriceData:
     dates = _load(folder / "dates.npy").astype(f"datetime64[{content.get('dates', 'D')}]")
     segments = tuple(Segment(**segment) for segment in content["segments"])
     series = Series(_load(folder / "values.npy"), _load(folder / "price.npy"), dates, segments)
-    parts = {}
-    for part in PARTS:
-        stretches = np.array(content["parts"][part]["stretches"], np.int64).reshape(-1, 2)
-        parts[part] = Windows(stretches[:, 0], stretches[:, 1], spec.lookback, spec.horizon)
-    return PriceData(spec, series, parts, scaler_from(content["scaler"]), content["calendar"])
+    folds: list[PriceData] = []
+    for fold in (*content.get("earlier", ()), content):
+        stretches = {part: np.array(fold["parts"][part]["stretches"], np.int64).reshape(-1, 2) for part in PARTS}
+        parts = {part: Windows(own[:, 0], own[:, 1], spec.lookback, spec.horizon) for part, own in stretches.items()}
+        folds.append(PriceData(spec, series, parts, scaler_from(fold["scaler"]), content["calendar"]))
+    return replace(folds[-1], earlier=tuple(folds[:-1]))
 
 
 def scaler_from(content: dict[str, list[float]]) -> Scaler:

@@ -188,32 +188,42 @@ def _refuse_gaps(columns: Floats, names: list[str], ticker: Any, dates: NDArray[
         )
 
 
-def split_dates(dates: NDArray[np.datetime64], spec: PriceWindows) -> dict[str, tuple[np.datetime64, np.datetime64]]:
+def split_dates(
+    dates: NDArray[np.datetime64], spec: PriceWindows, fold: int | None = None
+) -> dict[str, tuple[np.datetime64, np.datetime64]]:
     """The first and last target date of each part.
 
     dates    every session (or second) that any ticker has, in any order
+    fold     which of ``spec.folds`` pieces the test part is, from 0, the oldest; None: the newest
     returns  part -> (first, last), both inclusive; ``spec.gap`` sessions stand unused between two parts
+    raises   SeriesTooShort when a part is shorter than the horizon
 
     >>> from longshort.config import PriceWindows
     >>> spec = PriceWindows(lookback=1, horizon=1, target="close", features=["close"], scaler="minmax",
-    ...                     gap=1, max_gap=5, validation=0.2, test=0.3)
+    ...                     gap=1, max_gap=5, validation=0.2, test=0.4, folds=2)
     >>> days = np.arange("2024-01-01", "2024-01-11", dtype="datetime64[D]")
-    >>> {part: (str(a)[-2:], str(b)[-2:]) for part, (a, b) in split_dates(days, spec).items()}
-    {'train': ('01', '04'), 'validation': ('06', '06'), 'test': ('08', '10')}
+    >>> for fold in range(2):
+    ...     print({part: (str(a)[-2:], str(b)[-2:]) for part, (a, b) in split_dates(days, spec, fold).items()})
+    {'train': ('01', '03'), 'validation': ('05', '05'), 'test': ('07', '08')}
+    {'train': ('01', '05'), 'validation': ('07', '07'), 'test': ('09', '10')}
     """
     days = _distinct(dates)
-    test = len(days) - round(len(days) * spec.test)
-    validation = test - round(len(days) * spec.validation)
+    number = spec.folds - 1 if fold is None else fold
+    tested = round(len(days) * spec.test)
+    oldest, test, end = (len(days) - tested + round(tested * place / spec.folds) for place in (0, number, number + 1))
+    length = round(len(days) * spec.validation)
+    validation = test - length
     bounds = {
-        "train": (0, validation - spec.gap),
+        "train": (test - oldest if spec.origin == "sliding" else 0, validation - spec.gap),
         "validation": (validation, test - spec.gap),
-        "test": (test, len(days)),
+        "test": (test, end),
     }
     for part, (first, stop) in bounds.items():
         if stop - first < spec.horizon:
+            of = f" of fold {number + 1} of {spec.folds}" if spec.folds > 1 else ""
             raise SeriesTooShort(
-                f"the {part} part would hold {max(stop - first, 0)} of {len(days)} sessions. "
-                "Take in a longer file, or change `windows.forecast.validation`, `.test` or `.gap` in params.yaml."
+                f"the {part} part{of} would hold {max(stop - first, 0)} of {len(days)} sessions. Take in a longer file, or change "
+                f"`windows.forecast.validation`, `.test`{', `.folds`' if of else ''} or `.gap` in params.yaml."
             )
     return {part: (days[first], days[stop - 1]) for part, (first, stop) in bounds.items()}
 
@@ -242,12 +252,12 @@ def part_windows(series: Series, spec: PriceWindows, first: np.datetime64, last:
     return Windows(np.array(starts, np.int64), np.array(stops, np.int64), spec.lookback, spec.horizon)
 
 
-def make_parts(series: Series, spec: PriceWindows) -> dict[str, Windows]:
-    """The windows of train, validation and test.
+def make_parts(series: Series, spec: PriceWindows, fold: int | None = None) -> dict[str, Windows]:
+    """The windows of train, validation and test, of a fold as `split_dates` has them.
 
     raises  SeriesTooShort with the number that is missing when a part has no window
     """
-    parts = {part: part_windows(series, spec, *bounds) for part, bounds in split_dates(series.dates, spec).items()}
+    parts = {part: part_windows(series, spec, *bounds) for part, bounds in split_dates(series.dates, spec, fold).items()}
     for part, windows in parts.items():
         if len(windows) == 0:
             longest = max(segment.stop - segment.start for segment in series.segments)

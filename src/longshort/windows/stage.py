@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,11 +58,21 @@ def run(root: Path, item: str, params: Params) -> None:
 
 
 def price_data(table: pa.Table, spec: PriceWindows, calendar: str) -> files.PriceData:
-    """Series, parts and scaler of a tidy price table."""
+    """Series, and parts and scaler of each fold, of a tidy price table."""
     columns = tidy_columns(table)
-    series = prices.make_series(columns, spec, session_numbers(calendar, columns["date"]))
-    parts = prices.make_parts(series, spec)
-    return files.PriceData(spec, series, parts, prices.fit_scaler(series, parts["train"], spec), calendar)
+    return folded(prices.make_series(columns, spec, session_numbers(calendar, columns["date"])), spec, calendar)
+
+
+def folded(series: prices.Series, spec: PriceWindows, calendar: str) -> files.PriceData:
+    """A series parted and scaled, fold by fold.
+
+    raises  SeriesTooShort, DataRefused as `prices.make_parts` and `prices.fit_scaler`
+    """
+    made: list[files.PriceData] = []
+    for fold in range(spec.folds):
+        parts = prices.make_parts(series, spec, fold)
+        made.append(files.PriceData(spec, series, parts, prices.fit_scaler(series, parts["train"], spec), calendar))
+    return dataclasses.replace(made[-1], earlier=tuple(made[:-1]))
 
 
 def tidy_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
