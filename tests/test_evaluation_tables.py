@@ -58,6 +58,10 @@ def test_one_seed_has_no_spread():
     assert {value for name, value in named(tables.by_step(SEEDS[:1], 0.9))[0].items() if name.endswith("_sd")} == {0.0}
 
 
+def test_seeds_that_say_the_same_have_no_spread():
+    assert tables.spread([0.1 + 0.2] * 3) == 0.0 and np.isnan(tables.spread([np.nan, np.nan]))
+
+
 def test_what_is_not_defined_is_not_a_number():
     still = Outcomes(TICKERS, DAYS, LAST, np.repeat(LAST[:, None], 2, axis=1), ACTUAL)
     (row, _) = named(tables.by_step([tables.Scored(still, np.full((COUNT, 2), np.nan))], 0.9))
@@ -89,7 +93,7 @@ def test_regimes_are_the_thirds_of_the_training_part_and_of_nothing_else():
 
 
 def test_the_methods_of_intervals_stand_beside_one_another_one_step_ahead():
-    widths = {name: {0: np.full((COUNT, 2), [half, 9.0])} for name, half in (("narrow", 0.01), ("wide", 0.05))}
+    widths = {name: {0: np.full((COUNT, 1), half)} for name, half in (("narrow", 0.01), ("wide", 0.05))}
     narrow, wide = named(tables.of_methods({0: SEEDS[0].found}, widths, 0.9))
     assert (narrow["method"], narrow["interval_width"], wide["interval_width"]) == ("narrow", pytest.approx(0.02), pytest.approx(0.1))
     assert narrow["coverage"] == np.mean(np.abs(SEEDS[0].found.errors[:, 0]) <= 0.01) < wide["coverage"]

@@ -93,13 +93,17 @@ def report_prices(data: files.PriceData, models: dict[int, Model], title: str, s
     found = {seed: each.only(np.isin(each.tickers, list(shared))) for seed, each in found.items()}
     one = next(iter(found.values()))
     history = {ticker: max(stretches, key=len) for ticker, stretches in baselines.training_levels(data).items()}
-    widths = {name: {seed: forecasts.half_widths(before[seed], found[seed], spec.coverage, name) for seed in found} for name in METHODS}
+    widths = {seed: forecasts.half_widths(before[seed], each, spec.coverage, SHOWN) for seed, each in found.items()}
+    nearest = {
+        name: {seed: forecasts.half_widths(before[seed].step(1), each.step(1), spec.coverage, name) for seed, each in found.items()}
+        for name in METHODS
+    }
     scored = {
-        seed: forecasts.score(each, history, spec.confidence) | forecasts.banding(each, widths[SHOWN][seed], spec.coverage)
+        seed: forecasts.score(each, history, spec.confidence) | forecasts.banding(each, widths[seed], spec.coverage)
         for seed, each in found.items()
     }
     said, rivals = _rivals(data, one, sorted(shared), bool(next(iter(models.values())).tickers), history, spec)
-    seeds = [tables.Scored(each, widths[SHOWN][seed]) for seed, each in found.items()]
+    seeds = [tables.Scored(each, widths[seed]) for seed, each in found.items()]
     return Report(
         unit="scaled squared error",
         test={"windows": len(one.targets), "first_target": str(one.targets.min()), "last_target": str(one.targets.max())},
@@ -112,11 +116,11 @@ def report_prices(data: files.PriceData, models: dict[int, Model], title: str, s
             "by-step": tables.by_step(seeds, spec.coverage),
             "by-ticker": tables.by("ticker", one.tickers, seeds, spec.coverage),
             "by-regime": tables.by("regime", _regimes(data, shared), seeds, spec.coverage, (*tables.REGIMES, "unknown")),
-            "intervals": tables.of_methods(found, widths, spec.coverage),
+            "intervals": tables.of_methods(found, nearest, spec.coverage),
             "backtest-illustration": tables.of_backtest(found, said, spec.cost),
         },
         pictures=_price_pictures(found, scored, rivals["last_value"]["rmse"], title)
-        | _interval_picture(found, widths, scored, title, spec.coverage),
+        | _interval_picture(found, nearest, scored, title, spec.coverage),
         leak_alarm=any(figures["skill"] > metrics.LEAK for figures in scored.values()),
         asked={"confidence": spec.confidence, "coverage": spec.coverage},
     )

@@ -61,10 +61,13 @@ def by_step(seeds: Sequence[Scored], coverage: float) -> Table:
 
 
 def of_methods(found: dict[int, Outcomes], widths: dict[str, dict[int, Array]], coverage: float) -> Table:
-    """A row a method of `intervals`, one step ahead: what its intervals held, cost, and how wide they were."""
+    """A row a method of `intervals`, one step ahead: what its intervals held, cost, and how wide they were.
+
+    widths  method -> seed -> (windows, 1)
+    """
     rows = []
     for name, of_seed in widths.items():
-        each = [banding(found[seed].step(1), own[:, :1], coverage) for seed, own in of_seed.items()]
+        each = [banding(found[seed].step(1), own, coverage) for seed, own in of_seed.items()]
         rows.append([name, *_cells(each, ("coverage", "interval_score", "interval_width"))])
     return Table(["method", *_columns(("coverage", "interval_score", "interval_width"))], rows)
 
@@ -136,8 +139,8 @@ class _Rows:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Standard deviation over seeds, n - 1 in the divisor; one seed has none."""
-    return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
+    """Standard deviation over seeds, n - 1 in the divisor; one seed has none, and what is the same has none left by rounding."""
+    return float(np.std(values, ddof=1)) if len(values) > 1 and min(values) != max(values) else 0.0
 
 
 def _figures(seed: Scored, coverage: float) -> dict[str, float]:
