@@ -43,7 +43,7 @@ def test_baselines_stand_below_the_networks_the_best_first():
 
 
 def test_nothing_is_cut_off_on_a_terminal_of_eighty_columns():
-    assert "…" not in printed([ROW]) and "intervals of 90 %" in printed([ROW])
+    assert "…" not in printed([ROW]) and "held: by 90 % intervals; below: baselines" in printed([ROW])
 
 
 @pytest.mark.parametrize("alarm", [True, False])

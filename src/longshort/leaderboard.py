@@ -97,7 +97,7 @@ def _price_table(dataset: str, own: list[Row]) -> Table:
         ["variant", "test RMSE", "skill", "direction", "DM p", "held", "epochs"],
     )
     sure = {name: f"{100 * share:.0f} %" for name, share in own[0].asked.items()}
-    table.caption = f"direction with its interval of {sure['confidence']}; held: by intervals of {sure['coverage']}; below: baselines\n"
+    table.caption = f"direction: with its {sure['confidence']} interval; held: by {sure['coverage']} intervals; below: baselines\n"
     table.caption_justify, table.caption_style = "left", "dim"
     for row in own:
         spread = f"{row.mean['rmse']:.3f} ± {row.sd['rmse']:.3f}"
