@@ -158,13 +158,14 @@ def _rivals(
 
 def _regimes(data: files.PriceData, shared: set[str]) -> NDArray[Any]:
     """The volatility regime of each test window of the shared tickers, by the thirds of its ticker's training part."""
-    parts = [data.parts[part] for part in ("train", "test")]
-    then, now = (tables.volatility(data.series.price, part.origins(np.arange(len(part))), part.lookback) for part in parts)
-    whose_then, whose = (forecasts.tickers_of(data.series, part) for part in parts)
-    names = np.empty(len(now), "<U7")
-    for ticker in shared:
-        names[whose == ticker] = tables.regimes(now[whose == ticker], then[whose_then == ticker])
-    return names[np.isin(whose, list(shared))]
+    tickers, numbers = np.unique([segment.ticker for segment in data.series.segments], return_inverse=True)
+    origins = [data.parts[part].origins(np.arange(len(data.parts[part]))) for part in ("train", "test")]
+    then, now = (tables.volatility(data.series.price, at, data.spec.lookback) for at in origins)
+    whose_then, whose = (numbers[baselines.places(data.series, at)] for at in origins)
+    names = np.full(len(now), "", "<U7")
+    for number in np.flatnonzero(np.isin(tickers, list(shared))):
+        names[whose == number] = tables.regimes(now[whose == number], then[whose_then == number])
+    return names[names != ""]
 
 
 def _price_pictures(

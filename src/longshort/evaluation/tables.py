@@ -106,8 +106,11 @@ def volatility(price: Array, origins: NDArray[np.int64], lookback: int) -> Array
     count = min(VOLATILITY, lookback - 1)
     if count < 1:
         return np.full(len(origins), np.nan)
-    seen = np.log(price[origins[:, None] + np.arange(-count, 1)])
-    return np.sqrt(np.square(np.diff(seen, axis=1)).mean(axis=1))
+    squares = np.square(np.diff(np.log(price), prepend=np.nan))
+    total = np.zeros(len(origins))
+    for back in range(count):  # and not a table of them all: a training part may have 25 million origins
+        total += squares[origins - back]
+    return np.sqrt(total / count)
 
 
 def regimes(now: Array, then: Array) -> NDArray[Any]:
