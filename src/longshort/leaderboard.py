@@ -94,22 +94,23 @@ def blank_table(title: str, columns: list[str]) -> Table:
 def _price_table(dataset: str, own: list[Row]) -> Table:
     table = blank_table(
         f"{dataset}: next session's price, test part, {own[0].seeds} seeds",
-        ["variant", "test RMSE", "skill", "direction", "DM p", "held", "epochs"],
+        ["variant", "test RMSE", "skill (%)", "direction", "DM p", "held", "epoch"],
     )
     sure = {name: f"{100 * share:.0f} %" for name, share in own[0].asked.items()}
     table.caption = f"direction: with its {sure['confidence']} interval; held: by {sure['coverage']} intervals; below: baselines\n"
     table.caption_justify, table.caption_style = "left", "dim"
     for row in own:
         spread = f"{row.mean['rmse']:.3f} ± {row.sd['rmse']:.3f}"
-        table.add_row(row.variant, spread, *_beside_naive(row.mean), f"{row.mean['best_epoch']:.0f}", end_section=row is own[-1])
+        table.add_row(row.variant, spread, *_beside_naive(row.mean, row.sd), f"{row.mean['best_epoch']:.0f}", end_section=row is own[-1])
     for name, figures in sorted(own[0].baselines.items(), key=lambda each: each[1]["rmse"]):
         table.add_row(SPELT.get(name, name.replace("_", " ")), f"{figures['rmse']:.3f}", *_beside_naive(figures), "")
     return table
 
 
-def _beside_naive(figures: dict[str, float]) -> list[str]:
+def _beside_naive(figures: dict[str, float], sd: dict[str, float] | None = None) -> list[str]:
     """Skill, direction, p and share held; nothing where a figure is not defined."""
-    cells = [f"{100 * figures['skill']:+.1f} %", "", "", ""]
+    spread = f" ± {100 * sd['skill']:.1f}" if sd else ""
+    cells = [f"{100 * figures['skill']:+.1f}{spread}", "", "", ""]
     if "directional_accuracy" in figures:
         share, low, high = (f"{100 * figures[f'directional_accuracy{end}']:.0f}" for end in ("", "_low", "_high"))
         cells[1] = f"{share} % ({low}–{high})"
