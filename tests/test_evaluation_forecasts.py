@@ -10,7 +10,7 @@ from projects import PER_TICKER
 
 from longshort import config, storage
 from longshort.errors import TrainingDiverged
-from longshort.evaluation import forecasts
+from longshort.evaluation import baselines, forecasts, intervals, metrics
 from longshort.evaluation.stage import report_prices
 from longshort.models import artefact
 from longshort.models.network import Network
@@ -27,6 +27,9 @@ def data(tickers):
 def models(tickers):
     """By seed; each with a network for AAA and one for BBB."""
     return {seed: artefact.load(tickers / "data/training" / PER_TICKER / f"seed-{seed}") for seed in (0, 1)}
+
+
+ASKED = config.Evaluation(confidence=0.95, coverage=0.9, cost=0.0005)
 
 
 def only(model, folder, *chosen):
@@ -63,6 +66,109 @@ def test_each_ticker_is_forecast_by_its_own_network_and_tickers_without_one_are_
         assert (rows.forecast != forecasts.outcomes(models[0].of(other), alone.series, alone.parts["test"]).forecast).all()
 
 
+def made(tickers, sessions, horizon=1, seed=0):
+    """Forecasts of so many tickers in so many sessions, ticker by ticker, better than naive."""
+    draw = np.random.default_rng(seed)
+    count = tickers * sessions
+    last = draw.uniform(50, 150, count)
+    came = draw.normal(0, 0.02, (count, horizon))
+    said = 0.5 * came + draw.normal(0, 0.015, (count, horizon))
+    days = np.tile(np.arange(sessions) + np.datetime64("2020-01-01"), tickers)
+    levels = [last[:, None] * (1 + change) for change in (came, said)]
+    return forecasts.Outcomes(np.repeat([f"T{number:02}" for number in range(tickers)], sessions), days, last, *levels)
+
+
+def test_the_test_against_naive_is_of_a_sessions_mean_loss_and_not_of_its_tickers_one_by_one():
+    found = made(5, 40, horizon=3)
+    losses = np.square(found.forecast - found.actual) - np.square(found.naive - found.actual)
+    by_session = losses.reshape(5, 40, 3).mean(axis=(0, 2))
+    statistic, p_value = metrics.loss_difference_test(by_session, 3)
+    assert forecasts.against_naive(found) == pytest.approx({"dm_statistic": statistic, "dm_p_value": p_value})
+    turned = found.only(np.arange(200)[::-1])
+    assert forecasts.against_naive(turned) == pytest.approx(forecasts.against_naive(found))
+
+
+def test_tickers_that_all_move_together_are_no_more_certain_than_one():
+    one = made(1, 40)
+    together = one.only(np.tile(np.arange(40), 10))
+    assert forecasts.against_naive(together) == pytest.approx(forecasts.against_naive(one))
+
+
+def test_three_tickers_are_ordered_and_two_are_not():
+    history = {f"T{number:02}": np.array([1.0, 2.0]) for number in range(9)}
+    figures = forecasts.score(made(9, 30), history, 0.95)
+    assert figures["ic"] > 0.3 < figures["rank_ic"] and figures["icir"] > 1 and figures["ic_sessions"] == 30
+    assert "ic" not in forecasts.score(made(2, 30), history, 0.95)
+
+
+def test_a_ticker_without_a_training_part_has_no_part_in_scaled_errors():
+    found = made(2, 30)
+    both = {"T00": np.array([1.0, 3.0]), "T01": np.array([1.0, 2.0])}
+    alone = forecasts.errors(found.only(found.tickers == "T00"), both)
+    for missing in ({}, {"T01": np.empty(0)}, {"T01": np.ones(5)}):
+        told = forecasts.errors(found, {"T00": both["T00"], **missing})
+        assert (told["mase"], told["rmsse"]) == pytest.approx((alone["mase"], alone["rmsse"]))
+
+
+def test_a_baseline_that_leaves_nothing_to_test_is_still_scored():
+    found = made(1, 40)
+    constant = found.saying(found.actual)
+    steady = dataclasses.replace(constant, last=found.actual[:, 0] - 1)
+    told = forecasts.score_baselines({"last_value": steady.saying(steady.naive), "drift": steady}, {"T00": np.array([1.0, 2.0])}, 0.95)
+    assert told["drift"]["skill"] == 1 and "dm_p_value" not in told["drift"]
+    assert told["drift"]["directional_accuracy"] == 1 and "directional_accuracy" not in told["last_value"]
+
+
+def test_intervals_are_made_ticker_by_ticker_and_step_by_step_from_the_validation_part_on():
+    before, found = made(2, 50, horizon=2, seed=1), made(2, 30, horizon=2, seed=2)
+    widths = forecasts.half_widths(before, found, 0.9, "pid")
+    for ticker in ("T00", "T01"):
+        rows, earlier = found.tickers == ticker, before.errors[before.tickers == ticker]
+        for step in (0, 1):
+            errors = np.concatenate([earlier[:, step], found.errors[rows, step]])
+            assert (widths[rows, step] == intervals.pid(errors, 50, 0.9, step + 1)).all()
+
+
+def test_a_ticker_that_cannot_be_calibrated_has_no_intervals_and_the_others_have():
+    before, found = made(2, 50, seed=1), made(2, 30, seed=2)
+    fewer = before.only((before.tickers == "T00") | (np.arange(100) % 50 < 5))
+    widths = forecasts.half_widths(fewer, found, 0.9, "pid")
+    assert np.isfinite(widths[found.tickers == "T00"]).all() and np.isnan(widths[found.tickers == "T01"]).all()
+    told = forecasts.banding(found, widths, 0.9)
+    assert told == pytest.approx(forecasts.banding(found.only(found.tickers == "T00"), widths[:30], 0.9))
+    assert forecasts.banding(found, np.full((60, 1), np.nan), 0.9) == {}
+
+
+@pytest.mark.parametrize("target", ["log_return", "close"])
+def test_levels_and_the_target_are_each_others_way_back(data, target):
+    spec = data.spec.model_copy(update={"target": target})
+    said, last = np.array([[101.0, 103.0], [55.0, 50.0]]), np.array([100.0, 52.0])
+    assert forecasts.levels_of(spec, forecasts.target_of(spec, said, last), last) == pytest.approx(said)
+
+
+def test_a_figure_too_good_to_be_true_is_an_alarm(data, models, monkeypatch):
+    assert not report_prices(data, models, "goog", ASKED).leak_alarm
+    honest = forecasts.outcomes
+
+    def knowing(model, series, windows):
+        found = honest(model, series, windows)
+        return found.saying(0.1 * found.naive + 0.9 * found.actual)
+
+    monkeypatch.setattr(forecasts, "outcomes", knowing)
+    assert report_prices(data, models, "goog", ASKED).leak_alarm
+
+
+def test_the_baselines_of_a_report_are_scored_on_the_windows_of_the_networks(data, models):
+    report = report_prices(data, models, "goog", ASKED)
+    said = baselines.Baselines.fit(data).forecast(data.parts["test"])
+    mine = np.isin(forecasts.tickers_of(data.series, data.parts["test"]), ["AAA", "BBB"])
+    actual = [float(row[2]) for row in report.rows]
+    assert list(report.baselines) == list(said) and len(actual) < len(mine)
+    for name, levels in said.items():
+        assert report.baselines[name]["rmse"] == pytest.approx(np.sqrt(np.mean(np.square(levels[mine, 0] - actual))))
+        assert np.isfinite(list(report.baselines[name].values())).all() and "validation_loss" in report.baselines[name]
+
+
 def test_the_order_of_the_networks_does_not_matter(data, models, tmp_path):
     turned = only(models[0], tmp_path, "BBB", "AAA")
     ours, theirs = (forecasts.outcomes(model, data.series, data.parts["test"]).forecast for model in (models[0], turned))
@@ -70,7 +176,7 @@ def test_the_order_of_the_networks_does_not_matter(data, models, tmp_path):
 
 
 def test_a_report_is_over_the_tickers_that_have_a_network(data, models):
-    report = report_prices(data, models, "goog", 0.95)
+    report = report_prices(data, models, "goog", ASKED)
     rows = list(report.rows)
     assert [row[0] for row in rows] == ["AAA"] * (len(rows) // 2) + ["BBB"] * (len(rows) // 2)
     assert report.test["windows"] == len(rows) == len(data.of_ticker("AAA").parts["test"]) + len(data.of_ticker("BBB").parts["test"])
@@ -89,13 +195,13 @@ def test_the_naive_loss_is_what_each_tickers_training_would_charge_the_last_valu
         ((past, future),) = ForecastTask.of(own).batches("validation", 9999, 0, 0)
         losses, terms = ForecastTask.of(own).loss(last_values(own), past[None], future[None])
         charged.append(losses.item() / terms.item())
-    report = report_prices(data, models, "goog", 0.95)
+    report = report_prices(data, models, "goog", ASKED)
     assert charged[0] != pytest.approx(charged[1], rel=0.01)
     assert report.baselines["last_value"]["validation_loss"] == pytest.approx(np.mean(charged), rel=1e-5)
 
 
 def test_a_ticker_that_one_seed_has_no_network_for_counts_for_none(data, models, tmp_path):
-    report = report_prices(data, {0: models[0], 1: only(models[1], tmp_path, "BBB")}, "goog", 0.95)
+    report = report_prices(data, {0: models[0], 1: only(models[1], tmp_path, "BBB")}, "goog", ASKED)
     bbb = data.of_ticker("BBB")
     assert {row[0] for row in report.rows} == {"BBB"} and report.test["windows"] == len(bbb.parts["test"])
     naive = forecasts.naive_loss(bbb.series, bbb.parts["validation"], bbb.scaler, bbb.spec)
@@ -105,7 +211,21 @@ def test_a_ticker_that_one_seed_has_no_network_for_counts_for_none(data, models,
 def test_seeds_that_share_no_ticker_are_refused(data, models, tmp_path):
     apart = {0: only(models[0], tmp_path / "0", "AAA"), 1: only(models[1], tmp_path / "1", "BBB")}
     with pytest.raises(TrainingDiverged, match=r"goog: no ticker has a network of every seed.*seed 0 of 1, seed 1 of 1.*learning_rate"):
-        report_prices(data, apart, "goog", 0.95)
+        report_prices(data, apart, "goog", ASKED)
+
+
+def test_the_stage_writes_its_tables_with_a_row_a_ticker_a_step_and_a_regime(tickers):
+    folder = tickers / "data/evaluation" / PER_TICKER / "tables"
+    tables = {path.stem: list(csv.DictReader(path.open())) for path in folder.iterdir()}
+    assert set(tables) == {"by-step", "by-ticker", "by-regime", "intervals", "backtest-illustration"}
+    assert [row["ticker"] for row in tables["by-ticker"]] == ["AAA", "BBB"]
+    whole = storage.read_json(folder.parent / "metrics.json")
+    (step,) = tables["by-step"]
+    assert (float(step["rmse"]), float(step["rmse_sd"])) == pytest.approx((whole["mean"]["rmse"], whole["sd"]["rmse"]))
+    for name in ("by-ticker", "by-regime"):
+        assert sum(int(row["windows"]) for row in tables[name]) == whole["test"]["windows"]
+    assert [row["method"] for row in tables["intervals"]] == list(intervals.METHODS)
+    assert float(tables["intervals"][-1]["coverage"]) == pytest.approx(whole["mean"]["coverage"])
 
 
 def test_the_stage_writes_a_seeds_figures_once_for_all_of_its_networks(tickers):

@@ -46,7 +46,14 @@ def token_losses(**changed):
     return pictures.token_losses(**given | changed)
 
 
-PICTURES = [loss_curves, forecast_against_actual, residuals, token_losses]
+def intervals(**changed):
+    change = ACTUAL / NAIVE - 1
+    seeds = FORECASTS / NAIVE - 1
+    given = {"dates": DATES, "came": change, "forecasts": seeds, "widths": np.full((3, 200), 0.03), "fixed": np.full((3, 200), 0.02)}
+    return pictures.intervals(**given | {"coverage": 0.9, "title": "intervals"} | changed)
+
+
+PICTURES = [loss_curves, forecast_against_actual, residuals, token_losses, intervals]
 every_picture = pytest.mark.parametrize("draw", PICTURES, ids=lambda draw: draw.__name__)
 
 
@@ -87,6 +94,19 @@ def test_another_naive_line_is_another_picture():
     assert token_losses(trigram_nats=TRIGRAM + 1) != token_losses()
 
 
+def test_other_widths_another_share_and_another_change_are_other_pictures():
+    wider, moved = np.full((3, 200), 0.04), ACTUAL / NAIVE - 0.9
+    assert len({intervals(), intervals(widths=wider), intervals(fixed=wider), intervals(coverage=0.8), intervals(came=moved)}) == 5
+
+
+def test_a_trailing_share_is_of_the_last_fifty_and_says_nothing_of_the_first_nineteen():
+    held = np.repeat([1.0, 0.0], 60)
+    share = pictures._trailing_share(held)
+    assert np.isnan(share[:19]).all() and (share[19:60] == 1).all()
+    assert share[[60, 84, 109]].tolist() == [0.98, 0.5, 0.0]
+    assert pictures._trailing_share(held[:5]).tolist()[4] == 1
+
+
 def test_only_the_newest_120_sessions_of_a_forecast_are_shown():
     older, shown = NAIVE.copy(), NAIVE.copy()
     older[-121] += 30
@@ -99,6 +119,8 @@ def test_the_smallest_runs_can_be_drawn():
     assert loss_curves(histories={0: history(1)}, best_epochs={0: 1})
     assert forecast_against_actual(dates=DATES[:1], actual=ACTUAL[:1], forecasts=FORECASTS[:1, :1], naive=NAIVE[:1])
     assert residuals(dates=DATES[:1], errors=[1.0], naive_errors=[1.0])
+    one = np.full((1, 1), 0.01)
+    assert intervals(dates=DATES[:1], came=[0.02], forecasts=one, widths=one, fixed=one)
     assert token_losses(model_nats=[[1.0]], unigram_nats=[1.0], trigram_nats=[1.0], seen=[0])
 
 

@@ -46,6 +46,9 @@ def contents(root: Path, address: str) -> dict[str, object]:
     }
 
 
+BASELINES = ("last-value", "drift", "mean-return", "seasonal-naive", "ar1", "ridge", "lightgbm")
+
+
 def epochs(root: Path) -> dict[tuple[str, str], list[int]]:
     """The steps that MLflow should hold, by run and metric: every epoch of every seed, each once, and the baselines' lines."""
     params = config.read(root / "params.yaml")
@@ -53,7 +56,7 @@ def epochs(root: Path) -> dict[tuple[str, str], list[int]]:
     seeds = [seed for item in items for seed in tracking.trained(root, params, item)]
     lengths = {seed.name: len(seed.history) for seed in seeds}
     longest = max(lengths.values())
-    lengths["baseline-last-value"] = longest
+    lengths |= {f"baseline-{name}": longest for name in BASELINES}
     return {(name, key): list(range(1, length + 1)) for name, length in lengths.items() for key in tracking.EPOCH_METRICS}
 
 

@@ -607,6 +607,8 @@ def _summarise(root: Path, as_json: bool) -> None:
     console = _console()
     for table in board.tables(rows):
         console.print(table)
+    for alarm in board.alarms(rows):
+        print(f"{alarm}\n")
     for decision in decisions:
         print(_verdict(decision))
     for said in last["forecasts"]:
@@ -624,6 +626,8 @@ def _show_leaderboard(root: Path, as_json: bool) -> None:
         return _print_json(board.as_json(rows))
     for table in board.tables(rows):
         _console().print(table)
+    for alarm in board.alarms(rows):
+        print(alarm)
 
 
 def _verdict(decision: Decision) -> str:

@@ -447,7 +447,11 @@ class Training(Section):
 
 
 class Evaluation(Section):
+    """What intervals shall hold, and what a backtest's trades cost, as a share of what is bought or sold."""
+
     confidence: Share
+    coverage: Share
+    cost: Annotated[float, Field(ge=0, lt=1)]
 
 
 class Registry(Section):

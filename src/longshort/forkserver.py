@@ -48,7 +48,10 @@ LIBRARIES = {
     "validation": ("great_expectations", "pandas", "pyarrow.parquet", "exchange_calendars"),
     "windows": ("pandas", "pyarrow.parquet", "exchange_calendars"),
     "training": ("torch", "safetensors.torch", "ruamel.yaml"),
-    "evaluation": ("torch", "safetensors.torch", "scipy.special", "matplotlib.figure", "matplotlib.backends.backend_agg"),
+    "evaluation": (
+        *("torch", "safetensors.torch", "scipy.special", "sklearn.linear_model", "lightgbm"),
+        *("matplotlib.figure", "matplotlib.backends.backend_agg"),
+    ),
 }
 # what the process of a retraining imports sooner or later, too: imported before the server is forked from it, it is paid once
 COMMON = ("torch", "pandas", "pyarrow.parquet")

@@ -14,11 +14,17 @@ if TYPE_CHECKING:
 
 # what each task is ranked by, and the baseline that it is shown beside
 RANKED_BY = {"forecast": "rmse", "language-model": "perplexity"}
+SPELT = {"ar1": "AR(1)", "lightgbm": "LightGBM", "seasonal_naive": "seasonal"}
 
 
 @dataclass(frozen=True)
 class Row:
-    """One item: figures are means over seeds, ``sd`` their standard deviations, ``baselines`` name -> figure of the ranking metric."""
+    """One item: figures are means over seeds, ``sd`` their standard deviations.
+
+    baselines   name -> its figures on the same test part; ``skill`` and more where they are defined
+    asked       how sure intervals shall be
+    leak_alarm  whether a seed is better on price levels than anybody is
+    """
 
     dataset: str
     task: str
@@ -27,7 +33,9 @@ class Row:
     metric: str
     mean: dict[str, float]
     sd: dict[str, float]
-    baselines: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    asked: dict[str, float]
+    leak_alarm: bool
 
 
 def rows(root: Path, params: Params) -> list[Row]:
@@ -42,10 +50,8 @@ def rows(root: Path, params: Params) -> list[Row]:
             continue
         storage.verify(folder)
         content = storage.read_json(folder / "metrics.json")
-        metric = RANKED_BY[content["task"]]
-        baselines = {name: figures[metric] for name, figures in content["baselines"].items()}
-        named = {key: content[key] for key in ("dataset", "task", "variant", "mean", "sd")}
-        found.append(Row(**named, seeds=len(content["seeds"]), metric=metric, baselines=baselines))
+        named = {key: content[key] for key in ("dataset", "task", "variant", "mean", "sd", "baselines", "asked", "leak_alarm")}
+        found.append(Row(**named, seeds=len(content["seeds"]), metric=RANKED_BY[content["task"]]))
     order = list(params.ingestion.datasets)
     return sorted(found, key=lambda row: (order.index(row.dataset), row.mean[row.metric]))
 
@@ -53,6 +59,16 @@ def rows(root: Path, params: Params) -> list[Row]:
 def as_json(found: list[Row]) -> list[dict[str, Any]]:
     """The rows as plain JSON."""
     return [asdict(row) for row in found]
+
+
+def alarms(found: list[Row]) -> list[str]:
+    """A sentence for each item that is too good to be true."""
+    return [
+        f"ALARM: {row.dataset}-{row.variant} beats the last value by {100 * row.mean['skill']:.1f} % on price levels. Above 5 % that is "
+        "a leak until shown otherwise: look for a column that knows the session to forecast, and for rows of the future among the past."
+        for row in found
+        if row.leak_alarm
+    ]
 
 
 def tables(found: list[Row]) -> list[Table]:
@@ -78,21 +94,31 @@ def blank_table(title: str, columns: list[str]) -> Table:
 def _price_table(dataset: str, own: list[Row]) -> Table:
     table = blank_table(
         f"{dataset}: next session's price, test part, {own[0].seeds} seeds",
-        ["variant", "test RMSE", "naive", "skill", "direction (95 %)", "DM p", "epochs"],
+        ["variant", "test RMSE", "skill (%)", "direction", "DM p", "held", "epoch"],
     )
+    sure = {name: f"{100 * share:.0f} %" for name, share in own[0].asked.items()}
+    table.caption = f"direction: with its {sure['confidence']} interval; held: by {sure['coverage']} intervals; below: baselines\n"
+    table.caption_justify, table.caption_style = "left", "dim"
     for row in own:
-        mean, sd = row.mean, row.sd
-        share, low, high = (f"{100 * mean[f'directional_accuracy{end}']:.0f}" for end in ("", "_low", "_high"))
-        table.add_row(
-            row.variant,
-            f"{mean['rmse']:.3f} ± {sd['rmse']:.3f}",
-            f"{row.baselines['last_value']:.3f}",
-            f"{100 * mean['skill']:+.1f} %",
-            f"{share} % ({low}–{high})",
-            f"{mean['dm_p_value']:.2f}",
-            f"{mean['best_epoch']:.0f}",
-        )
+        spread = f"{row.mean['rmse']:.3f} ± {row.sd['rmse']:.3f}"
+        table.add_row(row.variant, spread, *_beside_naive(row.mean, row.sd), f"{row.mean['best_epoch']:.0f}", end_section=row is own[-1])
+    for name, figures in sorted(own[0].baselines.items(), key=lambda each: each[1]["rmse"]):
+        table.add_row(SPELT.get(name, name.replace("_", " ")), f"{figures['rmse']:.3f}", *_beside_naive(figures), "")
     return table
+
+
+def _beside_naive(figures: dict[str, float], sd: dict[str, float] | None = None) -> list[str]:
+    """Skill, direction, p and share held; nothing where a figure is not defined."""
+    spread = f" ± {100 * sd['skill']:.1f}" if sd else ""
+    cells = [f"{100 * figures['skill']:+.1f}{spread}", "", "", ""]
+    if "directional_accuracy" in figures:
+        share, low, high = (f"{100 * figures[f'directional_accuracy{end}']:.0f}" for end in ("", "_low", "_high"))
+        cells[1] = f"{share} % ({low}–{high})"
+    if "dm_p_value" in figures:
+        cells[2] = f"{figures['dm_p_value']:.2f}"
+    if "coverage" in figures:
+        cells[3] = f"{100 * figures['coverage']:.0f} %"
+    return cells
 
 
 def _text_table(dataset: str, own: list[Row]) -> Table:
@@ -105,8 +131,7 @@ def _text_table(dataset: str, own: list[Row]) -> Table:
         table.add_row(
             row.variant,
             f"{mean['perplexity']:.2f} ± {sd['perplexity']:.2f}",
-            f"{row.baselines['unigram']:.1f}",
-            f"{row.baselines['trigram']:.1f}",
+            *(f"{row.baselines[name]['perplexity']:.1f}" for name in ("unigram", "trigram")),
             f"{mean['bits_per_character']:.3f} ± {sd['bits_per_character']:.3f}",
             f"{mean['best_epoch']:.0f}",
         )

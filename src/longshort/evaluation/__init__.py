@@ -1,9 +1,14 @@
 """Evaluation: the test part, scored beside what costs nothing.
 
-    metrics     errors, skill, direction, the Diebold–Mariano test, perplexity
-    baselines   what a forecast of prices must beat: the last price
+    metrics     errors, skill, direction, the order of tickers, the Diebold–Mariano test, perplexity
+    baselines   what a forecast of prices must beat: the last price, lines through the past, ridge, LightGBM
     ngrams      what a language model must beat: a unigram and a trigram
     intervals   how far what comes may lie from a forecast: conformal, online
+    forecasts   price levels from a model's answers, scored
+    texts       what a language model is charged for each word
+    tables      the same figures by step, ticker and regime
+    backtest    an illustration of what direction alone would have earned
+    contest     challenger and champion on the same windows
     pictures    the same, to look at: PNG bytes
     stage       the shell: reads `data/windows` and `data/training`, writes `data/evaluation`
 

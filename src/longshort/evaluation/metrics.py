@@ -16,6 +16,8 @@ from longshort.errors import DataRefused
 
 Array = NDArray[np.float64]
 
+LEAK = 0.05  # skill on price levels above this is a leak until shown otherwise: nobody forecasts a market so well
+
 
 def mae(forecast: ArrayLike, actual: ArrayLike) -> float:
     """Mean absolute error, in the unit of the target.

@@ -131,6 +131,56 @@ def forecast_against_actual(dates: ArrayLike, actual: ArrayLike, forecasts: Arra
         return _png(figure)
 
 
+def intervals(
+    dates: ArrayLike, came: ArrayLike, forecasts: ArrayLike, widths: ArrayLike, fixed: ArrayLike, coverage: float, title: str
+) -> bytes:
+    """The newest sessions' changes within their intervals, and what share the intervals held until then; PNG bytes.
+
+    dates          (sessions,) datetime64, oldest first
+    came           (sessions,) change from the last level, as a share of it; forecasts (seeds, sessions) the same
+    widths, fixed  (seeds, sessions) half of an interval: of the method shown, and of split conformal for comparison
+    coverage       the share that intervals shall hold
+
+    Above, the mean of the seeds' intervals; what they did not hold is red. Below, the share of the 50 sessions before each.
+    """
+    days, change = np.asarray(dates), 100 * np.asarray(came, np.float64)
+    centre = 100 * np.asarray(forecasts, np.float64)
+    halves = [100 * np.asarray(half, np.float64) for half in (widths, fixed)]
+    (low, fixed_low), (high, fixed_high) = ([np.mean(centre + sign * half, axis=0) for half in halves] for sign in (-1, 1))
+    shares = [100 * _trailing_share((np.abs(change - centre) <= half).mean(axis=0)) for half in halves]
+    new, out = slice(-2 * SESSIONS, None), (change < low) | (change > high)
+    dotted: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (1, 2))}
+    with _style():
+        figure = _figure(title, height=5.4)
+        above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
+        above.fill_between(days[new], low[new], high[new], color=MODEL, alpha=0.2, linewidth=0)
+        above.plot(days[new], fixed_low[new], **dotted)
+        above.plot(days[new], fixed_high[new], **dotted)
+        for where, colour, size in ((~out, INK, 2.5), (out, NAIVE, 4.5)):
+            shown = where[new]
+            above.plot(days[new][shown], change[new][shown], "o", color=colour, markersize=size, linestyle="none")
+        above.set_ylabel("change from the last level (%)")
+        below.plot(days[new], shares[0][new], color=MODEL, linewidth=1.6)
+        below.plot(days[new], shares[1][new], **dotted)
+        below.axhline(100 * coverage, **NAIVE_LINE)
+        below.set(ylabel="held of the last 50 (%)", xlabel="a point is a session; red ones lie outside of their interval")
+        below.margins(x=0.01)
+        bounds = [(float(high[-1]), "interval", MODEL), (float(fixed_high[-1]), "split conformal", MUTED)]
+        ends = [(float(shares[0][-1]), "interval", MODEL), (float(shares[1][-1]), "split conformal", MUTED)]
+        _label_ends(figure, {above: bounds, below: [*ends, (100 * coverage, f"wanted {coverage:.0%}", NAIVE)]})
+        return _png(figure)
+
+
+def _trailing_share(held: Array, count: int = 50, least: int = 20) -> Array:
+    """The mean of each and those before it, ``count`` at most; none, where there are more, before there are ``least``."""
+    total = np.concatenate([[0.0], np.cumsum(held)])
+    ends = np.arange(1, len(total))
+    starts = np.maximum(ends - count, 0)
+    share = (total[ends] - total[starts]) / (ends - starts)
+    share[: min(least, len(share)) - 1] = np.nan
+    return share
+
+
 def _bar_width(dates: NDArray[np.datetime64]) -> float:
     """In days: most of a session's, or of the usual step between rows that are intraday."""
     if dates.dtype != "datetime64[s]" or len(dates) < 2:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from longshort.evaluation import metrics
+from longshort.evaluation.tables import Table, spread
 from longshort.models.artefact import Model
 from longshort.models.encoder import Carried
 from longshort.windows.text import Streams, Stretch, scoring_streams, scoring_windows
@@ -58,6 +60,22 @@ def score(nats: Array, stretch: Stretch) -> dict[str, float]:
         "perplexity": metrics.perplexity(float(nats.mean())),
         "bits_per_character": metrics.bits_per_character(float(nats.sum()), stretch.characters),
     }
+
+
+def by_frequency(seeds: Mapping[int, Array], rivals: Mapping[str, Array], seen: NDArray[np.int64]) -> Table:
+    """Mean nats of the test tokens whose word stands so often in the training part, by powers of ten; seeds as mean and standard deviation.
+
+    seeds, rivals  (tokens,) -ln p of each token, by seed and by baseline
+    seen           (tokens,) how often each token's word stands in the training part
+    """
+    digits = np.where(seen > 0, np.floor(np.log10(np.maximum(seen, 1))) + 1, 0).astype(int)
+    rows: list[list[Any]] = []
+    for number in np.unique(digits).tolist():
+        own = digits == number
+        means = [float(nats[own].mean()) for nats in seeds.values()]
+        lowest = 10 ** (number - 1) if number else 0
+        rows.append([lowest, int(own.sum()), *(float(nats[own].mean()) for nats in rivals.values()), float(np.mean(means)), spread(means)])
+    return Table(["seen_at_least", "tokens", *rivals, "loss", "loss_sd"], rows)
 
 
 def spelling_nats(words: Iterable[str], ids: Ids) -> float:
