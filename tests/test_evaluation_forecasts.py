@@ -147,7 +147,7 @@ def test_levels_and_the_target_are_each_others_way_back(data, target):
 
 
 def test_a_figure_too_good_to_be_true_is_an_alarm(data, models, monkeypatch):
-    assert not report_prices(data, models, "goog", ASKED).leak_alarm
+    assert not report_prices(data, [models], "goog", ASKED).leak_alarm
     honest = forecasts.outcomes
 
     def knowing(model, series, windows):
@@ -155,11 +155,11 @@ def test_a_figure_too_good_to_be_true_is_an_alarm(data, models, monkeypatch):
         return found.saying(0.1 * found.naive + 0.9 * found.actual)
 
     monkeypatch.setattr(forecasts, "outcomes", knowing)
-    assert report_prices(data, models, "goog", ASKED).leak_alarm
+    assert report_prices(data, [models], "goog", ASKED).leak_alarm
 
 
 def test_the_baselines_of_a_report_are_scored_on_the_windows_of_the_networks(data, models):
-    report = report_prices(data, models, "goog", ASKED)
+    report = report_prices(data, [models], "goog", ASKED)
     said = baselines.Baselines.fit(data).forecast(data.parts["test"])
     mine = np.isin(forecasts.tickers_of(data.series, data.parts["test"]), ["AAA", "BBB"])
     actual = [float(row[2]) for row in report.rows]
@@ -176,7 +176,7 @@ def test_the_order_of_the_networks_does_not_matter(data, models, tmp_path):
 
 
 def test_a_report_is_over_the_tickers_that_have_a_network(data, models):
-    report = report_prices(data, models, "goog", ASKED)
+    report = report_prices(data, [models], "goog", ASKED)
     rows = list(report.rows)
     assert [row[0] for row in rows] == ["AAA"] * (len(rows) // 2) + ["BBB"] * (len(rows) // 2)
     assert report.test["windows"] == len(rows) == len(data.of_ticker("AAA").parts["test"]) + len(data.of_ticker("BBB").parts["test"])
@@ -195,13 +195,13 @@ def test_the_naive_loss_is_what_each_tickers_training_would_charge_the_last_valu
         ((past, future),) = ForecastTask.of(own).batches("validation", 9999, 0, 0)
         losses, terms = ForecastTask.of(own).loss(last_values(own), past[None], future[None])
         charged.append(losses.item() / terms.item())
-    report = report_prices(data, models, "goog", ASKED)
+    report = report_prices(data, [models], "goog", ASKED)
     assert charged[0] != pytest.approx(charged[1], rel=0.01)
     assert report.baselines["last_value"]["validation_loss"] == pytest.approx(np.mean(charged), rel=1e-5)
 
 
 def test_a_ticker_that_one_seed_has_no_network_for_counts_for_none(data, models, tmp_path):
-    report = report_prices(data, {0: models[0], 1: only(models[1], tmp_path, "BBB")}, "goog", ASKED)
+    report = report_prices(data, [{0: models[0], 1: only(models[1], tmp_path, "BBB")}], "goog", ASKED)
     bbb = data.of_ticker("BBB")
     assert {row[0] for row in report.rows} == {"BBB"} and report.test["windows"] == len(bbb.parts["test"])
     naive = forecasts.naive_loss(bbb.series, bbb.parts["validation"], bbb.scaler, bbb.spec)
@@ -211,7 +211,7 @@ def test_a_ticker_that_one_seed_has_no_network_for_counts_for_none(data, models,
 def test_seeds_that_share_no_ticker_are_refused(data, models, tmp_path):
     apart = {0: only(models[0], tmp_path / "0", "AAA"), 1: only(models[1], tmp_path / "1", "BBB")}
     with pytest.raises(TrainingDiverged, match=r"goog: no ticker has a network of every seed.*seed 0 of 1, seed 1 of 1.*learning_rate"):
-        report_prices(data, apart, "goog", ASKED)
+        report_prices(data, [apart], "goog", ASKED)
 
 
 def test_the_stage_writes_its_tables_with_a_row_a_ticker_a_step_and_a_regime(tickers):

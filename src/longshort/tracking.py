@@ -43,6 +43,7 @@ class Trained:
     history     epochs, oldest first; test: figures on the test part; folder: the model's files
     naive_loss  the validation loss of the best baseline, in the unit of its own
     members     of a seed that is a network a ticker: what became of each, {ticker, identity, best_epoch, history} or {.., dropped}
+    earlier     the same seed in the folds before the newest, oldest first: {fold, identity, best_epoch, history, ...}
     """
 
     item: str
@@ -58,6 +59,7 @@ class Trained:
     folder: Path
     model_sha256: str
     members: list[dict[str, Any]]
+    earlier: list[dict[str, Any]]
 
     @property
     def name(self) -> str:
@@ -95,6 +97,8 @@ def trained(root: Path, params: Params, item: str) -> list[Trained]:
     storage.verify(scored)
     metrics = storage.read_json(scored / "metrics.json")
     figures, naive_loss = metrics["seeds"], min(each["validation_loss"] for each in metrics["baselines"].values())
+    runs = storage.read_json(folder / "runs.json")
+    earlier = [{"fold": number, **run} for number, fold in enumerate(runs.get("earlier", []), start=1) for run in fold]
     return [
         Trained(
             item=item,
@@ -110,9 +114,10 @@ def trained(root: Path, params: Params, item: str) -> list[Trained]:
             folder=folder / f"seed-{run['seed']}",
             model_sha256=run["model_sha256"],
             members=run.get("members", []),
+            earlier=[one for one in earlier if one["seed"] == run["seed"]],
         )
-        for run in storage.read_json(folder / "runs.json")["seeds"]
-        if "dropped" not in run
+        for run in runs["seeds"]
+        if str(run["seed"]) in figures  # others were dropped, in this fold or in an earlier one
     ]
 
 
@@ -265,7 +270,8 @@ class Follower(threading.Thread):
                 continue
             if path not in self._logged:
                 item = self.params.training.items[begun["item"]]
-                if item.per is not None:  # a run a network would be hundreds, and their journals are long to read
+                # a run a network would be hundreds, and their journals are long to read; an earlier fold's hangs below the newest's
+                if item.per is not None or "fold" in begun:
                     self._left.add(path)
                     continue
                 place = experiment(client, self.root, self.params, item.dataset)
@@ -352,6 +358,8 @@ def _record_seed(
     client.log_artifacts(run_id, str(root / "data/evaluation" / seed.item / "pictures"), "pictures")
     if seed.members:
         _record_members(client, place, seed, run_id)
+    for fold in seed.earlier:
+        _record_child(client, place, seed, run_id, f"fold-{fold['fold']}", fold, {"fold": str(fold["fold"])})
     own = {"item": seed.item, "variant": seed.variant, "seed": str(seed.seed), "model_sha256": seed.model_sha256}
     already = {} if PARENT in run.data.tags else {**tags, PARENT: parent}
     _end(client, run_id, {**already, **own}, scored)
@@ -371,7 +379,7 @@ def _record_members(client: MlflowClient, place: str, seed: Trained, run_id: str
     """A seed that is a network a ticker: a table of all of them, curves of how they spread, and a child run each where they are few."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from mlflow.entities import Metric, RunTag
+    from mlflow.entities import Metric
 
     kept = [member for member in seed.members if "dropped" not in member]
     rows = [
@@ -400,11 +408,18 @@ def _record_members(client: MlflowClient, place: str, seed: Trained, run_id: str
     if len(seed.members) > MOST_CHILDREN:
         return
     for member in kept:
-        child = run_for(client, place, member["identity"], f"{member['ticker']}-{seed.name}", "member")
-        log_epochs(client, child.info.run_id, member["history"])
-        marks = {PARENT: run_id, "item": seed.item, "ticker": member["ticker"], "variant": seed.variant, "seed": str(seed.seed)}
-        client.log_batch(child.info.run_id, tags=[RunTag(name, value) for name, value in marks.items()])
-        client.set_terminated(child.info.run_id)
+        _record_child(client, place, seed, run_id, member["ticker"], member, {"ticker": member["ticker"]})
+
+
+def _record_child(client: MlflowClient, place: str, seed: Trained, run_id: str, name: str, of: dict[str, Any], own: dict[str, str]) -> None:
+    """A run below a seed's: the epochs of one network of it, and its ``own`` tags."""
+    from mlflow.entities import RunTag
+
+    child = run_for(client, place, of["identity"], f"{name}-{seed.name}", "member")
+    log_epochs(client, child.info.run_id, of["history"])
+    marks = {PARENT: run_id, "item": seed.item, "variant": seed.variant, "seed": str(seed.seed), **own}
+    client.log_batch(child.info.run_id, tags=[RunTag(name, value) for name, value in marks.items()])
+    client.set_terminated(child.info.run_id)
 
 
 def _log_settings(client: MlflowClient, run_id: str, root: Path, seed: Trained, tags: dict[str, str]) -> None:
@@ -424,7 +439,7 @@ def _log_settings(client: MlflowClient, run_id: str, root: Path, seed: Trained, 
 def _seconds(root: Path, seed: Trained) -> float:
     """Time that its epochs took, from the journals; 0 where the outputs came from a DVC cache and nothing was trained here."""
     spent = 0.0
-    for identity in [member["identity"] for member in seed.members] or [seed.identity]:
+    for identity in [member["identity"] for member in seed.members] or [seed.identity, *(fold["identity"] for fold in seed.earlier)]:
         entries = journal.read(root / ".state/journal" / f"{identity[:16]}.jsonl")
         spent += sum({entry["epoch"]: entry["seconds"] for entry in entries if entry["kind"] == "epoch"}.values())
     return spent

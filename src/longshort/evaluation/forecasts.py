@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,11 @@ class Outcomes:
         """One step ahead of them, from 1."""
         cut = slice(number - 1, number)
         return replace(self, actual=self.actual[:, cut], forecast=self.forecast[:, cut])
+
+
+def joined(parts: Sequence[Outcomes]) -> Outcomes:
+    """Several, one behind the other."""
+    return Outcomes(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Outcomes)))
 
 
 def levels(model: Model, past: Floats, last: Array) -> Array:

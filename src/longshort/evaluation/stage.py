@@ -62,51 +62,75 @@ def run(root: Path, item: str, params: Params) -> None:
     storage.verify(trained)
     runs = storage.read_json(trained / "runs.json")
     seeds = {run["seed"]: run for run in runs["seeds"] if "dropped" not in run}
-    models = {seed: load(trained / f"seed-{seed}") for seed in seeds}
     title = f"{entry.dataset} · {entry.label}"
     if entry.task == "forecast":
+        earlier = runs.get("earlier", [])
+        lost = {run["seed"] for fold in earlier for run in fold if "dropped" in run}
+        if not seeds.keys() - lost:
+            raise TrainingDiverged(
+                f"{title}: every seed diverged in one fold or another, so no seed forecasts the whole test part. Lower "
+                "`training.forecast.learning_rate` in params.yaml."
+            )
+        seeds = {seed: run for seed, run in seeds.items() if seed not in lost}
+        folders = [trained / f"fold-{number}" for number in range(1, len(earlier) + 1)] + [trained]
+        models = [{seed: load(folder / f"seed-{seed}") for seed in seeds} for folder in folders]
         report = report_prices(files.read_prices(windows), models, title, params.evaluation)
     else:
-        report = report_text(files.read_text(windows), models, title)
+        report = report_text(files.read_text(windows), {seed: load(trained / f"seed-{seed}") for seed in seeds}, title)
     with storage.new_artefact(root / "data/evaluation" / item) as folder:
         _write(folder, report, {"dataset": entry.dataset, "task": entry.task, "variant": entry.label}, seeds, title)
 
 
-def report_prices(data: files.PriceData, models: dict[int, Model], title: str, spec: Evaluation) -> Report:
+@dataclass(frozen=True)
+class Walked:
+    """What was forecast of a fold's test part, or of those of all folds, one behind the other.
+
+    found    seed -> the networks' forecasts; said: baseline -> its
+    widths   seed -> half the widths of the intervals that are shown, (windows, horizon); bands: baseline -> likewise
+    nearest  method -> seed -> half the widths of the first step, (windows, 1)
+    regimes  (windows,)
+    losses   baseline -> what it would be charged on the newest fold's validation part, in the unit of the training loss
+    """
+
+    found: dict[int, forecasts.Outcomes]
+    said: dict[str, forecasts.Outcomes]
+    widths: dict[int, forecasts.Array]
+    bands: dict[str, forecasts.Array]
+    nearest: dict[str, dict[int, forecasts.Array]]
+    regimes: NDArray[Any]
+    losses: dict[str, float]
+
+
+def report_prices(data: files.PriceData, models: Sequence[dict[int, Model]], title: str, spec: Evaluation) -> Report:
     """Every seed's forecasts of the test part, what baselines say of it, and tables and pictures of both.
 
-    Where each ticker has a network of its own, a seed is all of its networks, and tickers count that every seed has.
+    models  of each fold, oldest first: seed -> model
+    Where each ticker has a network of its own, a seed is all of its networks, and tickers count that every seed has in every fold.
 
     raises  TrainingDiverged when there is no such ticker
     """
-    before, found = (
-        {seed: forecasts.outcomes(model, data.series, data.parts[part]) for seed, model in models.items()}
-        for part in ("validation", "test")
-    )
-    shared = set.intersection(*(set(each.tickers.tolist()) for each in found.values()))
-    if not shared:
-        had = ", ".join(f"seed {seed} of {len(set(each.tickers.tolist()))}" for seed, each in found.items())
-        raise TrainingDiverged(
-            f"{title}: no ticker has a network of every seed, since the others diverged (networks are left with {had}), "
-            "so seeds cannot be compared. Lower `training.forecast.learning_rate` in params.yaml."
-        )
-    found = {seed: each.only(np.isin(each.tickers, list(shared))) for seed, each in found.items()}
+    shared = _shared(data, models, title)
+    alone = shared if next(iter(models[-1].values())).tickers else []
+    folds = [_walk(fold, own, shared, alone, spec) for fold, own in zip(data.folds, models, strict=True)]
+    all_folds = _joined(folds)
+    found, said = all_folds.found, all_folds.said
     one = next(iter(found.values()))
-    history = {ticker: max(stretches, key=len) for ticker, stretches in baselines.training_levels(data).items()}
-    widths = {seed: forecasts.half_widths(before[seed], each, spec.coverage, SHOWN) for seed, each in found.items()}
-    nearest = {
-        name: {seed: forecasts.half_widths(before[seed].step(1), each.step(1), spec.coverage, name) for seed, each in found.items()}
-        for name in METHODS
-    }
+    # the scale of errors is that of the oldest fold's training part, in which nothing of the test part lies
+    history = {ticker: max(stretches, key=len) for ticker, stretches in baselines.training_levels(data.folds[0]).items()}
     scored = {
-        seed: forecasts.score(each, history, spec.confidence) | forecasts.banding(each, widths[seed], spec.coverage)
+        seed: forecasts.score(each, history, spec.confidence) | forecasts.banding(each, all_folds.widths[seed], spec.coverage)
         for seed, each in found.items()
     }
-    said, rivals = _rivals(data, one, sorted(shared), bool(next(iter(models.values())).tickers), history, spec)
-    seeds = [tables.Scored(each, widths[seed]) for seed, each in found.items()]
+    rivals = forecasts.score_baselines(said, history, spec.confidence)
+    for name, figures in rivals.items():
+        figures |= forecasts.banding(said[name], all_folds.bands[name], spec.coverage) | {"validation_loss": all_folds.losses[name]}
+    seeds = [tables.Scored(each, all_folds.widths[seed]) for seed, each in found.items()]
+    lengths = [len(fold.regimes) for fold in folds]
+    by_fold = {"by-fold": tables.by("fold", np.repeat(np.arange(1, len(folds) + 1), lengths), seeds, spec.coverage)}
     return Report(
         unit="scaled squared error",
-        test={"windows": len(one.targets), "first_target": str(one.targets.min()), "last_target": str(one.targets.max())},
+        test={"windows": len(one.targets), "first_target": str(one.targets.min()), "last_target": str(one.targets.max())}
+        | ({"folds": len(folds)} if len(folds) > 1 else {}),
         seeds=scored,
         baselines=rivals,
         naive_loss=rivals["last_value"]["validation_loss"],
@@ -115,45 +139,96 @@ def report_prices(data: files.PriceData, models: dict[int, Model], title: str, s
         tables={
             "by-step": tables.by_step(seeds, spec.coverage),
             "by-ticker": tables.by("ticker", one.tickers, seeds, spec.coverage),
-            "by-regime": tables.by("regime", _regimes(data, shared), seeds, spec.coverage, (*tables.REGIMES, "unknown")),
-            "intervals": tables.of_methods(found, nearest, spec.coverage),
+            **(by_fold if len(folds) > 1 else {}),
+            "by-regime": tables.by("regime", all_folds.regimes, seeds, spec.coverage, (*tables.REGIMES, "unknown")),
+            "intervals": tables.of_methods(found, all_folds.nearest, spec.coverage),
             "backtest-illustration": tables.of_backtest(found, said, spec.cost),
         },
         pictures=_price_pictures(found, scored, rivals["last_value"]["rmse"], title)
-        | _interval_picture(found, nearest, scored, title, spec.coverage),
+        | _interval_picture(found, all_folds.nearest, scored, title, spec.coverage),
         leak_alarm=any(figures["skill"] > metrics.LEAK for figures in scored.values()),
         asked={"confidence": spec.confidence, "coverage": spec.coverage},
     )
 
 
-def _rivals(
-    data: files.PriceData,
-    one: forecasts.Outcomes,
-    shared: list[str],
-    each_alone: bool,
-    history: dict[str, forecasts.Array],
-    spec: Evaluation,
-) -> tuple[dict[str, forecasts.Outcomes], dict[str, dict[str, float]]]:
-    """What baselines say of the same test windows, and their figures.
+def _shared(data: files.PriceData, models: Sequence[dict[int, Model]], title: str) -> list[str]:
+    """The tickers that every seed forecasts in every fold.
 
-    each_alone  whether each ticker has a network, and so a scale, of its own
+    raises  TrainingDiverged when there is none
     """
+    everybody = set(data.tickers())
+    had = {(place, seed): set(model.tickers) or everybody for place, own in enumerate(models) for seed, model in own.items()}
+    shared = set.intersection(*had.values())
+    if not shared:
+        of = f" of {len(models)} folds" if len(models) > 1 else ""
+        left = ", ".join(f"seed {seed} of {len(own)}" for (place, seed), own in had.items() if place == len(models) - 1)
+        raise TrainingDiverged(
+            f"{title}: no ticker has a network of every seed{of}, since the others diverged (networks are left with {left}), "
+            "so seeds cannot be compared. Lower `training.forecast.learning_rate` in params.yaml."
+        )
+    return sorted(shared)
+
+
+def _walk(data: files.PriceData, models: dict[int, Model], shared: list[str], alone: list[str], spec: Evaluation) -> Walked:
+    """A fold: forecasts of its test part by what learned from its training part, and intervals calibrated on its validation part.
+
+    alone  the tickers that have a network, and so a scale, of their own
+    """
+    before, found = (
+        {seed: forecasts.outcomes(model, data.series, data.parts[part]) for seed, model in models.items()}
+        for part in ("validation", "test")
+    )
+    found = {seed: each.only(np.isin(each.tickers, shared)) for seed, each in found.items()}
+    one = next(iter(found.values()))
     fitted = baselines.Baselines.fit(data)
     windows = data.parts["validation"]
     mine, tickers = (forecasts.tickers_of(data.series, data.parts[part]) for part in ("test", "validation"))
     said = {name: one.saying(levels[np.isin(mine, shared)]) for name, levels in fitted.forecast(data.parts["test"]).items()}
-    figures = forecasts.score_baselines(said, history, spec.confidence)
     origins = windows.origins(np.arange(len(windows)))
     actual = data.series.price[origins[:, None] + np.arange(1, windows.horizon + 1)]
-    for name, levels in fitted.forecast(windows).items():
-        before = forecasts.Outcomes(tickers, data.series.dates[origins + 1], data.series.price[origins], actual, levels)
-        figures[name] |= forecasts.banding(said[name], forecasts.half_widths(before, said[name], spec.coverage, SHOWN), spec.coverage)
-        losses = [
-            forecasts.training_loss(levels[rows], own.series, own.parts["validation"], own.scaler, own.spec)
-            for own, rows in ([(data.of_ticker(ticker), tickers == ticker) for ticker in shared] if each_alone else [(data, slice(None))])
-        ]
-        figures[name]["validation_loss"] = float(np.mean(losses))
-    return said, figures
+    earlier = {
+        name: forecasts.Outcomes(tickers, data.series.dates[origins + 1], data.series.price[origins], actual, levels)
+        for name, levels in fitted.forecast(windows).items()
+    }
+    return Walked(
+        found,
+        said,
+        {seed: forecasts.half_widths(before[seed], each, spec.coverage, SHOWN) for seed, each in found.items()},
+        {name: forecasts.half_widths(earlier[name], each, spec.coverage, SHOWN) for name, each in said.items()},
+        {
+            name: {seed: forecasts.half_widths(before[seed].step(1), each.step(1), spec.coverage, name) for seed, each in found.items()}
+            for name in METHODS
+        },
+        _regimes(data, set(shared)),
+        {name: _charged(data, each.forecast, tickers, alone) for name, each in earlier.items()},
+    )
+
+
+def _charged(data: files.PriceData, levels: forecasts.Array, tickers: NDArray[Any], alone: list[str]) -> float:
+    """What levels of the validation part would be charged by the training loss; with scales a ticker, the mean over them."""
+    parts = [(data.of_ticker(ticker), tickers == ticker) for ticker in alone] or [(data, np.ones(len(levels), bool))]
+    losses = [forecasts.training_loss(levels[rows], own.series, own.parts["validation"], own.scaler, own.spec) for own, rows in parts]
+    return float(np.mean(losses))
+
+
+def _joined(folds: Sequence[Walked]) -> Walked:
+    """All folds, one behind the other."""
+
+    def arrays(own: Sequence[dict[Any, forecasts.Array]]) -> dict[Any, forecasts.Array]:
+        return {key: np.concatenate([each[key] for each in own]) for key in own[0]}
+
+    def outcomes(own: Sequence[dict[Any, forecasts.Outcomes]]) -> dict[Any, forecasts.Outcomes]:
+        return {key: forecasts.joined([each[key] for each in own]) for key in own[0]}
+
+    return Walked(
+        outcomes([fold.found for fold in folds]),
+        outcomes([fold.said for fold in folds]),
+        arrays([fold.widths for fold in folds]),
+        arrays([fold.bands for fold in folds]),
+        {name: arrays([fold.nearest[name] for fold in folds]) for name in folds[0].nearest},
+        np.concatenate([fold.regimes for fold in folds]),
+        folds[-1].losses,
+    )
 
 
 def _regimes(data: files.PriceData, shared: set[str]) -> NDArray[Any]:

@@ -213,7 +213,7 @@ def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
 def _record(run: Run, where: Place, news: Sequence[Told]) -> None:
     """Write down what is told of a run. Journal before checkpoint: an epoch may be told twice, never lost."""
     begun = {"item": run.item, "member": run.name, "seed": run.member.seed, "identity": run.identity}
-    begun |= {"device": where.device.type, "engine": where.engine}
+    begun |= {"device": where.device.type, "engine": where.engine} | ({} if run.fold is None else {"fold": run.fold})
     journal.append(run.journal, *(told.entry | begun if told.entry["kind"] == "begun" else told.entry for told in news))
     for told in news:
         if told.checkpoint is not None:
