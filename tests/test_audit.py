@@ -68,6 +68,19 @@ def test_all_proofs_hold_on_several_tickers_and_on_a_text_and_are_left_in_report
     assert [proof["holds"] for proof in left["proofs"]] == [True] * len(proofs(root, item))
 
 
+def test_every_fold_is_proven(root):
+    params = config.read(root / "params.yaml")
+    spec = params.windows.forecast.model_copy(update={"folds": 3})
+    columns = cutting.tidy_columns(storage.read_table(root / "data/ingestion/goog/table.parquet"))
+    make = lambda columns: windows.make_series(columns, spec, cutting.session_numbers("XNYS", columns["date"]))  # noqa: E731
+    assert "of 3 folds" in prices.windows(make, columns, spec, prices.of_train).said
+    oldest = prices.assemble(make(columns), spec, "", prices.of_train, 0).parts["train"]
+    # a scaler of the newest fold's training part, which the oldest fold has not seen the end of
+    newest = lambda series, parts, spec: windows.fit_scaler(series, windows.make_parts(series, spec)["train"], spec)  # noqa: E731
+    proof = prices.windows(make, columns, spec, newest)
+    assert not proof.holds and str(make(columns).dates[oldest.stops[0] - 1]) in proof.said
+
+
 # --- what does not: each proof is shown a bug of its kind ------------------------------------------
 
 

@@ -55,9 +55,9 @@ def of_train(series: Series, parts: dict[str, Windows], spec: PriceWindows) -> S
     return prices.fit_scaler(series, parts["train"], spec)
 
 
-def assemble(series: Series, spec: PriceWindows, calendar: str, fit: Fit) -> PriceData:
-    """A data set of a series, split and scaled."""
-    parts = prices.make_parts(series, spec)
+def assemble(series: Series, spec: PriceWindows, calendar: str, fit: Fit, fold: int | None = None) -> PriceData:
+    """A data set of a series, split and scaled; of a fold, from 0, or of the newest."""
+    parts = prices.make_parts(series, spec, fold)
     return PriceData(spec, series, parts, fit(series, parts, spec), calendar)
 
 
@@ -118,24 +118,24 @@ def _differ(one: Series, other: Series, day: np.datetime64) -> bool:
 
 
 def windows(make: Make, columns: Columns, spec: PriceWindows, fit: Fit) -> Proof:
-    """Windows, and the scaler, of what comes before a split are the same bytes whatever comes after it."""
-    data = assemble(make(columns), spec, "", fit)
-    compared = 0
-    for last, parts in (("train", ("train",)), ("validation", ("train", "validation"))):
-        day = last_target(data, last)
-        other = assemble(make(changed_after(columns, day)), spec, "", fit)
-        if not (np.array_equal(data.scaler.offset, other.scaler.offset) and np.array_equal(data.scaler.scale, other.scaler.scale)):
-            return Proof("windows and scaler", False, f"the scaler changes with the prices after {_day(day)}, where {last} ends")
-        for part in parts:
-            one, two = (each.parts[part] for each in (data, other))
-            if len(one) != len(two) or any(_cuts(data, part, some) != _cuts(other, part, some) for some in _some(len(one))):
-                return Proof("windows and scaler", False, f"windows of {part} change with the prices after {_day(day)}, where {last} ends")
-            compared += len(one)
-    return Proof(
-        "windows and scaler",
-        True,
-        f"prices changed after train and after validation: {compared:,} windows and the scaler are the same bytes",
-    )
+    """Windows, and the scaler, of what comes before a split are the same bytes whatever comes after it, in every fold."""
+    name, compared, series = "windows and scaler", 0, make(columns)
+    for fold in range(spec.folds):
+        data = assemble(series, spec, "", fit, fold)
+        for last, parts in (("train", ("train",)), ("validation", ("train", "validation"))):
+            day = last_target(data, last)
+            other = assemble(make(changed_after(columns, day)), spec, "", fit, fold)
+            behind = f"with the prices after {_day(day)}, where {last} ends"
+            if not (np.array_equal(data.scaler.offset, other.scaler.offset) and np.array_equal(data.scaler.scale, other.scaler.scale)):
+                return Proof(name, False, f"the scaler changes {behind}")
+            for part in parts:
+                one, two = (each.parts[part] for each in (data, other))
+                if len(one) != len(two) or any(_cuts(data, part, some) != _cuts(other, part, some) for some in _some(len(one))):
+                    return Proof(name, False, f"windows of {part} change {behind}")
+                compared += len(one)
+    of = f" of {spec.folds} folds" if spec.folds > 1 else ""
+    said = f"prices changed after train and after validation{of}: {compared:,} windows and the scaler are the same bytes"
+    return Proof(name, True, said)
 
 
 def _some(count: int) -> list[NDArray[np.int64]]:
