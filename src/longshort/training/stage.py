@@ -50,14 +50,16 @@ def run(root: Path, item: str, params: Params) -> None:
     if entry.data_parallel:  # sums of shares round otherwise than sums of batches
         origin["data_parallel"] = entry.data_parallel
     folds = _folds(task)
-    runs, left_out = [], {}
+    runs: list[Run] = []
+    left_out: dict[str, str] = {}
     for fold, whole in folds.items():
         tasks, left_out = _a_task_a_ticker(whole) if entry.per == "ticker" else ({None: whole}, {})
         for seed in params.training.seeds:
             for ticker, own in tasks.items():
                 what = {"ticker": ticker, "fold": fold}
                 identity = storage.digest({**origin, "item": item, "seed": seed} | {name: value for name, value in what.items() if value})
-                member = Member("-".join(filter(None, (fold and f"f{fold}", ticker, f"s{seed}"))), seed, own, settings)
+                name = "".join(f"{part}-" for part in (fold and f"f{fold}", ticker) if part) + f"s{seed}"
+                member = Member(name, seed, own, settings)
                 runs.append(Run(item, member, variant, identity, root / ".state", ticker, fold))
     for why in left_out.values():
         print(f"{item}: left out: {why}", file=sys.stderr)
