@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,7 @@ def report_prices(data: files.PriceData, models: dict[int, Model], title: str, s
             "by-regime": tables.by("regime", _regimes(data, shared), seeds, spec.coverage, (*tables.REGIMES, "unknown")),
             "intervals": tables.of_methods(found, nearest, spec.coverage),
             "backtest-illustration": tables.of_backtest(found, said, spec.cost),
+            **_recursively(data, models, shared, spec),
         },
         pictures=_price_pictures(found, scored, rivals["last_value"]["rmse"], title)
         | _interval_picture(found, nearest, scored, title, spec.coverage),
@@ -154,6 +155,19 @@ def _rivals(
         ]
         figures[name]["validation_loss"] = float(np.mean(losses))
     return said, figures
+
+
+def _recursively(data: files.PriceData, models: dict[int, Model], shared: set[str], spec: Evaluation) -> dict[str, Table]:
+    """A table by step as far as ``spec.steps``, of forecasts that read their own answers; nothing within the horizon."""
+    windows = replace(data.parts["test"], horizon=spec.steps)
+    if spec.steps <= data.spec.horizon or not len(windows):
+        return {}
+    seeds = []
+    for model in models.values():
+        found = forecasts.outcomes(model, data.series, windows)
+        found = found.only(np.isin(found.tickers, list(shared)))
+        seeds.append(tables.Scored(found, np.full_like(found.actual, np.nan)))
+    return {"by-step-recursive": tables.by_step(seeds, spec.coverage)}
 
 
 def _regimes(data: files.PriceData, shared: set[str]) -> NDArray[Any]:
