@@ -13,6 +13,7 @@ from longshort.errors import TrainingDiverged
 from longshort.evaluation import baselines, forecasts, intervals, metrics
 from longshort.evaluation.stage import report_prices
 from longshort.models import artefact
+from longshort.models.artefact import Model
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
 from longshort.windows import files
@@ -29,7 +30,7 @@ def models(tickers):
     return {seed: artefact.load(tickers / "data/training" / PER_TICKER / f"seed-{seed}") for seed in (0, 1)}
 
 
-ASKED = config.Evaluation(confidence=0.95, coverage=0.9, cost=0.0005)
+ASKED = config.Evaluation(confidence=0.95, coverage=0.9, cost=0.0005, steps=5)
 
 
 def only(model, folder, *chosen):
@@ -146,6 +147,57 @@ def test_levels_and_the_target_are_each_others_way_back(data, target):
     assert forecasts.levels_of(spec, forecasts.target_of(spec, said, last), last) == pytest.approx(said)
 
 
+@pytest.fixture(scope="module")
+def two_steps(data):
+    """AAA's data cut for two steps at once, and a model of them."""
+    spec = data.spec.model_copy(update={"horizon": 2, "gap": 2})
+    own = data.of_ticker("AAA")
+    cut = dataclasses.replace(own, spec=spec, parts={name: dataclasses.replace(part, horizon=2) for name, part in own.parts.items()})
+    lstm = config.Variant(cell="lstm", hidden_size=3, num_layers=1, bidirectional=False, dropout=0.0)
+    torch.manual_seed(0)
+    task = ForecastTask.of(cut)
+    return cut, Model("forecast", Network(task, lstm, "torch").eval(), {"description": cut.description()}, "")
+
+
+def test_beyond_its_horizon_a_model_reads_its_own_answers(two_steps):
+    data, model = two_steps
+    windows = dataclasses.replace(data.parts["test"], horizon=5)
+    found = forecasts.outcomes(model, data.series, windows)
+    assert found.forecast.shape == (len(windows), 5)
+    past, _ = windows.gather(data.series.values, np.arange(1))
+    read, said = past[0].tolist(), []
+    for _ in range(3):
+        answer = forecasts._targets(model, np.array([read[-data.spec.lookback :]], np.float32))[0].tolist()
+        said += answer
+        read += [[step, *read[-1][1:]] for step in answer]
+    assert found.forecast[0] == pytest.approx(found.last[0] * np.exp(np.cumsum(said[:5])), rel=1e-6)
+
+
+def test_within_its_horizon_a_longer_forecast_is_the_direct_one(two_steps):
+    data, model = two_steps
+    direct = forecasts.outcomes(model, data.series, data.parts["test"])
+    longer = forecasts.outcomes(model, data.series, dataclasses.replace(data.parts["test"], horizon=5))
+    assert (longer.forecast[:, :2] == direct.forecast[: len(longer.last)]).all()
+
+
+def test_a_recursive_forecast_knows_nothing_of_what_came_after_its_origin(two_steps):
+    data, model = two_steps
+    windows = dataclasses.replace(data.parts["test"], horizon=5)
+    origin, values = windows.origins(np.array([3]))[0], data.series.values.copy()
+    values[origin + 1 :] = 9.0
+    other = forecasts.outcomes(model, dataclasses.replace(data.series, values=values), windows)
+    assert (other.forecast[:4] == forecasts.outcomes(model, data.series, windows).forecast[:4]).all()
+
+
+def test_the_recursive_table_reaches_as_far_as_asked_and_its_first_step_is_the_direct_one(data, models):
+    report = report_prices(data, [models], "goog", ASKED)
+    rows = {name: [dict(zip(table.header, row, strict=True)) for row in table.rows] for name, table in report.tables.items()}
+    assert [row["step"] for row in rows["by-step-recursive"]] == [1, 2, 3, 4, 5]
+    fewer = rows["by-step"][0]["windows"] - rows["by-step-recursive"][0]["windows"]
+    assert fewer == 2 * 4  # two tickers, whose last four origins have no fifth session after them
+    assert "by-step-recursive" not in report_prices(data, [models], "goog", ASKED.model_copy(update={"steps": 1})).tables
+
+
 def test_a_figure_too_good_to_be_true_is_an_alarm(data, models, monkeypatch):
     assert not report_prices(data, [models], "goog", ASKED).leak_alarm
     honest = forecasts.outcomes
@@ -217,7 +269,7 @@ def test_seeds_that_share_no_ticker_are_refused(data, models, tmp_path):
 def test_the_stage_writes_its_tables_with_a_row_a_ticker_a_step_and_a_regime(tickers):
     folder = tickers / "data/evaluation" / PER_TICKER / "tables"
     tables = {path.stem: list(csv.DictReader(path.open())) for path in folder.iterdir()}
-    assert set(tables) == {"by-step", "by-ticker", "by-regime", "intervals", "backtest-illustration"}
+    assert set(tables) == {"by-step", "by-ticker", "by-regime", "intervals", "backtest-illustration", "by-step-recursive"}
     assert [row["ticker"] for row in tables["by-ticker"]] == ["AAA", "BBB"]
     whole = storage.read_json(folder.parent / "metrics.json")
     (step,) = tables["by-step"]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from longshort.evaluation import metrics, tables
+from longshort.evaluation import metrics, tables, texts
 from longshort.evaluation.forecasts import Outcomes
 
 DRAW = np.random.default_rng(0)
@@ -105,3 +105,12 @@ def test_the_backtest_holds_what_each_forecasts_first_step_says_rises():
     rows = {row["strategy"]: row for row in named(tables.of_backtest({0: falls}, {"drift": one, "last_value": one}, 0.0))}
     assert list(rows) == ["networks", "drift", "always held"]
     assert rows["networks"]["held"] == 0 and 0 < rows["drift"]["held"] < 1 and rows["always held"]["held"] == 1
+
+
+def test_a_texts_losses_are_by_how_often_a_word_was_seen_in_training():
+    seen = np.array([0, 1, 9, 10, 99, 2_000])
+    seeds = {0: np.arange(6.0), 1: np.arange(6.0) + 1}
+    rows = named(texts.by_frequency(seeds, {"unigram": np.full(6, 7.0)}, seen))
+    assert [(row["seen_at_least"], row["tokens"]) for row in rows] == [(0, 1), (1, 2), (10, 2), (1_000, 1)]
+    assert [row["loss"] for row in rows] == [0.5, 2.0, 4.0, 5.5]
+    assert {row["unigram"] for row in rows} == {7.0} and rows[0]["loss_sd"] == pytest.approx(np.sqrt(0.5))

@@ -189,7 +189,9 @@ def test_windows_are_cut_by_the_second_and_every_row_is_a_step(run):
 
 def test_the_scores_name_the_second_of_each_forecast(run):
     data = files.read_prices(run / "data/windows/mine")
-    report = evaluation.report_prices(data, [{0: level(run)}], "mine", config.Evaluation(confidence=0.95, coverage=0.9, cost=0.0005))
+    report = evaluation.report_prices(
+        data, [{0: level(run)}], "mine", config.Evaluation(confidence=0.95, coverage=0.9, cost=0.0005, steps=5)
+    )
     rows = list(csv.reader(evaluation._csv(report.header, report.rows).decode().splitlines()))
     assert [row[1] for row in rows[1:]] == [time.isoformat() for time in times()[-len(rows) + 1 :]]
     assert report.seeds[0]["rmse"] == pytest.approx(report.baselines["last_value"]["rmse"], rel=1e-4)

@@ -447,11 +447,12 @@ class Training(Section):
 
 
 class Evaluation(Section):
-    """What intervals shall hold, and what a backtest's trades cost, as a share of what is bought or sold."""
+    """What intervals shall hold; what a backtest's trades cost, as a share of what they move; how far forecasts are fed back."""
 
     confidence: Share
     coverage: Share
     cost: Annotated[float, Field(ge=0, lt=1)]
+    steps: PositiveInt
 
 
 class Registry(Section):

@@ -67,19 +67,31 @@ def joined(parts: Sequence[Outcomes]) -> Outcomes:
     return Outcomes(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Outcomes)))
 
 
-def levels(model: Model, past: Floats, last: Array) -> Array:
-    """Forecast price levels.
+def levels(model: Model, past: Floats, last: Array, steps: int) -> Array:
+    """Forecast price levels; beyond the model's own horizon recursively, each answer read as if it had come.
 
     past     (windows, lookback, columns) in natural units, columns as the model's own spec has them
     last     (windows,) the level at each origin
-    returns  (windows, horizon) levels, nearest step first
+    returns  (windows, steps) levels, nearest step first
+
+    A model names its target alone: what else it reads stays in these steps as it was at the origin.
     """
+    answers = _targets(model, past)
+    while answers.shape[1] < steps:
+        came = np.repeat(past[:, -1:], answers.shape[1], axis=1)
+        came[:, :, 0] = answers
+        answers = np.concatenate([answers, _targets(model, np.concatenate([past, came], axis=1)[:, -past.shape[1] :])], axis=1)
+    return levels_of(spec_of(model), answers[:, :steps], last)
+
+
+def _targets(model: Model, past: Floats) -> Array:
+    """What the model answers to windows: (windows, horizon) in the target's own unit."""
     scaler = scaler_of(model)
     answers = [
         model(torch.from_numpy(scaler.apply(past[start : start + BATCH]))).numpy().astype(np.float64)
         for start in range(0, len(past), BATCH)
     ]
-    return levels_of(spec_of(model), scaler.undo_target(np.concatenate(answers)), last)
+    return scaler.undo_target(np.concatenate(answers))
 
 
 def levels_of(spec: PriceWindows, target: Array, last: Array) -> Array:
@@ -111,7 +123,7 @@ def tickers_of(series: Series, windows: Windows) -> NDArray[Any]:
 
 
 def outcomes(model: Model, series: Series, windows: Windows) -> Outcomes:
-    """Forecast every window of a part; ``series`` and ``windows`` are cut by the model's own spec.
+    """Forecast every window of a part; ``series`` and ``windows`` are cut by the model's own spec, or with a longer horizon.
 
     Where each ticker has a network of its own, windows of tickers without one are left out.
     """
@@ -121,7 +133,7 @@ def outcomes(model: Model, series: Series, windows: Windows) -> Outcomes:
     for one, own in [(model.of(ticker), np.flatnonzero(tickers == ticker)) for ticker in model.tickers] or [(model, numbers)]:
         if len(own):
             past, _ = windows.gather(series.values, numbers[own])
-            forecast[own] = levels(one, past, series.price[origins[own]])
+            forecast[own] = levels(one, past, series.price[origins[own]], windows.horizon)
     actual = series.price[origins[:, None] + np.arange(1, windows.horizon + 1)]
     found = Outcomes(tickers, series.dates[origins + 1], series.price[origins], actual, forecast)
     return found.only(np.isin(tickers, model.tickers)) if model.tickers else found

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,7 @@ def report_prices(data: files.PriceData, models: Sequence[dict[int, Model]], tit
             "by-regime": tables.by("regime", all_folds.regimes, seeds, spec.coverage, (*tables.REGIMES, "unknown")),
             "intervals": tables.of_methods(found, all_folds.nearest, spec.coverage),
             "backtest-illustration": tables.of_backtest(found, said, spec.cost),
+            **_recursively(data, models, shared, spec),
         },
         pictures=_price_pictures(found, scored, rivals["last_value"]["rmse"], title)
         | _interval_picture(found, all_folds.nearest, scored, title, spec.coverage),
@@ -229,6 +230,20 @@ def _joined(folds: Sequence[Walked]) -> Walked:
         np.concatenate([fold.regimes for fold in folds]),
         folds[-1].losses,
     )
+
+
+def _recursively(data: files.PriceData, models: Sequence[dict[int, Model]], shared: list[str], spec: Evaluation) -> dict[str, Table]:
+    """A table by step as far as ``spec.steps``, of forecasts that read their own answers; nothing within the horizon."""
+    pieces = [(fold, own, replace(fold.parts["test"], horizon=spec.steps)) for fold, own in zip(data.folds, models, strict=True)]
+    pieces = [piece for piece in pieces if len(piece[2])]
+    if spec.steps <= data.spec.horizon or not pieces:
+        return {}
+    seeds = []
+    for seed in models[0]:
+        found = forecasts.joined([forecasts.outcomes(own[seed], fold.series, windows) for fold, own, windows in pieces])
+        found = found.only(np.isin(found.tickers, shared))
+        seeds.append(tables.Scored(found, np.full_like(found.actual, np.nan)))
+    return {"by-step-recursive": tables.by_step(seeds, spec.coverage)}
 
 
 def _regimes(data: files.PriceData, shared: set[str]) -> NDArray[Any]:
