@@ -106,7 +106,7 @@ def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
     vocabulary = text.make_vocabulary(train, spec)
     ids, stretches = text.make_stretches(parts, words, vocabulary, spec)
     print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
-    return files.TextData(spec, ids, stretches, vocabulary, dropped, stood)
+    return files.TextData(spec, ids, stretches, vocabulary, dropped, stood, text.reach(blocks, words, spec))
 
 
 def write_labelled(folder: Path, table: pa.Table, item: str, task: Task, params: Params) -> None:
