@@ -17,7 +17,8 @@ PACKAGE = ROOT / "src/longshort"
 # a room imports only rooms to its left
 ROOMS = ("ingestion", "validation", "windows", "tasks", "models", "training", "evaluation", "tracking", "tuning", "registry", "serving")
 # what stands under all of them, and what stands over all of them
-GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "forkclient", "forkserver", "graph"}
+GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "faults"}
+GROUND |= {"forkclient", "forkserver", "graph"}
 ABOVE = {"accounts", "cli", "console", "doctor", "lastrun", "leaderboard", "servers", "trials"}
 STAGES = ("ingestion", "validation", "windows", "training", "evaluation")
 # what a stage may read and not declare, with the reason
