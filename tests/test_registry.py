@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import signal
 import time
 from types import SimpleNamespace
 
@@ -333,6 +334,39 @@ def test_going_back_takes_less_than_five_seconds(store):
     done = clones.longshort(store.root, "rollback", MODEL, cold=True)
     assert time.monotonic() - began < 5 * PATIENCE and "champion is v2 again" in done.stdout
     assert ledger.history(store.root)[-1]["verified"] == "bitwise"
+
+
+# --- killed in between ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("point", "became", "champion"),
+    [
+        ("promotion-intended", "abandoned", "2"),
+        ("promotion-previous-moved", "abandoned", "2"),
+        ("promotion-champion-moved", "promoted", "3"),
+    ],
+)
+def test_a_promotion_that_was_killed_is_done_or_given_up_at_the_next_start(store, point, became, champion):
+    assert point in promotion.FAULTS
+    settle(store, 2)
+    clones.longshort(store.root, "promote", MODEL, "3", code=-signal.SIGKILL, LONGSHORT_FAULT=point)
+    assert ledger.standing(store.root, MODEL).champion == "2"
+    assert "intended" in clones.main(store.root, "history").stdout  # which is no drift: nobody moved anything by hand
+    assert "said by forecast-goog v2, the champion" in clones.main(store.root, "forecast", "GOOG").stdout
+    promotion.reconcile(store.client, store.root, store.params, MODEL)
+    assert events(store)[-1] == (became, "3") and "intended" not in clones.main(store.root, "history").stdout
+    assert ledger.standing(store.root, MODEL).champion == aliases(store)[CHAMPION] == champion
+    assert aliases(store).get(PREVIOUS) == ("2" if champion == "3" else None)
+    before = ledger.history(store.root)
+    promotion.reconcile(store.client, store.root, store.params, MODEL)
+    assert ledger.history(store.root) == before
+    assert settle(store, 3).promote and aliases(store) == {CHALLENGER: "1", CHAMPION: "3", PREVIOUS: "2"}
+
+
+def test_every_point_at_which_a_promotion_may_die_is_named():
+    source = (clones.ROOT / "src/longshort/registry/promotion.py").read_text()
+    assert tuple(re.findall(r'faults\.point\("(.*?)"\)', source)) == promotion.FAULTS
 
 
 # --- moved by hand ----------------------------------------------------------------------------

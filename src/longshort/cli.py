@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from longshort import environment, storage
-from longshort.errors import DataRefused, LongshortError, PartlyDone, PromotionRefused, UnknownVariant, UsageError
+from longshort.errors import DataRefused, LongshortError, PartlyDone, PromotionRefused, ReproductionDiffers, UnknownVariant, UsageError
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -400,6 +400,26 @@ def rollback(
     _dataset_of(model, params)
     old, new = promotion.rollback(client, root, model, forward)
     print(f"{model}: champion is v{new} again (was v{old})")
+
+
+@app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="The id of a training or retraining in MLflow, or its beginning, as `history` shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Make a run again from its commit, data and settings, and compare; PASS or FAIL becomes a tag of the run (FAIL: exit 5)."""
+    from longshort import console
+    from longshort.registry import reproduction
+
+    root, client, _ = _registry()
+    found = reproduction.reproduce(client, root, run, console.say)
+    if as_json:
+        _print_json({**vars(found), "sentence": found.sentence})
+    else:
+        print(found.sentence)
+    if found.difference:
+        sys.stdout.flush()
+        raise ReproductionDiffers(f"run {found.run_id[:8]} came to something else; what it came to is in {found.worktree}.")
 
 
 # --- answers from a registered model ----------------------------------------------------------

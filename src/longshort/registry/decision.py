@@ -111,10 +111,10 @@ def _judged(
     """The verdict against a champion, and what the ledger is told of it."""
     from longshort.evaluation import contest
 
+    challenger_model = versions.open_version(client, version)
     data_sha256 = storage.verify(root / "data/ingestion" / dataset)
     facts: dict[str, Any] = {"against": champion, "identity": version.tags[IDENTITY], "data_sha256": data_sha256, "run_id": version.run_id}
     facts |= {key: version.tags[key] for key in ("git_commit", "params_sha256") if key in version.tags}
-    challenger_model = versions.open_version(client, version)
     champion_model, unread = None, ""
     if champion is not None:
         try:
