@@ -111,8 +111,10 @@ def test_a_better_model_becomes_champion_and_the_one_before_can_come_back(store)
     registered = [("registered", "1"), ("refused", "1"), ("registered", "2"), ("registered", "3")]
     decided = [("promoted", "2"), ("promoted", "3"), ("refused", "2"), ("rolled-back", "2"), ("rolled-forward", "3")]
     assert events(store) == registered + decided
-    told = [line for line in clones.main(store.root, "history").stdout.splitlines() if MODEL in line]
+    said = clones.main(store.root, "history").stdout.splitlines()
+    told = [line for line in said if f"  {MODEL} v" in line]
     assert len(told) == len(registered + decided)
+    assert said[-2].startswith(f"{MODEL}: v3 serves since 20") and said[-1] == "language-model-topics: no champion yet"
     assert re.search(r"promoted +forecast-goog v3 +promoted: RMSE", "\n".join(told))
 
 

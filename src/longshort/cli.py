@@ -317,7 +317,7 @@ def history(as_json: Json = False) -> None:
     entries = ledger.history(root)
     if as_json:
         return _print_json(entries)
-    for line in ledger.lines(entries):
+    for line in [*ledger.lines(entries), *ledger.serving(entries)]:
         print(line)
     for said in _drifts(root, dict.fromkeys(entry["model"] for entry in entries)):
         print(said, file=sys.stderr)

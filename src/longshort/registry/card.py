@@ -87,11 +87,11 @@ def _verdict(root: Path, version: ModelVersion) -> list[str]:
     last = said[-1]
     lines = [f"{last['reason']} ({last['time']})"]
     if "count" in last:
-        against = f"v{last['against']} and " if last.get("against") else ""
+        beside = (f"v{last['against']} and " if last.get("against") else "") + last["naive_name"].replace("_", " ")
         p_values = {"naive": last["p_naive"], "the champion": last["p_champion"]}
         p_said = ", ".join(f"p {p:.2g} against {who}" for who, p in p_values.items() if p is not None)
         lines.append(
-            f"Scored beside {against}{last['naive_name'].replace('_', ' ')} on {last['count']:,} windows that neither had learned from, "
+            f"Scored beside {beside} on {last['count']:,} windows that no contender had learned from, "
             f"the first at {last['first']}, sha256 `{last['windows_sha256'][:16]}`" + (f"; {p_said}." if p_said else ".")
         )
     return [f"- {line}" for line in lines]

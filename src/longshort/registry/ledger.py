@@ -74,6 +74,17 @@ def _lines(entry: dict[str, Any]) -> list[str]:
     return said
 
 
+def serving(entries: list[dict[str, Any]]) -> list[str]:
+    """A line a model: which version serves, and since when."""
+    said = []
+    for model in dict.fromkeys(entry["model"] for entry in entries):
+        own = [entry for entry in entries if entry["model"] == model]
+        champion = stand(own).champion
+        since = next((entry["time"] for entry in reversed(own) if entry["event"] in MOVES), None)
+        said.append(f"{model}: v{champion} serves since {since}" if champion else f"{model}: no champion yet")
+    return said
+
+
 def standing(root: Path, model: str) -> Standing:
     """How a model stands after all entries."""
     return stand([entry for entry in history(root) if entry["model"] == model])
