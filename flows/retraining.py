@@ -67,7 +67,12 @@ def record_runs(root: Path, params: Params, flow_run_id: str) -> tracking.Record
 def decide(root: Path, params: Params, dataset: str, recorded: tracking.Recorded) -> decision.Decision:
     """Register the best model as challenger; make it champion if it earned that."""
     with tracking.reachable(root, params):
-        return decision.decide(tracking.connect(root, params), root, params, dataset, recorded)
+        client = tracking.connect(root, params)
+        decided = decision.decide(client, root, params, dataset, recorded)
+        if moved := promotion.drift(client, root, decided.model):
+            get_run_logger().warning(moved)
+            console.say(moved)
+        return decided
 
 
 @task(name="forecast", task_run_name="forecast-{dataset}", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)

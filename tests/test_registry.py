@@ -16,6 +16,7 @@ from projects import flip
 
 from longshort import config, editing, serving, storage, tracking
 from longshort.errors import CorruptArtefact, DataRefused
+from longshort.evaluation import contest
 from longshort.models import artefact
 from longshort.registry import card, decision, golden, ledger, promotion, versions
 from longshort.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
@@ -135,6 +136,21 @@ def test_promoting_the_champion_again_changes_nothing(store):
     before = events(store)
     assert "champion already" in clones.main(store.root, "promote", MODEL, "2").stdout
     assert events(store) == before and aliases(store) == {CHALLENGER: "1", CHAMPION: "2"}
+
+
+def test_a_challenger_is_judged_again_where_another_became_champion_meanwhile(store, monkeypatch):
+    hold, held = contest.hold, []
+
+    def slowly(*asked):
+        held.append(hold(*asked))
+        if len(held) == 1:
+            promotion.promote(store.client, store.root, MODEL, "2", None, "another process")
+        return held[-1]
+
+    monkeypatch.setattr(contest, "hold", slowly)
+    assert settle(store, 3).promote
+    assert [entry.champion is not None for entry in held] == [False, True]
+    assert [ledger.history(store.root)[-1][key] for key in ("old", "against")] == ["2", "2"]
 
 
 def test_there_is_nothing_to_go_back_to_before_a_second_champion(store):

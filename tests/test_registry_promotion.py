@@ -88,6 +88,18 @@ def test_going_back_again_goes_back_further_and_forward_is_the_same_way(shelf):
         promotion.rollback(client, root, MODEL, forward=True)
 
 
+def test_a_champion_of_a_server_that_is_new_to_a_project_is_taken_over_and_one_set_by_hand_here_is_not(shelf):
+    root, client = shelf
+    client.set_registered_model_alias(MODEL, CHAMPION, "4")
+    params = config.read(root / "params.yaml")
+    assert promotion.reconcile(client, root, params, MODEL).champion is None
+    assert "points at v4, and the ledger says no champion" in promotion.drift(client, root, MODEL)
+    server = params.model_copy(update={"tracking": params.tracking.model_copy(update={"uri": "http://127.0.0.1:1"})})
+    for _ in range(2):
+        assert promotion.reconcile(client, root, server, MODEL).champion == "4"
+    assert [(entry["event"], entry["version"], entry["old"]) for entry in moves(root)] == [(ledger.ADOPTED, "4", None)]
+
+
 # --- two at once ------------------------------------------------------------------------------
 
 PROMOTERS = """
