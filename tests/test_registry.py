@@ -3,8 +3,10 @@
 import dataclasses
 import math
 import re
+import resource
 import signal
-import time
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import clones
@@ -23,7 +25,6 @@ from longshort.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
 from longshort.windows import prices
 
 MODEL = "forecast-goog"
-PATIENCE = 3  # times as long as an idle machine takes: others may compute beside the tests
 
 
 # --- a project with models that beat naive ----------------------------------------------------
@@ -345,12 +346,21 @@ def test_on_another_machine_golden_predictions_may_differ_by_rounding_and_no_mor
         golden.check(model, {**elsewhere, "kept": [value * 1.01 + 1 for value in made["kept"]]}, "v2")
 
 
+def processor_seconds(command):
+    """What a command that is started and waited for takes of a core."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = command()
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
 def test_going_back_takes_less_than_five_seconds(store):
     for number in (2, 3):
         settle(store, number)
-    began = time.monotonic()
-    done = clones.longshort(store.root, "rollback", MODEL, cold=True)
-    assert time.monotonic() - began < 5 * PATIENCE and "champion is v2 again" in done.stdout
+    done, seconds = processor_seconds(lambda: clones.longshort(store.root, "rollback", MODEL, cold=True))
+    # on a machine that imports torch in a second; others may be slower, or busy
+    _, slower = processor_seconds(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True))
+    assert seconds < 5 * max(slower, 1) and "champion is v2 again" in done.stdout
     assert ledger.history(store.root)[-1]["verified"] == "bitwise"
 
 
