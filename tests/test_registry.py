@@ -132,6 +132,18 @@ def test_a_refusal_is_written_down_once_with_its_reason(store):
     assert ledger.history(store.root)[-1]["reason"].startswith("kept out: RMSE ")
 
 
+def test_a_model_that_somebody_went_back_from_is_not_promoted_again_by_itself(store):
+    for number in (2, 3):
+        settle(store, number)
+    promotion.rollback(store.client, store.root, MODEL)
+    for _ in range(2):
+        verdict = settle(store, 3)
+        assert not verdict.promote and verdict.reason.startswith("kept out: somebody went back from v3; `longshort rollback")
+    assert [event for event, number in events(store) if number == "3"][-2:] == ["promoted", "refused"] and aliases(store)[CHAMPION] == "2"
+    clones.main(store.root, "promote", MODEL, "3", "--force", "it was not the model")
+    assert aliases(store)[CHAMPION] == "3"
+
+
 def test_promoting_the_champion_again_changes_nothing(store):
     settle(store, 2)
     before = events(store)

@@ -87,11 +87,15 @@ def settle(client: MlflowClient, root: Path, params: Params, dataset: str, versi
     raises  CorruptArtefact: of the challenger, or of a champion, unless the promotion is forced
     """
     for attempt in range(ATTEMPTS):
-        champion = promotion.reconcile(client, root, params, version.name).champion
+        standing = promotion.reconcile(client, root, params, version.name)
+        champion = standing.champion
         if champion == str(version.version):
             card.write(client, root, version)  # a process may have died before it did
             return Verdict(True, f"v{version.version} is champion already")
-        verdict, facts = _judged(client, root, params, dataset, version, champion, forced)
+        if str(version.version) in standing.later and forced is None:
+            verdict, facts = _gone_back_from(version), {"against": champion, "identity": version.tags[IDENTITY]}
+        else:
+            verdict, facts = _judged(client, root, params, dataset, version, champion, forced)
         try:
             if verdict.promote:
                 promotion.promote(client, root, version.name, str(version.version), champion, verdict.reason, **facts)
@@ -103,6 +107,12 @@ def settle(client: MlflowClient, root: Path, params: Params, dataset: str, versi
                 raise
     card.write(client, root, version)
     return verdict
+
+
+def _gone_back_from(version: ModelVersion) -> Verdict:
+    """A retraining with nothing new must not undo what a person did, and the figures that the judge saw then are those of now."""
+    how = f"`longshort rollback {version.name} --forward` puts it in service again"
+    return Verdict(False, f"kept out: somebody went back from v{version.version}; {how}")
 
 
 def _judged(
