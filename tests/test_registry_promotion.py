@@ -114,6 +114,9 @@ root, rounds = Path(sys.argv[1]), int(sys.argv[2])
 
 def promote(seed):
     client, draw = shelves.client(root), random.Random(seed)
+    (root / f"ready-{seed}").touch()
+    while len(list(root.glob("ready-*"))) < 2:
+        time.sleep(0.01)
     for _ in range(rounds):
         champion = ledger.standing(root, "forecast-goog").champion
         version = draw.choice([v for v in "12345" if v != champion])
