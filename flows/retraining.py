@@ -17,11 +17,12 @@ from prefect.context import FlowRunContext
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 
-from longshort import config, console, forkserver, graph, lastrun, registry, tracking
+from longshort import config, console, forkserver, graph, lastrun, tracking
 from longshort.config import Params
 from longshort.errors import LongshortError, PartlyDone
 from longshort.ingestion import intake, staleness
 from longshort.ingestion.staleness import Stale
+from longshort.registry import decision, promotion, versions
 
 
 @task(name="sources", cache_policy=NO_CACHE)
@@ -63,10 +64,15 @@ def record_runs(root: Path, params: Params, flow_run_id: str) -> tracking.Record
 
 
 @task(name="registry", task_run_name="registry-{dataset}", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)
-def decide(root: Path, params: Params, dataset: str, recorded: tracking.Recorded) -> registry.Decision:
+def decide(root: Path, params: Params, dataset: str, recorded: tracking.Recorded) -> decision.Decision:
     """Register the best model as challenger; make it champion if it earned that."""
     with tracking.reachable(root, params):
-        return registry.decide(tracking.connect(root, params), root, params, dataset, recorded)
+        client = tracking.connect(root, params)
+        decided = decision.decide(client, root, params, dataset, recorded)
+        if moved := promotion.drift(client, root, decided.model):
+            get_run_logger().warning(moved)
+            console.say(moved)
+        return decided
 
 
 @task(name="forecast", task_run_name="forecast-{dataset}", retries=2, retry_delay_seconds=[1, 5], retry_condition_fn=store_was_away)
@@ -76,8 +82,8 @@ def say_next(root: Path, params: Params, dataset: str, model: str) -> str:
 
     with tracking.reachable(root, params):
         client = tracking.connect(root, params)
-        version, alias = registry.serving_version(client, model)
-        served = registry.open_version(client, version)
+        version, alias = promotion.serving_version(client, root, model)
+        served = versions.open_version(client, version)
     table = serving.read_tidy(root, dataset)
     ticker = str(table["ticker"][0])
     try:
@@ -151,7 +157,7 @@ def retraining(root: Path) -> State[Any]:
             recorded = record_runs(root, params, flow_run_id)
             decisions = [decide(root, params, dataset, recorded) for dataset in recorded.parents]
             forecasts = [say_next(root, params, one.dataset, one.model) for one in decisions if one.model.startswith("forecast-")]
-            last = {"decisions": [vars(decision) for decision in decisions], "forecasts": forecasts}
+            last = {"decisions": [vars(one) for one in decisions], "forecasts": forecasts}
             nothing_new = not (fresh or any(ran) or recorded.new)
         lastrun.keep(root, {**last, "flow_run_id": flow_run_id, "nothing_new": nothing_new})
     return Completed(name="Nothing new" if nothing_new else "Completed", message=f"{sum(ran)} of {len(ran)} stages ran")

@@ -30,7 +30,8 @@ ROOMS = (
     "serving",
 )
 # what stands under all of them, and what stands over all of them
-GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "forkclient", "forkserver", "graph"}
+GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "faults"}
+GROUND |= {"forkclient", "forkserver", "graph"}
 ABOVE = {"accounts", "cli", "console", "doctor", "lastrun", "leaderboard", "servers", "trials"}
 STAGES = ("ingestion", "validation", "windows", "training", "evaluation")
 # what a stage may read and not declare, with the reason

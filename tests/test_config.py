@@ -47,7 +47,11 @@ def test_sections_cannot_be_changed():
             "    lokback: 60             # s",
             ": windows.forecast.lokback: unknown key. Did you mean 'lookback'?",
         ),
-        ("min_gain: 0.0 ", "min_gian: 0.0 ", ": registry.min_gian: unknown key. Did you mean 'min_gain'? Known: min_gain."),
+        (
+            "min_gain: 0.0 ",
+            "min_gian: 0.0 ",
+            ": registry.min_gian: unknown key. Did you mean 'min_gain'? Known: min_gain, min_windows, significance.",
+        ),
         ("lstm: {cell: lstm,", "lstm: {cel: lstm,", ": models.variants.lstm.cel: unknown key. Did you mean 'cell'?"),
         ("goog-rnn: {dataset: goog,", "goog-rnn: {datset: goog,", ": training.items.goog-rnn.datset: unknown key. Did you mean 'dataset'?"),
         ("    horizon: 1 ", "    horizon: one ", ": windows.forecast.horizon: input should be a valid integer (found 'one')"),

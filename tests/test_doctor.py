@@ -10,7 +10,8 @@ import clones
 import pytest
 from projects import flip
 
-from longshort import config, doctor, registry, storage
+from longshort import config, doctor, storage
+from longshort.registry import versions
 
 # what is damaged, and the command that would use it next
 OUTPUTS = {
@@ -47,8 +48,8 @@ def story(retrained, tmp_path_factory):
     """Damage in every place at once; what each command said; the doctor before and after; and the run that followed."""
     root = clones.copy(retrained, tmp_path_factory.mktemp("doctor") / "project")
     client = clones.mlflow_client(root)
-    version = registry.at_alias(client, "forecast-goog", registry.CHALLENGER)
-    registered = registry.fetch(client, version) / "weights.safetensors"
+    version = versions.at_alias(client, "forecast-goog", versions.CHALLENGER)
+    registered = versions.fetch(client, version) / "weights.safetensors"
     cached = [in_cache(root, name) for name in CACHED]
 
     def everything():
@@ -115,7 +116,7 @@ def test_a_project_before_its_first_run_is_whole(tmp_path):
 def test_a_registered_model_that_cannot_be_restored_says_how_to_go_on(story, tmp_path):
     root = clones.copy(story.root, tmp_path / "project")
     client = clones.mlflow_client(root)
-    folder = registry.fetch(client, story.version)
+    folder = versions.fetch(client, story.version)
     source = root / "data/training" / story.version.tags["item"] / f"seed-{story.version.tags['seed']}"
     for path in (folder / "weights.safetensors", source / "model.json"):
         damage(path)

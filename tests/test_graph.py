@@ -124,7 +124,7 @@ def test_there_are_as_many_places_as_workers_and_each_gpu_has_its_own(project, w
         ("journal.py", of("training")),
         ("evaluation/metrics.py", of("evaluation")),
         ("evaluation/new_module.py", of("evaluation")),
-        ("registry.py", set()),
+        ("registry/judgement.py", set()),
         ("serving.py", set()),
     ],
 )

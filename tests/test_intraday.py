@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import datetime as dt
 from pathlib import Path
 
@@ -207,8 +208,11 @@ def test_the_bars_of_a_picture_are_as_wide_as_a_step():
 def test_champion_and_challenger_meet_on_each_second(run):
     table = storage.read_table(run / "data/ingestion/mine/table.parquet")
     data = files.read_prices(run / "data/windows/mine")
-    held = contest.contest_of_prices(table, data, [level(run), level(run)])
+    model = level(run)
+    model = dataclasses.replace(model, card={**model.card, "extent": data.extent()})
+    held = contest.contest_of_prices(table, data, [model, model])
     assert held.count == len(data.parts["test"]) and held.challenger == held.champion
+    assert held.first.name == data.extent()["test"]["first_target"]
 
 
 def test_a_forecast_is_of_the_next_seconds_as_far_on_as_rows_usually_are(run):

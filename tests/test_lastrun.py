@@ -6,8 +6,9 @@ from pathlib import Path
 import clones
 import pytest
 
-from longshort import config, editing, lastrun, registry
+from longshort import config, editing, lastrun
 from longshort.models import choice
+from longshort.registry import ledger
 
 TOLD = {"flow_run_id": "7", "nothing_new": False, "decisions": [], "forecasts": []}
 
@@ -28,7 +29,7 @@ def append(path, what):
 CHANGES = {
     "a setting": lambda root: editing.assign(root / "params.yaml", ["registry.min_gain=0.5"]),
     "an output": lambda root: append(root / "dvc.lock", b"\n"),
-    "a promotion by hand": lambda root: registry.note(root, "promoted", "forecast-goog", version="9"),
+    "a promotion by hand": lambda root: ledger.note(root, "promoted", "forecast-goog", version="9"),
     "a run in MLflow's page": lambda root: os.utime(root / "mlflow/store/mlflow.db"),
     "no store any more": lambda root: (root / "mlflow/store/mlflow.db").unlink(),
     "another flow": lambda root: append(root / "flows/retraining.py", b"\n"),

@@ -16,8 +16,9 @@ import neighbours
 import projects
 import pytest
 
-from longshort import config, editing, journal, registry, serving, tracking
+from longshort import config, editing, journal, serving, tracking
 from longshort.errors import PartlyDone
+from longshort.registry import decision, ledger
 
 ONE_ITEM = (
     "ingestion.datasets={goog: {task: forecast, source: embedded}}",
@@ -42,7 +43,7 @@ def contents(root: Path, address: str) -> dict[str, object]:
         "children": sum(tracking.PARENT in run.data.tags for run in runs),
         "logged": len(client.search_logged_models([place])),
         "versions": len(client.search_model_versions("name = 'forecast-goog'")),
-        "ledger": [(entry["event"], entry["version"]) for entry in registry.history(root)],
+        "ledger": [(entry["event"], entry["version"]) for entry in ledger.history(root)],
     }
 
 
@@ -244,7 +245,7 @@ def recorded(root: Path) -> bool:
         with tracking.reachable(root, params):
             client = tracking.connect(root, params)
             known = tracking.record(client, root, params, tracking.origin_of(root, "none"), serving.log_model)
-            registry.decide(client, root, params, "goog", known)
+            decision.decide(client, root, params, "goog", known)
     except PartlyDone:
         return False
     return True

@@ -16,8 +16,9 @@ import neighbours
 import psutil
 import pytest
 
-from longshort import config, journal, registry, servers, serving
+from longshort import config, journal, servers, serving
 from longshort.errors import SeriesTooShort
+from longshort.registry import ledger
 
 GOOG = (
     "ingestion.datasets={goog: {task: forecast, source: embedded}}",
@@ -55,7 +56,7 @@ def task_names(root, flow_run):
 def facts(root):
     """What MLflow and the ledger hold."""
     runs = sorted((run.data.tags["longshort.identity"], run.info.status) for run in clones.mlflow_runs(root))
-    return runs, registry.history(root)
+    return runs, ledger.history(root)
 
 
 def test_the_flow_is_loaded_without_what_a_skipped_run_does_not_need():

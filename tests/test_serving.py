@@ -19,11 +19,12 @@ import pyarrow.compute as pc
 import pytest
 from projects import PER_TICKER
 
-from longshort import config, registry, serving, tracking
+from longshort import config, serving, tracking
 from longshort.errors import DataRefused, SeriesTooShort, UsageError
 from longshort.evaluation import forecasts
 from longshort.models import artefact
 from longshort.models.network import Network
+from longshort.registry import versions
 from longshort.tasks.forecast import ForecastShape
 from longshort.windows import prices
 from longshort.windows.stage import session_numbers, tidy_columns
@@ -33,7 +34,7 @@ from longshort.windows.tokens import words_of
 def registered(root: Path, name: str) -> artefact.Model:
     """A model, as the registry has it."""
     client = tracking.connect(root, config.read(root / "params.yaml"))
-    return registry.open_version(client, registry.at_alias(client, name, registry.CHALLENGER))
+    return versions.open_version(client, versions.at_alias(client, name, versions.CHALLENGER))
 
 
 @pytest.fixture(scope="module")

@@ -36,6 +36,7 @@ from longshort.windows.prices import (
 )
 from longshort.windows.text import (
     Stretch,
+    beginning_sha256,
     count,
     judge_unknown,
     make_stretches,
@@ -667,6 +668,25 @@ def test_the_dates_told_of_a_part_are_those_of_all_its_tickers(cut):
         targets = read.series.dates[windows.origins(np.arange(len(windows))) + 1]
         assert (told[part]["first_target"], told[part]["last_target"]) == (str(targets.min()), str(targets.max()))
         assert told[part]["windows"] == len(windows)
+
+
+def test_a_model_is_told_where_the_parts_of_its_data_end(cut):
+    told, read = described(cut / "data/windows/goog")["parts"], files.read_prices(cut / "data/windows/goog")
+    assert read.extent() == {part: {end: told[part][end] for end in ("first_target", "last_target")} for part in PARTS}
+    read = files.read_text(cut / "data/windows/topics")
+    words = [read.extent()[part]["words"] for part in PARTS]
+    assert words[0] < words[1] < words[2] and words[2] == sum(s.stop - s.start + read.dropped[p] for p, s in read.stretches.items())
+
+
+@pytest.mark.parametrize(
+    ("change", "same"), [(lambda said: said + "\n\nand more words that are new", True), (lambda said: "New. " + said, False)]
+)
+def test_a_text_that_goes_on_keeps_the_sum_of_its_beginning_and_another_does_not(change, same):
+    said = texts().to_pylist()[0]["text"]
+    (before, words), (after, others) = tokenise([("a", said)]), tokenise([("a", change(said))])
+    count = len(before.ids)
+    assert (beginning_sha256(before, words, count) == beginning_sha256(after, others, count)) is same
+    assert beginning_sha256(before, words, count) != beginning_sha256(before, words, count - 1)
 
 
 def test_a_text_whose_parts_share_runs_of_words_says_so_and_keeps_it(cut, capsys):

@@ -13,19 +13,29 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from longshort import environment, storage
-from longshort.errors import AuditFailed, DataRefused, LongshortError, PartlyDone, PromotionRefused, UnknownVariant, UsageError
+from longshort.errors import (
+    AuditFailed,
+    DataRefused,
+    LongshortError,
+    PartlyDone,
+    PromotionRefused,
+    ReproductionDiffers,
+    UnknownVariant,
+    UsageError,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
     from longshort.config import Params
-    from longshort.registry import Decision
+    from longshort.registry.decision import Decision
     from longshort.tuning.search import Findings, Plan
     from longshort.tuning.study import Trial
 
@@ -309,14 +319,17 @@ def leaderboard(as_json: Json = False) -> None:
 
 @app.command()
 def history(as_json: Json = False) -> None:
-    """Who was champion when, and why; who was refused, and why."""
-    from longshort import registry
+    """Who was champion when, why, and by which data, code and run; who was refused, and why."""
+    from longshort.registry import ledger
 
-    entries = registry.history(_root())
+    root = _root()
+    entries = ledger.history(root)
     if as_json:
         return _print_json(entries)
-    for entry in entries:
-        print(f"{entry['time']}  {entry['event']:<12}{entry['model']} v{entry['version']}  {entry.get('reason', '')}".rstrip())
+    for line in [*ledger.lines(entries), *ledger.serving(entries)]:
+        print(line)
+    for said in _drifts(root, dict.fromkeys(entry["model"] for entry in entries)):
+        print(said, file=sys.stderr)
 
 
 @app.command()
@@ -395,30 +408,58 @@ def doctor(
 
 
 @app.command()
-def promote(model: str, version: Annotated[str | None, typer.Argument(help="Default: the challenger.")] = None) -> None:
+def promote(
+    model: str,
+    version: Annotated[str | None, typer.Argument(help="Default: the challenger.")] = None,
+    force: Annotated[str | None, typer.Option("--force", metavar="REASON", help="Whatever the judge says; the reason is recorded.")] = None,
+) -> None:
     """Judge a version against naive and the champion, now; make it champion if it earned that (else exit 4)."""
-    from longshort import registry
+    from longshort.registry import decision, versions
 
+    if force is not None and not force.strip():
+        raise UsageError("--force wants a reason in words: it is what `longshort history` will say.")
     root, client, params = _registry()
     dataset = _dataset_of(model, params)
-    found = registry.find(client, model, version) if version else registry.at_alias(client, model, registry.CHALLENGER)
+    found = versions.find(client, model, version) if version else versions.at_alias(client, model, versions.CHALLENGER)
     if found is None:
         raise UsageError(f"no model '{model}' has a challenger. Run `longshort run` first.")
-    verdict = registry.settle(client, root, params, dataset, found)
+    verdict = decision.settle(client, root, params, dataset, found, force)
     if not verdict.promote:
         raise PromotionRefused(f"{model} v{found.version}: {verdict.reason}")
     print(f"{model} v{found.version}: {verdict.reason}")
 
 
 @app.command()
-def rollback(model: str) -> None:
-    """Put the previous champion back."""
-    from longshort import registry
+def rollback(
+    model: str, forward: Annotated[bool, typer.Option("--forward", help="To the champion that was last gone back from.")] = False
+) -> None:
+    """Put the champion before back, once it answers as when it was registered; again goes back further."""
+    from longshort.registry import promotion
 
     root, client, params = _registry()
     _dataset_of(model, params)
-    old, new = registry.rollback(client, root, model)
+    old, new = promotion.rollback(client, root, model, forward)
     print(f"{model}: champion is v{new} again (was v{old})")
+
+
+@app.command()
+def reproduce(
+    run: Annotated[str, typer.Argument(help="The id of a training or retraining in MLflow, or its beginning, as `history` shows it.")],
+    as_json: Json = False,
+) -> None:
+    """Make a run again from its commit, data and settings, and compare; PASS or FAIL becomes a tag of the run (FAIL: exit 5)."""
+    from longshort import console
+    from longshort.registry import reproduction
+
+    root, client, _ = _registry()
+    found = reproduction.reproduce(client, root, run, console.say)
+    if as_json:
+        _print_json({**vars(found), "sentence": found.sentence})
+    else:
+        print(found.sentence)
+    if found.difference:
+        sys.stdout.flush()
+        raise ReproductionDiffers(f"run {found.run_id[:8]} came to something else; what it came to is in {found.worktree}.")
 
 
 # --- answers from a registered model ----------------------------------------------------------
@@ -437,7 +478,7 @@ def forecast(ticker: str, as_json: Json = False) -> None:
                 break
     else:
         raise UsageError(f"no data set holds the ticker '{ticker}'. Take its file in with `longshort ingest FILE`, then `longshort run`.")
-    model, by = _serving_model(client, f"forecast-{dataset}")
+    model, by = _serving_model(root, client, f"forecast-{dataset}")
     told = serving.forecast(model, table, ticker.upper())
     if as_json:
         days = [day.isoformat() for day in told.sessions]
@@ -459,11 +500,11 @@ def generate(
     """Write on from a few words."""
     from longshort import serving
 
-    _, client, params = _registry()
+    root, client, params = _registry()
     known = [name for name, entry in params.ingestion.datasets.items() if entry.task == "language-model"]
     if not known or (dataset is not None and dataset not in known):
         raise UsageError(f"no text data set '{dataset or ''}'. Known: {', '.join(known) or 'none; take one in with `longshort ingest`'}.")
-    model, by = _serving_model(client, f"language-model-{dataset or known[0]}")
+    model, by = _serving_model(root, client, f"language-model-{dataset or known[0]}")
     written, unknown = serving.generate(model, prompt, count, seed)
     if as_json:
         return _print_json({"text": written, "unknown_words_in_prompt": unknown, **by})
@@ -594,12 +635,13 @@ def _run_flow(flow: Any, root: Path) -> None:
 
 
 def _summarise(root: Path, as_json: bool) -> None:
-    from longshort import lastrun, registry
+    from longshort import lastrun
     from longshort import leaderboard as board
+    from longshort.registry.decision import Decision
 
     params = _params(root)
     last = lastrun.read(root)
-    decisions = [registry.Decision(**entry) for entry in last["decisions"]]
+    decisions = [Decision(**entry) for entry in last["decisions"]]
     rows = board.rows(root, params)
     if as_json:
         came_to = {name: last[name] for name in ("flow_run_id", "nothing_new", "decisions")}
@@ -663,11 +705,29 @@ def _dataset_of(model: str, params: Params) -> str:
     return known[model]
 
 
-def _serving_model(client: MlflowClient, name: str) -> tuple[Any, dict[str, Any]]:
-    from longshort import registry
+def _serving_model(root: Path, client: MlflowClient, name: str) -> tuple[Any, dict[str, Any]]:
+    from longshort.registry import promotion, versions
 
-    version, alias = registry.serving_version(client, name)
-    return registry.open_version(client, version), {"model": name, "version": str(version.version), "alias": alias}
+    version, alias = promotion.serving_version(client, root, name)
+    if said := promotion.drift(client, root, name):
+        print(said, file=sys.stderr)
+    return versions.open_version(client, version), {"model": name, "version": str(version.version), "alias": alias}
+
+
+def _drifts(root: Path, models: Iterable[str]) -> list[str]:
+    """What was moved by hand of these models; nothing where MLflow is away."""
+    from longshort import tracking
+    from longshort.registry import promotion
+
+    params = _params(root)
+    if not models or (params.tracking.uri == "local" and not (root / "mlflow/store/mlflow.db").exists()):
+        return []
+    try:
+        with tracking.reachable(root, params, "longshort history"):
+            client = tracking.connect(root, params)
+            return [said for model in models if (said := promotion.drift(client, root, model))]
+    except PartlyDone as away:
+        return [f"whether an alias was moved by hand is not known: {away}"]
 
 
 def _by_whom(by: dict[str, Any]) -> str:

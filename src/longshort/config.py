@@ -456,7 +456,11 @@ class Evaluation(Section):
 
 
 class Registry(Section):
+    """What a challenger must show; ``significance`` None: that its lead may be chance is not asked."""
+
     min_gain: Annotated[float, Field(ge=0, lt=1)]
+    min_windows: PositiveInt
+    significance: Share | None
 
 
 class Tracking(Section):

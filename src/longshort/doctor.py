@@ -12,10 +12,15 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from longshort import registry, storage, tracking
+from longshort import storage, tracking
 from longshort.config import Params
 from longshort.errors import CorruptArtefact
+from longshort.registry import promotion, versions
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
 
 STAGES = ("ingestion", "validation", "windows", "training", "evaluation")
 
@@ -30,7 +35,7 @@ class Finding:
 
 
 def examine(root: Path, params: Params, fix: bool) -> list[Finding]:
-    """Check stage outputs, DVC's cache and registered models; with ``fix`` mend what can be mended.
+    """Check stage outputs, DVC's cache, registered models and who is champion; with ``fix`` mend what can be mended.
 
     A model is mended from the training output that it was registered from, where that is whole.
     """
@@ -91,15 +96,27 @@ def _models(root: Path, params: Params, fix: bool) -> list[Finding]:
         if tracking.IDENTITY not in version.tags:
             continue
         try:
-            registry.open_version(client, version)
+            versions.open_version(client, version)
         except CorruptArtefact as error:
             source = root / "data/training" / version.tags["item"] / f"seed-{version.tags['seed']}"
             remedy = f"run `longshort rollback {version.name}`: the training output that it came from is not there any more"
             if _is_whole(source, version.tags["model_sha256"]):
                 if fix:
-                    _restore(source, registry.fetch(client, version))
+                    _restore(source, versions.fetch(client, version))
                 remedy = _done(fix, f"restored from {source}")
             found.append(Finding(f"{version.name} v{version.version}", str(error).partition(" Run `")[0], remedy))
+    return found + _aliases(client, root, fix)
+
+
+def _aliases(client: MlflowClient, root: Path, fix: bool) -> list[Finding]:
+    """Champions' aliases that are not where the ledger says."""
+    found = []
+    for model in client.search_registered_models(max_results=1000):
+        if drifted := promotion.drift(client, root, model.name):
+            if fix:
+                promotion.put_back(client, root, model.name)
+            _, _, problem = drifted.partition(": ")
+            found.append(Finding(model.name, problem.partition(". `")[0], _done(fix, "put back where the ledger says")))
     return found
 
 

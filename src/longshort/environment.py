@@ -43,6 +43,19 @@ def prepare(root: Path) -> None:
         os.environ["PREFECT_API_URL"] = address
 
 
+def machine() -> dict[str, str]:
+    """The kind of machine, by what decides the bits that a computation gives on it: CPU, the vectors that torch uses, torch."""
+    import platform
+
+    import torch
+
+    cpuinfo = Path("/proc/cpuinfo")
+    told = cpuinfo.read_text(errors="replace").splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in told if line.startswith("model name")]
+    cpu = names[0] if names else platform.processor() or platform.machine()
+    return {"cpu": cpu, "vectors": torch.backends.cpu.get_cpu_capability(), "torch": torch.__version__.partition("+")[0]}
+
+
 def running_prefect(root: Path) -> str | None:
     """The API of the Prefect server that `longshort ui` or `longshort schedule` started here, if it answers."""
     import urllib.error

@@ -12,6 +12,8 @@ Every message says what happened with its numbers, where that is decided, and ho
     │   ├── CorruptArtefact        3
     │   └── TrainingDiverged       3
     ├── PromotionRefused           4
+    │   └── ChampionMoved          4
+    ├── ReproductionDiffers        5
     ├── PartlyDone                 6
     ├── AuditFailed                1
     └── StorageFull               74
@@ -64,6 +66,16 @@ class PromotionRefused(LongshortError):
     """The challenger did not earn the champion's alias."""
 
     exit_code = 4
+
+
+class ChampionMoved(PromotionRefused):
+    """Another champion serves by now than the one that the challenger was judged against."""
+
+
+class ReproductionDiffers(LongshortError):
+    """A run that was made again came to something else."""
+
+    exit_code = 5
 
 
 class PartlyDone(LongshortError):

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import longshort
-from longshort import registry, storage
+from longshort import storage
 from longshort.config import Params
+from longshort.registry import ledger
 
 
 def keep(root: Path, told: dict[str, Any]) -> None:
@@ -40,7 +41,7 @@ def _path(root: Path) -> Path:
 
 def _rests_on(root: Path) -> str:
     """A digest of the settings, what the stages wrote, who was promoted, MLflow's store and the code. The last two by size and time."""
-    read = [root / "params.yaml", root / "dvc.lock", registry.ledger(root)]
+    read = [root / "params.yaml", root / "dvc.lock", ledger.place(root)]
     looked_at = [root / "mlflow/store/mlflow.db", *sorted((root / "flows").glob("*.py"))]
     looked_at += sorted(path for path in Path(longshort.__file__).parent.rglob("*") if path.suffix in (".py", ".so"))
     stats = [(str(path), path.stat()) for path in looked_at if path.exists()]

@@ -289,15 +289,16 @@ def stream(root: Path, dataset: str, ticker: str | None = None) -> PriceStream:
     >>> prices.tick({"close": 363.1})                                       # doctest: +SKIP
     array([362.9])
     """
-    from longshort import config, registry, tracking
+    from longshort import config, tracking
+    from longshort.registry import promotion, versions
 
     table = read_tidy(root, dataset)
     known = sorted(set(table["ticker"].to_pylist()))
     if ticker is None and len(known) > 1:
         raise UsageError(f"data set '{dataset}' holds {len(known):,} tickers: {', '.join(known[:5])}… Say which is to be streamed.")
     client = tracking.connect(root, config.read(root / "params.yaml"))
-    version, _ = registry.serving_version(client, f"forecast-{dataset}")
-    return PriceStream(registry.open_version(client, version), table, ticker or known[0])
+    version, _ = promotion.serving_version(client, root, f"forecast-{dataset}")
+    return PriceStream(versions.open_version(client, version), table, ticker or known[0])
 
 
 def _level(spec: PriceWindows) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import tempfile
 import threading
 import time
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from longshort import databases, journal, storage
+from longshort import databases, environment, journal, storage
 from longshort.config import Params
 from longshort.errors import PartlyDone
 
@@ -32,6 +33,7 @@ PARENT = "mlflow.parentRunId"
 EPOCH_METRICS = ("train_loss", "validation_loss")
 MOST_CHILDREN = 50  # members of a fleet that have a run each
 MOST_POINTS = 1000  # that MLflow takes in one request
+MOST_NEW = 2**20  # bytes of a new file that goes with a run
 # refusals that say something about our request, not about the server
 OURS = {"INVALID_PARAMETER_VALUE", "BAD_REQUEST", "INVALID_STATE", "RESOURCE_DOES_NOT_EXIST", "RESOURCE_ALREADY_EXISTS", "ALREADY_EXISTS"}
 
@@ -474,10 +476,10 @@ def _complete_parent(client: MlflowClient, root: Path, parent: Run, seeds: list[
     for path in (root / "params.yaml", root / "dvc.yaml", root / "dvc.lock", *pointers):
         if path.exists():
             client.log_artifact(run_id, str(path))
-    if difference := git(root, "diff", "HEAD"):
+    if difference := uncommitted(root):
         client.log_text(run_id, difference, "uncommitted.diff")
     client.log_dict(run_id, {seed.name: {"identity": seed.identity, "test": seed.test} for seed in seeds}, "children.json")
-    _end(client, run_id, tags, "yes")
+    _end(client, run_id, {**tags, "longshort.machine": json.dumps(environment.machine())}, "yes")
 
 
 def _reap(client: MlflowClient, place: str, current: dict[str, str]) -> None:
@@ -506,12 +508,23 @@ def origin_of(root: Path, flow_run_id: str) -> Origin:
     )
 
 
-def git(root: Path, *arguments: str) -> str:
-    """What git says, or nothing where there is no git or no commit."""
+def uncommitted(root: Path) -> str:
+    """What a project's folder holds beside its commit, as a diff: changes, and new files that git does not ignore, if they are small."""
+    changes = git(root, "diff", "--binary", "HEAD")
+    new = [name for name in git(root, "ls-files", "--others", "--exclude-standard", "-z").split("\0") if name]
+    small = [name for name in new if (root / name).is_file() and (root / name).stat().st_size <= MOST_NEW]
+    return changes + "".join(git(root, "diff", "--binary", "--no-index", "/dev/null", name, differing=True) for name in small)
+
+
+def git(root: Path, *arguments: str, differing: bool = False) -> str:
+    """What git says, or nothing where there is no git or no commit.
+
+    differing  of files outside of its index, where exit code 1 says that they differ
+    """
     import subprocess
 
     with contextlib.suppress(OSError):
         answer = subprocess.run(["git", *arguments], cwd=root, capture_output=True, text=True, errors="replace")
-        if answer.returncode == 0:
+        if answer.returncode == int(differing):
             return answer.stdout
     return ""

@@ -1,47 +1,89 @@
-"""Contest: challenger, champion and naive scored now, by the same code, on the same unseen windows.
+"""Contest: challenger, champion and naive scored now, by the same code, on the same windows that neither model has seen.
 
 The champion may have been trained by other settings: another lookback, other features, another
 vocabulary. Each model therefore reads the tidy table in its own way, and only sessions (or words) that
-both can answer for are counted.
+both can answer for are counted, and of these only what lies behind all that either has learned from:
+its training part, and the validation part that said when it stopped.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from longshort import storage
 from longshort.config import Params
-from longshort.errors import SeriesTooShort
+from longshort.errors import DataRefused
 from longshort.evaluation import forecasts, metrics, texts
 from longshort.evaluation.stage import fit_baselines
 from longshort.models.artefact import Model
 from longshort.windows import files, prices, text
 from longshort.windows.stage import rows, session_numbers, tidy_columns
-from longshort.windows.tokens import tokenise
+from longshort.windows.tokens import Ids, Paragraphs, tokenise
+
+Array = NDArray[np.float64]
+
+
+class Mark(NamedTuple):
+    """A place in a data set's time: the later, the larger ``rank``; and what a person calls it."""
+
+    rank: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A model as it was scored.
+
+    error           on the windows, lower is better; NaN where an answer is not finite
+    windows_sha256  of the windows that it was scored on, and what came in them
+    variation       how much its answers vary, as a share of how much what came did: 0 is a constant forecast
+    learned_until   where its training and validation data end; None where that is not known of this data set
+    cut_off         where the data set that it was made from ends; None likewise
+    """
+
+    error: float
+    windows_sha256: str
+    variation: float
+    learned_until: Mark | None
+    cut_off: Mark | None
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Errors on the same windows, lower is better; ``champion`` is None where there is none yet."""
+    """What was measured on the same windows; ``champion`` is None where there is none yet.
+
+    naive           the error of the best baseline, ``naive_name``
+    count           windows that lie behind what the models learned from: forecasts of a session, or stretches of a lookback of words
+    first           the first thing that is asked for in them; None where there is no window
+    windows_sha256  of the windows
+    p_naive         that challenger and naive differ no more than by chance (two-sided), None where that cannot be tested
+    p_champion      likewise of challenger and champion
+    """
 
     measure: str
-    challenger: float
-    champion: float | None
+    challenger: Contender
+    champion: Contender | None
     naive: float
     naive_name: str
     count: int
+    first: Mark | None
     windows_sha256: str
+    p_naive: float | None
+    p_champion: float | None
 
 
 def hold(root: Path, dataset: str, params: Params, challenger: Model, champion: Model | None) -> Contest:
     """Score the contenders on the test part of a data set as it is now.
 
-    raises  CorruptArtefact; SeriesTooShort when there is no window that both can answer for
+    raises  CorruptArtefact
     """
     source, cut = root / "data/ingestion" / dataset, root / "data/windows" / dataset
     storage.verify(source)
@@ -53,53 +95,208 @@ def hold(root: Path, dataset: str, params: Params, challenger: Model, champion: 
     return contest_of_texts(table, files.read_text(cut), models)
 
 
+# --- prices -----------------------------------------------------------------------------------
+
+
 def contest_of_prices(table: pa.Table, data: files.PriceData, models: list[Model]) -> Contest:
-    """RMSE of the first step in the unit of the price, on the test sessions that every model can forecast."""
-    test = data.parts["test"]
-    first, last = (data.series.dates[test.first_steps(np.array([n]))[0] + test.lookback] for n in (0, len(test) - 1))
+    """RMSE of the first step in the unit of the price, on the test sessions that every model can forecast and none has learned from.
+
+    models  the challenger, then the champion if there is one
+    """
+    first, last = (np.datetime64(data.extent()["test"][end]) for end in ("first_target", "last_target"))
     columns = tidy_columns(table)
-    found = []
+    found, learned = [], [_session(model, "validation") for model in models]
     for model in models:
         spec = forecasts.spec_of(model)
         series = prices.make_series(columns, spec, session_numbers(data.calendar, columns["date"]))
         found.append(forecasts.outcomes(model, series, prices.part_windows(series, spec, first, last)))
     # one key a forecast: the ticker and the session; the price itself must be the same too (a close is not an open)
-    keys = [[(str(t), str(d), float(a)) for t, d, a in zip(o.tickers, o.targets, o.actual[:, 0], strict=True)] for o in found]
-    common = sorted(set(keys[0]).intersection(*keys[1:]))
-    if not common:
-        raise SeriesTooShort("challenger and champion have no session in common that both can forecast; promote by hand if you mean it.")
+    keys = [
+        [(str(t), str(d), float(a)) for t, d, a in zip(o.tickers, o.targets, o.actual[:, 0], strict=True) if _is_unseen(d, learned)]
+        for o in found
+    ]
+    common = sorted(set(keys[0]).intersection(*keys[1:]), key=lambda key: (key[1], key[0]))
     aligned = []
-    for key, outcome in zip(keys, found, strict=True):
-        place = {entry: row for row, entry in enumerate(key)}
-        aligned.append(outcome.only(np.array([place[entry] for entry in common])))
-    errors = [metrics.rmse(one.forecast[:, 0], one.actual[:, 0]) for one in aligned]
-    naive = metrics.rmse(aligned[0].last, aligned[0].actual[:, 0])
-    return Contest("RMSE", errors[0], errors[1] if len(errors) > 1 else None, naive, "last value", len(common), _digest(common))
+    for outcome in found:
+        place = {(str(t), str(d)): row for row, (t, d) in enumerate(zip(outcome.tickers, outcome.targets, strict=True))}
+        aligned.append(outcome.only(np.array([place[entry[:2]] for entry in common], np.int64)))
+    digests = [_digest([(str(t), str(d), float(a)) for t, d, a in zip(o.tickers, o.targets, o.actual[:, 0], strict=True)]) for o in aligned]
+    contenders = [
+        Contender(_rmse(o.forecast[:, 0] - o.actual[:, 0]), digest, _price_variation(model, o), until, _session(model, "test"))
+        for model, o, digest, until in zip(models, aligned, digests, learned, strict=True)
+    ]
+    # tickers of one session rise and fall together, so a session is one observation
+    days = np.unique(aligned[0].targets, return_inverse=True)[1]
+    losses = [_means(np.square(o.forecast[:, 0] - o.actual[:, 0]), days) for o in aligned]
+    of_naive = aligned[0].naive[:, 0] - aligned[0].actual[:, 0]
+    return Contest(
+        measure="RMSE",
+        challenger=contenders[0],
+        champion=contenders[1] if len(models) > 1 else None,
+        naive=_rmse(of_naive),
+        naive_name="last value",
+        count=len(common),
+        first=_mark(aligned[0].targets.min()) if common else None,
+        windows_sha256=_digest(common),
+        p_naive=_p_value(losses[0], _means(np.square(of_naive), days)),
+        p_champion=_p_value(*losses) if len(models) > 1 else None,
+    )
+
+
+def _session(model: Model, part: str) -> Mark | None:
+    """The last session that a part of a model's data asks for."""
+    extent = model.card.get("extent", {}).get(part)
+    return _mark(np.datetime64(extent["last_target"])) if extent else None
+
+
+def _mark(session: np.datetime64) -> Mark:
+    return Mark(int(session.astype("datetime64[s]").astype(np.int64)), str(session))
+
+
+def _is_unseen(session: np.datetime64, learned: list[Mark | None]) -> bool:
+    """Whether a session lies behind what every model has learned from, as far as that is known."""
+    return all(until is not None and _mark(session) > until for until in learned)
+
+
+def _price_variation(model: Model, found: forecasts.Outcomes) -> float:
+    """In the unit of what the model names: a network that always says the same fall forecasts a price that moves."""
+
+    def named(level: Array) -> Array:
+        return np.log(level / found.last) if forecasts.spec_of(model).target == "log_return" else level
+
+    return _share(float(np.std(named(found.forecast[:, 0]))), float(np.std(named(found.actual[:, 0])))) if len(found.last) else np.nan
+
+
+def _rmse(errors: Array) -> float:
+    """NaN where an error is not finite, or there is none: `metrics.rmse` refuses what the judge must be told of."""
+    return float(np.sqrt(np.square(errors).mean())) if len(errors) else np.nan
+
+
+def _means(values: Array, groups: NDArray[np.int64]) -> Array:
+    """The mean of each group, in the order of the groups."""
+    return np.bincount(groups, values) / np.maximum(np.bincount(groups), 1)
+
+
+# --- texts ------------------------------------------------------------------------------------
 
 
 def contest_of_texts(table: pa.Table, data: files.TextData, models: list[Model]) -> Contest:
-    """Bits a character of the test part, unknown words spelled out, so that vocabularies can differ."""
+    """Bits a character of what no model has read, unknown words spelled out, so that vocabularies can differ.
+
+    models  the challenger, then the champion if there is one
+    """
     blocks, spelt = tokenise(rows(table))
     parts, _, _ = text.split(blocks, data.spec)
+    learned = [_reach(model, "validation", blocks, spelt) for model in models]
+    first = _first_unseen(blocks, data, learned)
+    skipped = int(parts["test"].lengths[:first].sum())  # of the test part, since one of them has read it
+    asked = parts["test"].between(first, len(parts["test"]))
     words = {part: [spelt[number] for number in own.ids] for part, own in parts.items()}
-    before, test = words["train"] + words["validation"], words["test"]
-    characters = data.stretches["test"].characters
+    before, test = words["train"] + words["validation"] + words["test"][:skipped], words["test"][skipped:]
+    characters = int(asked.characters.sum())
     stretch = text.Stretch(len(before), len(before) + len(test), characters)
-    bits = []
-    for model in models:
-        ids = text.Vocabulary(tuple(model.card["description"]["vocabulary"])).ids(before + test)
-        nats = texts.token_nats(model, ids, stretch).sum() + texts.spelling_nats(test, ids[stretch.start :])
-        bits.append(metrics.bits_per_character(float(nats), characters))
-    ids = np.asarray(data.ids)
-    place = data.stretches["test"]
-    spelled = texts.spelling_nats(test, ids[place.start : place.stop])
-    naive = {
-        name: metrics.bits_per_character(float(fitted.nats(ids[: place.stop], place.start).sum() + spelled), characters)
-        for name, fitted in fit_baselines(data).items()
-    }
-    best = min(naive, key=lambda name: naive[name])
-    champion = bits[1] if len(bits) > 1 else None
-    return Contest("bits per character", bits[0], champion, naive[best], best, len(test), _digest(test))
+    count = len(test) // data.spec.lookback
+    if not count:
+        test = []
+    costs, contenders, digest = [], [], _digest(test)
+    for model, until in zip(models, learned, strict=True):
+        nats, variation = np.zeros(0), np.nan
+        if test:
+            ids = text.Vocabulary(tuple(model.card["description"]["vocabulary"])).ids(before + test)
+            own = texts.token_nats(model, ids, stretch)
+            nats, variation = own + _spelling(test, ids[stretch.start :]), _text_variation(own, ids[stretch.start :])
+        costs.append(nats)
+        contenders.append(Contender(_bits(nats, characters), digest, variation, until, _words_in_all(model)))
+    naive = _naive_costs(data, test, skipped) if test else {"none": np.zeros(0)}
+    best = min(naive, key=lambda name: float(naive[name].sum()))
+    groups = np.arange(len(test)) // data.spec.lookback  # words of a passage hang together, so a window is one observation
+    losses = [_means(own, groups) for own in [*costs, naive[best]]]
+    begins = int(blocks.lengths[: text.bounds(blocks, data.spec)["test"][0]].sum()) + skipped
+    return Contest(
+        measure="bits per character",
+        challenger=contenders[0],
+        champion=contenders[1] if len(models) > 1 else None,
+        naive=_bits(naive[best], characters),
+        naive_name=best,
+        count=count,
+        first=_word(begins + 1) if test else None,
+        windows_sha256=digest,
+        p_naive=_p_value(losses[0], losses[-1]),
+        p_champion=_p_value(losses[0], losses[1]) if len(models) > 1 else None,
+    )
+
+
+def _reach(model: Model, part: str, blocks: Paragraphs, words: Sequence[str]) -> Mark | None:
+    """The last word of this text that a model's part reaches to; None where its text began otherwise, so that nobody knows."""
+    extent: dict[str, Any] | None = model.card.get("extent", {}).get(part)
+    if not extent or extent["words"] > len(blocks.ids) or text.beginning_sha256(blocks, words, extent["words"]) != extent["sha256"]:
+        return None
+    return _word(extent["words"])
+
+
+def _words_in_all(model: Model) -> Mark | None:
+    """Where the text that a model was made from ended."""
+    extent = model.card.get("extent", {}).get("test")
+    return _word(extent["words"]) if extent else None
+
+
+def _word(number: int) -> Mark:
+    return Mark(number, f"word {number:,}")
+
+
+def _first_unseen(blocks: Paragraphs, data: files.TextData, learned: list[Mark | None]) -> int:
+    """The first paragraph of the test part behind what every model has read; behind the last where that is not known."""
+    first, last = text.bounds(blocks, data.spec)["test"]
+    known = [until.rank for until in learned if until is not None]
+    if len(known) < len(learned):
+        return last - first
+    begins = np.cumsum(blocks.lengths) - blocks.lengths
+    return int(np.searchsorted(begins[first:last], max(known)))
+
+
+def _spelling(words: Sequence[str], ids: Ids) -> Array:
+    """What each word costs to spell out, in nats; 0 where it is known. Their sum is `texts.spelling_nats`."""
+    costs = np.zeros(len(words))
+    for k in np.flatnonzero(ids == texts.UNKNOWN_ID).tolist():
+        costs[k] = texts.spelling_nats([words[k]], ids[k : k + 1])
+    return costs
+
+
+def _text_variation(nats: Array, ids: Ids) -> float:
+    """How much what a model charges for one and the same word varies with what stands before it: not at all, if it does not read."""
+    means = _means(nats, ids.astype(np.int64))
+    return _share(float(np.sqrt(np.square(nats - means[ids]).mean())), float(np.std(nats)))
+
+
+def _naive_costs(data: files.TextData, test: list[str], skipped: int) -> dict[str, Array]:
+    """What each baseline charges for each word, its spelling with it."""
+    place, ids = data.stretches["test"], np.asarray(data.ids)
+    start = place.start + skipped
+    spelled = _spelling(test, ids[start : place.stop])
+    return {name: fitted.nats(ids[: place.stop], start) + spelled for name, fitted in fit_baselines(data).items()}
+
+
+def _bits(nats: Array, characters: int) -> float:
+    """NaN where a word has no finite cost, or there is none."""
+    return metrics.bits_per_character(float(nats.sum()), characters) if len(nats) and np.isfinite(nats).all() else np.nan
+
+
+# --- both -------------------------------------------------------------------------------------
+
+
+def _p_value(losses: Array, others: Array) -> float | None:
+    """Diebold and Mariano's, corrected for small samples (Harvey, Leybourne and Newbold, 1997), on losses of any kind.
+
+    On independent observations it is the paired t-test. `metrics.diebold_mariano` squares errors, and a loss is the square of its root.
+    """
+    try:
+        return metrics.diebold_mariano(np.sqrt(losses), np.sqrt(others), horizon=1)[1]
+    except DataRefused:  # not finite, too few, or apart by one constant
+        return None
+
+
+def _share(part: float, whole: float) -> float:
+    return part / whole if whole > 0 else np.nan
 
 
 def _digest(windows: object) -> str:

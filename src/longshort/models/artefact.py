@@ -1,7 +1,7 @@
 """A trained network on disk: `weights.safetensors` and `model.json`, sealed by a manifest. No pickle.
 
-`model.json` holds the architecture, the task's description (scaler or vocabulary, spec, calendar) and
-where the model comes from, so that a folder is all that serving needs.
+`model.json` holds the architecture, the task's description (scaler or vocabulary, spec, calendar), where its
+data begin and end, and where the model comes from, so that a folder is all that serving needs.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Model:
 def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: dict[str, Tensor], card: dict[str, Any]) -> None:
     """Write a model's files into a folder that is being built, and seal it.
 
-    card  what else `model.json` says: the task's ``description``, and the model's ``origin``
+    card  what else `model.json` says: the task's ``description``, the ``extent`` of its data, and the model's ``origin``
     """
     folder.mkdir(parents=True, exist_ok=True)
     # torch's tensors may share memory or lie askew; safetensors wants each whole

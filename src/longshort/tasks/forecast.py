@@ -97,6 +97,10 @@ class ForecastTask(ForecastShape):
         """Spec, scaler and calendar."""
         return self.data.description()
 
+    def extent(self) -> dict[str, dict[str, Any]]:
+        """See `Task`."""
+        return self.data.extent()
+
 
 def _sums(values: Tensor) -> Tensor:
     """The sum of each member's values, (K,); added up member by member, in the order that each has alone."""

@@ -167,3 +167,7 @@ class LanguageModelTask(LanguageModelShape):
     def description(self) -> dict[str, Any]:
         """Spec and vocabulary, and whether states are carried from window to window."""
         return {**self.data.description(), "carried": self.carried}
+
+    def extent(self) -> dict[str, dict[str, Any]]:
+        """See `Task`."""
+        return self.data.extent()

@@ -98,6 +98,9 @@ class Task(Protocol):
     def description(self) -> dict[str, Any]:
         """What a served model must know besides its weights, as JSON."""
 
+    def extent(self) -> dict[str, dict[str, Any]]:
+        """Where each part of its data lies, as JSON: what a model has learned from, and what it has not seen."""
+
 
 def open_task(name: TaskName, folder: Path, params: Params) -> Task:
     """The task of a windows artefact (already verified), with its settings from params.yaml."""

@@ -141,7 +141,8 @@ def _write(
         state = {name: torch.cat([each[name] for each in states]) for name in states[0]}
         identities = {str(runs[k].ticker): runs[k].identity for k in own}
         identity = runs[own[0]].identity if runs[own[0]].ticker is None else storage.digest(identities)
-        card: dict[str, Any] = {"description": whole.description(), "origin": {**origin, "seed": seed, "identity": identity}}
+        own_origin = {**origin, "seed": seed, "identity": identity}
+        card: dict[str, Any] = {"description": whole.description(), "extent": whole.extent(), "origin": own_origin}
         if runs[own[0]].ticker is not None:
             # a list and not an object, whose keys are sorted: the order is that of the axis of members
             card["members"] = [{"ticker": runs[k].ticker, "scaler": runs[k].member.task.description()["scaler"]} for k in own]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from longshort.config import ClassifyWindows, PriceWindows, TagWindows, TextWind
 from longshort.windows.contamination import Overlap
 from longshort.windows.labelled import ClassifyData, Division, RowRange, Sequences, TagData, TranslateData
 from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows, fit_scaler, only
-from longshort.windows.text import Stretch, Vocabulary
+from longshort.windows.text import Reach, Stretch, Vocabulary
 from longshort.windows.tokens import Ids
 
 NAME = "windows.json"
@@ -61,6 +61,17 @@ class PriceData:
             "calendar": self.calendar,
         }
 
+    def extent(self) -> dict[str, dict[str, str]]:
+        """Where each part lies in time: the first and the last session that its windows ask for; seconds where rows are intraday."""
+        found = {}
+        for part, windows in self.parts.items():
+            held = windows.stops - windows.starts >= windows.lookback + windows.horizon  # tickers begin and end when they like
+            found[part] = {
+                "first_target": str(self.series.dates[windows.starts[held] + windows.lookback].min()),
+                "last_target": str(self.series.dates[windows.stops[held] - 1].max()),
+            }
+        return found
+
 
 @dataclass(frozen=True)
 class TextData:
@@ -68,6 +79,7 @@ class TextData:
 
     dropped  words dropped from each part, since they stand in a later one
     stood    how much of each part stood in the parts before it, before that
+    reach    how far into the text each part reaches; none where it was made from no text
     """
 
     spec: TextWindows
@@ -76,10 +88,15 @@ class TextData:
     vocabulary: Vocabulary
     dropped: dict[str, int]
     stood: list[Overlap]
+    reach: dict[str, Reach] = field(default_factory=dict)
 
     def description(self) -> dict[str, Any]:
         """What a model must know to read text later: spec and vocabulary, as JSON."""
         return {"spec": self.spec.model_dump(), "vocabulary": list(self.vocabulary.words)}
+
+    def extent(self) -> dict[str, dict[str, Any]]:
+        """How far into the text, as it was read, each part reaches: words from its beginning, and the sha256 of all of them."""
+        return {part: asdict(reach) for part, reach in self.reach.items()}
 
 
 def write_prices(folder: Path, data: PriceData) -> None:
@@ -96,16 +113,11 @@ def write_prices(folder: Path, data: PriceData) -> None:
 
 def _bounds(data: PriceData) -> dict[str, dict[str, Any]]:
     """Each part's stretches of the series, and the dates that it asks for."""
-    parts = {}
-    for part, windows in data.parts.items():
-        held = windows.stops - windows.starts >= windows.lookback + windows.horizon  # tickers begin and end when they like
-        parts[part] = {
-            "windows": len(windows),
-            "stretches": np.stack([windows.starts, windows.stops], axis=1).tolist(),
-            "first_target": str(data.series.dates[windows.starts[held] + windows.lookback].min()),
-            "last_target": str(data.series.dates[windows.stops[held] - 1].max()),
-        }
-    return parts
+    extent = data.extent()
+    return {
+        part: {"windows": len(windows), "stretches": np.stack([windows.starts, windows.stops], axis=1).tolist(), **extent[part]}
+        for part, windows in data.parts.items()
+    }
 
 
 def read_prices(folder: Path) -> PriceData:
@@ -135,7 +147,7 @@ def write_text(folder: Path, data: TextData) -> None:
     for part, stretch in data.stretches.items():
         tokens = data.ids[stretch.start : stretch.stop]
         parts[part]["unknown_share"] = float(np.mean(tokens == 0))
-    described = {"task": "language-model", **data.description()}
+    described = {"task": "language-model", **data.description(), "reach": data.extent()}
     storage.write_json(folder / NAME, {**described, "parts": parts, "contamination": _as_json(data.stood)})
 
 
@@ -146,7 +158,8 @@ def read_text(folder: Path) -> TextData:
     dropped = {part: p["dropped_words"] for part, p in content["parts"].items()}
     vocabulary = Vocabulary(tuple(content["vocabulary"]))
     stood = _from_json(content["contamination"])
-    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped, stood)
+    reach = {part: Reach(**own) for part, own in content["reach"].items()}
+    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped, stood, reach)
 
 
 def write_classify(folder: Path, data: ClassifyData) -> None:

@@ -117,7 +117,7 @@ def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
     data = text_of_parts(*split, words, spec)
     train, validation = (text.count(parts[part].ids, words) for part in ("train", "validation"))
     print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
-    return data
+    return dataclasses.replace(data, reach=text.reach(blocks, words, spec))
 
 
 def text_of_parts(

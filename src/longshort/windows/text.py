@@ -7,6 +7,7 @@ stands in a later part too is dropped from the earlier one: a model must not be 
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,19 +40,47 @@ class Vocabulary:
         return np.fromiter((index.get(word, 0) for word in text), np.int32)
 
 
+@dataclass(frozen=True)
+class Reach:
+    """How far into a text a part reaches: words from the text's beginning, with those that are dropped, and the sha256 of all of them."""
+
+    words: int
+    sha256: str
+
+
+def reach(blocks: Paragraphs, words: Sequence[str], spec: TextWindows) -> dict[str, Reach]:
+    """How far each part reaches; a text that goes on behind a part leaves its reach as it was.
+
+    words  by the number that they have in the paragraphs, in the order in which they first stand
+    """
+    ends = np.concatenate([[0], np.cumsum(blocks.lengths)])
+    counts = {part: int(ends[last]) for part, (_, last) in bounds(blocks, spec).items()}
+    return {part: Reach(count, beginning_sha256(blocks, words, count)) for part, count in counts.items()}
+
+
+def beginning_sha256(blocks: Paragraphs, words: Sequence[str], count: int) -> str:
+    """Digest of a text's first words; arguments as `reach`."""
+    ids = blocks.ids[:count]
+    digest = hashlib.sha256(np.ascontiguousarray(ids, "<i4").tobytes())
+    # numbers are given in the order in which words first stand, so these are all that the numbers stand for, and no other
+    digest.update("\n".join(words[: int(ids.max()) + 1 if count else 0]).encode())
+    return digest.hexdigest()
+
+
+def bounds(blocks: Paragraphs, spec: TextWindows) -> dict[str, tuple[int, int]]:
+    """The first and the last paragraph, exclusive, of each part, in reading order."""
+    ends = np.cumsum(blocks.lengths)
+    first_validation = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.validation - spec.test)))
+    first_test = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.test)))
+    return {"train": (0, first_validation), "validation": (first_validation, first_test), "test": (first_test, len(blocks))}
+
+
 def split(blocks: Paragraphs, spec: TextWindows) -> tuple[dict[str, Paragraphs], dict[str, int], list[Overlap]]:
     """Part a text in reading order, and drop from earlier parts what stands in later ones.
 
     returns  part -> paragraphs; the number of words dropped from each part; and how much of each part stood in earlier ones before
     """
-    ends = np.cumsum(blocks.lengths)
-    first_validation = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.validation - spec.test)))
-    first_test = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.test)))
-    parts = {
-        "train": blocks.between(0, first_validation),
-        "validation": blocks.between(first_validation, first_test),
-        "test": blocks.between(first_test, len(blocks)),
-    }
+    parts = {part: blocks.between(*ends) for part, ends in bounds(blocks, spec).items()}
     stood = contamination.compare({part: own.ids for part, own in parts.items()})
     whole = dict(parts)
     for part, later in (("validation", ["test"]), ("train", ["validation", "test"])):
