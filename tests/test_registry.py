@@ -17,6 +17,7 @@ import torch
 from projects import flip
 
 from longshort import config, editing, serving, storage, tracking
+from longshort.audit.proof import Proof, keep
 from longshort.errors import CorruptArtefact, DataRefused
 from longshort.evaluation import contest
 from longshort.models import artefact
@@ -462,6 +463,20 @@ def test_every_version_that_was_judged_has_a_card_in_mlflow_and_in_reports(retra
         assert ledger.history(retrained)[-1]["data_sha256"][:8] in text or model == MODEL
     prices_card = card.place(retrained, MODEL, "1").read_text()
     assert "validation: 2007-05-04 to 2007-12-13" in prices_card and re.search(r"\| last value \| 15\.0", prices_card)
+
+
+def test_a_card_says_what_intervals_held_and_what_the_audit_of_these_data_came_to(retrained, tmp_path):
+    root = clones.copy(retrained, tmp_path / "project")
+    client = tracking.connect(root, config.read(root / "params.yaml"))
+    version = client.get_model_version(MODEL, "1")
+    data_sha256 = storage.verify(root / "data/ingestion/goog")
+    assert re.search(r"- intervals held \d\d\.\d % of the test part, interval score ", card.card(client, root, version))
+    keep(root, version.tags["item"], "of other data", [Proof("weights", False, "differ")])
+    assert "audit" not in card.card(client, root, version)
+    keep(root, version.tags["item"], data_sha256, [Proof("features", True, "as they were"), Proof("weights", False, "they differ")])
+    assert "- audit: 1 of 2 proofs hold that nothing of the future reaches it; not: weights (they differ)" in card.card(
+        client, root, version
+    )
 
 
 # --- registering ------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -10,7 +9,7 @@ import torch
 from longshort import sessions, storage
 from longshort.audit import prices, texts
 from longshort.audit.learning import Learner
-from longshort.audit.proof import Proof
+from longshort.audit.proof import Proof, keep
 from longshort.config import Params
 from longshort.errors import UsageError
 from longshort.models import choice
@@ -46,7 +45,5 @@ def run(root: Path, item: str, params: Params) -> list[Proof]:
         parts, _, _ = text.split(blocks, params.windows.language_model)
         make = texts.maker(params.windows.language_model, words)
         found = texts.prove(parts, words, make, params.tasks.language_model, learner)
-    place = root / "reports/audit" / f"{item}.json"
-    place.parent.mkdir(parents=True, exist_ok=True)
-    storage.write_json(place, {"item": item, "data_sha256": data_sha256, "proofs": [asdict(proof) for proof in found]})
+    keep(root, item, data_sha256, found)
     return found

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from longshort import storage
+from longshort.audit.proof import kept
 from longshort.registry import golden, ledger, versions
 from longshort.tracking import KIND, PARENT
 from longshort.windows.prices import PARTS
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.entities.model_registry import ModelVersion
 
-# what a run may hold besides, and what it is called: a metric or a tag; no line where it is not there
-EVIDENCE = {"interval coverage": "test_interval_coverage", "audit": "audit"}
 FIGURES = {
     "forecast": {"rmse": "RMSE", "mae": "MAE", "mase": "MASE", "skill": "skill", "dm_p_value": "DM p"},
     "language-model": {"perplexity": "perplexity", "bits_per_character": "bits/character"},
@@ -60,6 +59,7 @@ def card(client: MlflowClient, root: Path, version: ModelVersion) -> str:
         "Verdict": _verdict(root, version),
         "Data": _data(version, run, model),
         "Figures on the test part": _figures(client, run, model["task"]),
+        "Evidence": _evidence(root, version, run),
         "Environment": _environment(version, model),
         "Limits": [
             LIMITS[model["task"]],
@@ -127,8 +127,20 @@ def _figures(client: MlflowClient, run: Run, task: str) -> list[str]:
     for who, metrics in rows.items():
         cells = [f"{metrics[f'test_{key}']:.4g}" if f"test_{key}" in metrics else "" for key in names]
         lines.append(f"| {who} | {' | '.join(cells)} |")
-    known = {**run.data.tags, **run.data.metrics}
-    lines += [f"\n{name}: {known[key]}" for name, key in EVIDENCE.items() if key in known]
+    return lines
+
+
+def _evidence(root: Path, version: ModelVersion, run: Run) -> list[str]:
+    """What intervals held, and what the last audit over these data came to; no line of what is not known."""
+    lines, figures = [], run.data.metrics
+    if "test_coverage" in figures:
+        score = f", interval score {100 * figures['test_interval_score']:.2f} % of the level"
+        lines.append(f"- intervals held {100 * figures['test_coverage']:.1f} % of the test part{score}")
+    proofs = kept(root, version.tags["item"], version.tags.get("data_sha256") or run.data.tags.get("data_sha256", ""))
+    if proofs:
+        failed = [f"{proof.name} ({proof.said})" for proof in proofs if not proof.holds]
+        said = f"{len(proofs) - len(failed)} of {len(proofs)} proofs hold that nothing of the future reaches it"
+        lines.append(f"- audit: {said}" + (f"; not: {'; '.join(failed)}" if failed else ""))
     return lines
 
 
