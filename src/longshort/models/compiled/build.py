@@ -24,28 +24,31 @@ COMMAND = f"{Path(sys.executable).name} {FOLDER / 'build.py'}"
 OPTIONS = ("-std=c++20", "-fPIC", "-ffp-contract=off", "-fno-math-errno", "-fvisibility=hidden", "-pthread", "-Wno-psabi")
 OPTIMISED = ("-O3",)
 X86 = platform.machine().lower() in ("x86_64", "amd64")
-# a width's namespace and what its code may use; the library chooses at run time. Each is compiled with sixteen lanes and with eight
+# a width's namespace and what its code may use; the library chooses at run time. Each is compiled with sixteen lanes and with eight,
+# but for what stands in where an x86 is older than AVX2: nobody should wait half a minute of each installation for that to be quick
+STANDS_IN: set[str] = {"plain", "plain_tiles"} if X86 else set()
 WIDTHS: dict[str, tuple[str, ...]] = {
     **({"avx512": ("-DLANES_AVX512", "-mavx512f", "-mavx2", "-mfma"), "avx2": ("-DLANES_AVX2", "-mavx2", "-mfma")} if X86 else {}),
-    "plain": (),
+    "plain": ("-DWITHOUT_EIGHT",) if X86 else (),
 }
 # likewise for bfloat16, by AMX or an emulation of it; with sixteen lanes alone
+IN_TILES = ("-DIN_TILES", "-DWITHOUT_EIGHT")
 TILES: dict[str, tuple[str, ...]] = {
     **(
         {
-            "amx": ("-DIN_TILES", *WIDTHS["avx512"], "-mamx-tile", "-mamx-bf16"),
-            "avx2_tiles": ("-DIN_TILES", *WIDTHS["avx2"]),
+            "amx": (*IN_TILES, *WIDTHS["avx512"], "-mamx-tile", "-mamx-bf16"),
+            "avx2_tiles": (*IN_TILES, *WIDTHS["avx2"]),
         }
         if X86
         else {}
     ),
-    "plain_tiles": ("-DIN_TILES",),
+    "plain_tiles": IN_TILES,
 }
 
 
 def digest() -> str:
     """Of all that the library is made from: sources and options."""
-    found = hashlib.sha256(repr((OPTIONS, OPTIMISED, WIDTHS, TILES)).encode())
+    found = hashlib.sha256(repr((OPTIONS, OPTIMISED, WIDTHS, TILES, sorted(STANDS_IN))).encode())
     for path in sorted([*FOLDER.glob("*.cpp"), *FOLDER.glob("*.h")]):
         found.update(path.name.encode() + b"\0" + path.read_bytes())
     return found.hexdigest()
@@ -72,6 +75,7 @@ def build(library: Path = LIBRARY, optimised: Sequence[str] = OPTIMISED, main: P
             f"{width}-{lanes}": (FOLDER / "width.cpp", [f"-DWIDTH={width}{within}", f"-DLANES={lanes}", *flags])
             for width, flags in WIDTHS.items()
             for lanes, within in ((16, ""), (8, "::eight"))
+            if lanes == 16 or width not in STANDS_IN
         }
         parts |= {tiles: (FOLDER / "width.cpp", [f"-DWIDTH={tiles}", "-DLANES=16", *own]) for tiles, own in TILES.items()}
         parts["native"] = (FOLDER / "native.cpp", [f'-DSOURCES="{digest()}"'])
@@ -80,7 +84,8 @@ def build(library: Path = LIBRARY, optimised: Sequence[str] = OPTIMISED, main: P
         objects, running = [], []
         for name, (source, flags) in parts.items():
             objects.append(f"{place}/{name}.o")
-            running.append(subprocess.Popen([program, *OPTIONS, *optimised, *flags, "-c", str(source), "-o", objects[-1]]))
+            level = ["-O1"] if optimised == OPTIMISED and name.removesuffix("-16") in STANDS_IN else optimised
+            running.append(subprocess.Popen([program, *OPTIONS, *level, *flags, "-c", str(source), "-o", objects[-1]]))
         for process in running:
             if process.wait():
                 raise subprocess.CalledProcessError(process.returncode, process.args)

@@ -1,6 +1,6 @@
 // All arithmetic for one vector width: this file is compiled twice a width, with WIDTH as its namespace: once with sixteen
-// LANES, and once with eight, for what is done to groups of at most eight windows. With IN_TILES products are made in bfloat16, with
-// sixteen lanes alone, and there is neither one window of training nor one of a forecast.
+// LANES, and once with eight, for what is done to groups of at most eight windows; WITHOUT_EIGHT it has sixteen lanes alone. IN_TILES
+// products are made in bfloat16, and there is neither one window of training nor one of a forecast.
 #if LANES == 16 && !defined(IN_TILES)
 #include "forecast.h"
 #include "single.h"
@@ -14,6 +14,12 @@ extern const Groups GROUPS;
 const Groups GROUPS = {scratch_size, group, ahead_of_head, behind_head, add_group_to_table, kept_size, learn_size, read, learn};
 
 #if LANES == 16
+
+#ifdef WITHOUT_EIGHT
+constexpr auto& EIGHT = GROUPS;
+#else
+constexpr auto& EIGHT = eight::GROUPS;
+#endif
 
 #define NAME_OF(width) #width
 #define QUOTED(width) NAME_OF(width)
@@ -40,14 +46,14 @@ static void masks(uint64_t seed, uint64_t epoch, uint64_t stream, uint64_t kind,
 #ifdef IN_TILES
 
 const Kernels KERNELS = {
-    QUOTED(WIDTH), &GROUPS, &GROUPS, packed_size, sums_size, ends_size, nullptr, pack_part, fill_up, charge, add_head, clear_table, tie,
+    QUOTED(WIDTH), &GROUPS, &EIGHT, packed_size, sums_size, ends_size, nullptr, pack_part, fill_up, charge, add_head, clear_table, tie,
     places, add_up, move, settle_all, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
     cell, function, masks};
 
 #else
 
 const Kernels KERNELS = {
-    QUOTED(WIDTH), &GROUPS, &eight::GROUPS, packed_size, sums_size, ends_size, floats::over_steps<8>, pack_part, fill_up, charge, add_head, clear_table, tie,
+    QUOTED(WIDTH), &GROUPS, &EIGHT, packed_size, sums_size, ends_size, floats::over_steps<8>, pack_part, fill_up, charge, add_head, clear_table, tie,
     places, add_up, move, settle_all, lone_packed_size, lone_room_size, pack_lone, forecast, ahead, tick, single_size, single_begin, learn_single,
     move_single, cell, function, masks};
 
