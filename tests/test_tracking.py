@@ -121,12 +121,12 @@ def test_a_run_names_its_settings_and_its_data(store, seeds):
         assert run.data.tags["data_sha256"].startswith(data.dataset.digest)
 
 
-def test_a_run_has_the_pictures_of_its_item(store, seeds):
+@pytest.mark.parametrize("kind", ["pictures", "tables"])
+def test_a_run_has_the_pictures_and_tables_of_its_item(store, seeds, kind):
     for seed, run in seeds:
-        folder = store.root / "data/evaluation" / seed.item / "pictures"
-        there = {path.path for path in store.client.list_artifacts(run.info.run_id, "pictures")}
-        assert there == {f"pictures/{path.name}" for path in folder.iterdir()}
-        assert "pictures/loss.png" in there
+        folder = store.root / "data/evaluation" / seed.item / kind
+        there = {path.path for path in store.client.list_artifacts(run.info.run_id, kind)}
+        assert there and there == {f"{kind}/{path.name}" for path in folder.iterdir()}
 
 
 def test_the_parent_carries_what_reproduces_it(store):

@@ -357,7 +357,8 @@ def _record_seed(
         client.set_tag(run_id, "longshort.model_id", model_id)
     else:
         model_id = run.data.tags["longshort.model_id"]
-    client.log_artifacts(run_id, str(root / "data/evaluation" / seed.item / "pictures"), "pictures")
+    for kind in ("pictures", "tables"):
+        client.log_artifacts(run_id, str(root / "data/evaluation" / seed.item / kind), kind)
     if seed.members:
         _record_members(client, place, seed, run_id)
     for fold in seed.earlier:
