@@ -8,7 +8,7 @@ import numpy as np
 import projects
 import pytest
 
-from longshort import config, storage, tracking
+from longshort import config, leaderboard, storage, tracking
 from longshort.config import PriceWindows
 from longshort.errors import SeriesTooShort, TrainingDiverged
 from longshort.evaluation import forecasts
@@ -131,6 +131,11 @@ def test_figures_are_over_all_folds_and_a_table_has_each(walked, data):
     assert counts == [len(fold.parts["test"]) for fold in data.folds] and sum(counts) == figures["test"]["windows"]
     squares = sum(count * float(row["naive_rmse"]) ** 2 for count, row in zip(counts, rows, strict=True)) / sum(counts)
     assert figures["baselines"]["last_value"]["rmse"] == pytest.approx(np.sqrt(squares))
+
+
+def test_the_leaderboard_knows_how_many_folds_there_are(walked):
+    (row,) = leaderboard.rows(walked, config.read(walked / "params.yaml"))
+    assert row.folds == 3
 
 
 def test_every_epoch_of_every_fold_comes_to_mlflow_once(walked, data):

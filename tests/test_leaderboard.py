@@ -51,6 +51,11 @@ def test_baselines_stand_below_the_networks_the_best_first():
     ]
 
 
+def test_folds_are_said_where_there_are_several():
+    assert "test part, 3 seeds, 4 folds" in printed([dataclasses.replace(ROW, folds=4)])
+    assert "folds" not in printed([ROW])
+
+
 def test_nothing_is_cut_off_on_a_terminal_of_eighty_columns():
     assert "…" not in printed([ROW]) and "held: by 90 % intervals; below: baselines" in printed([ROW])
 

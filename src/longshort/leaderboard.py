@@ -24,6 +24,7 @@ class Row:
     baselines   name -> its figures on the same test part; ``skill`` and more where they are defined
     asked       how sure intervals shall be
     leak_alarm  whether a seed is better on price levels than anybody is
+    folds       pieces of the test part, each with networks of its own; epochs are the newest's
     """
 
     dataset: str
@@ -36,6 +37,7 @@ class Row:
     baselines: dict[str, dict[str, float]]
     asked: dict[str, float]
     leak_alarm: bool
+    folds: int = 1
 
 
 def rows(root: Path, params: Params) -> list[Row]:
@@ -51,7 +53,8 @@ def rows(root: Path, params: Params) -> list[Row]:
         storage.verify(folder)
         content = storage.read_json(folder / "metrics.json")
         named = {key: content[key] for key in ("dataset", "task", "variant", "mean", "sd", "baselines", "asked", "leak_alarm")}
-        found.append(Row(**named, seeds=len(content["seeds"]), metric=RANKED_BY[content["task"]]))
+        folds = content["test"].get("folds", 1)
+        found.append(Row(**named, seeds=len(content["seeds"]), metric=RANKED_BY[content["task"]], folds=folds))
     order = list(params.ingestion.datasets)
     return sorted(found, key=lambda row: (order.index(row.dataset), row.mean[row.metric]))
 
@@ -93,7 +96,7 @@ def blank_table(title: str, columns: list[str]) -> Table:
 
 def _price_table(dataset: str, own: list[Row]) -> Table:
     table = blank_table(
-        f"{dataset}: next session's price, test part, {own[0].seeds} seeds",
+        f"{dataset}: next session's price, test part, {own[0].seeds} seeds" + (f", {own[0].folds} folds" if own[0].folds > 1 else ""),
         ["variant", "test RMSE", "skill (%)", "direction", "DM p", "held", "epoch"],
     )
     sure = {name: f"{100 * share:.0f} %" for name, share in own[0].asked.items()}
