@@ -166,9 +166,8 @@ def shuffled(data: PriceData, learner: Learner) -> Proof:
     mixed = dataclasses.replace(data.series, values=data.series.values[order])
     model = learner.model(ForecastTask.of(assemble(mixed, data.spec, data.calendar, of_train)), MOST_EPOCHS)
     found = forecasts.outcomes(model, data.series, data.parts["test"])
-    losses = np.square(found.forecast - found.actual) - np.square(found.naive - found.actual)
-    sessions = np.unique(found.targets)
-    statistic, p_value = metrics.loss_difference_test([losses[found.targets == day].mean() for day in sessions], found.actual.shape[1])
+    tested = forecasts.against_naive(found)
+    statistic, p_value = tested["dm_statistic"], tested["dm_p_value"]
     skill = metrics.skill(found.forecast.ravel(), found.naive.ravel(), found.actual.ravel())
     lucky = statistic < 0 and p_value < CHANCE
     said = f"sessions of train and validation in a random order: skill {skill:+.4f} on the test part, p {p_value:.2f}"

@@ -285,12 +285,9 @@ def _bits(nats: Array, characters: int) -> float:
 
 
 def _p_value(losses: Array, others: Array) -> float | None:
-    """Diebold and Mariano's, corrected for small samples (Harvey, Leybourne and Newbold, 1997), on losses of any kind.
-
-    On independent observations it is the paired t-test. `metrics.diebold_mariano` squares errors, and a loss is the square of its root.
-    """
+    """Diebold and Mariano's, corrected for small samples (Harvey, Leybourne and Newbold, 1997); on independent observations the paired t-test."""
     try:
-        return metrics.diebold_mariano(np.sqrt(losses), np.sqrt(others), horizon=1)[1]
+        return metrics.loss_difference_test(losses - others, horizon=1)[1]
     except DataRefused:  # not finite, too few, or apart by one constant
         return None
 
