@@ -364,9 +364,11 @@ def audit(
     from longshort.audit import stage
 
     params = _params(root)
-    firsts = {entry.dataset: name for name, entry in reversed(params.training.items.items())}
+    firsts: dict[str, str] = {}
+    for name, entry in params.training.items.items():
+        firsts.setdefault(entry.dataset, name)
     found = {}
-    for item in items or reversed(firsts.values()):
+    for item in items or firsts.values():
         print(f"auditing {item}", file=sys.stderr)
         found[item] = stage.run(root, item, params)
     if as_json:
