@@ -18,7 +18,9 @@ from longshort.config import TextWindows
 from longshort.evaluation import metrics, texts
 from longshort.evaluation.stage import fit_baselines
 from longshort.tasks.language_model import LanguageModelTask
+from longshort.windows import stage as cutting
 from longshort.windows.files import TextData
+from longshort.windows.text import count
 from longshort.windows.tokens import Paragraphs
 
 Parts = dict[str, Paragraphs]
@@ -117,6 +119,4 @@ def planted(make: Make, parts: Parts, words: list[str]) -> Proof:
 
 def maker(spec: TextWindows, words: list[str]) -> Make:
     """The windows room's own way from parts to windows."""
-    from longshort.windows.stage import text_of_parts
-
-    return lambda parts: text_of_parts(parts, dict.fromkeys(parts, 0), [], words, spec)
+    return lambda parts: cutting.text_of_parts(parts, dict.fromkeys(parts, 0), [], words, count(parts["train"].ids, words), spec)

@@ -285,7 +285,7 @@ def _bits(nats: Array, characters: int) -> float:
 
 
 def _p_value(losses: Array, others: Array) -> float | None:
-    """Diebold and Mariano's, corrected for small samples (Harvey, Leybourne and Newbold, 1997); on independent observations the paired t-test."""
+    """Diebold and Mariano's, with the correction for small samples; on independent observations the paired t-test."""
     try:
         return metrics.loss_difference_test(losses - others, horizon=1)[1]
     except DataRefused:  # not finite, too few, or apart by one constant

@@ -114,20 +114,27 @@ def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
     for part, count in dropped.items():
         if count:
             print(f"windows of {item}: {count:,} words dropped from {part}, the paragraphs of such runs; none is left")
-    data = text_of_parts(*split, words, spec)
     train, validation = (text.count(parts[part].ids, words) for part in ("train", "validation"))
+    data = text_of_parts(*split, words, train, spec)
     print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
     return dataclasses.replace(data, reach=text.reach(blocks, words, spec))
 
 
 def text_of_parts(
-    parts: dict[str, Paragraphs], dropped: dict[str, int], stood: list[Overlap], words: list[str], spec: TextWindows
+    parts: dict[str, Paragraphs],
+    dropped: dict[str, int],
+    stood: list[Overlap],
+    words: list[str],
+    train: Counter[str],
+    spec: TextWindows,
 ) -> files.TextData:
-    """Ids and vocabulary of a text that `text.split` has parted; words by the number that they have in the parts.
+    """Ids and vocabulary of a text that `text.split` has parted.
 
+    words   by the number that they have in the parts
+    train   how often each stands in the training part
     raises  DataRefused as `text.make_vocabulary` and `text.make_stretches`
     """
-    vocabulary = text.make_vocabulary(text.count(parts["train"].ids, words), spec)
+    vocabulary = text.make_vocabulary(train, spec)
     ids, stretches = text.make_stretches(parts, words, vocabulary, spec)
     return files.TextData(spec, ids, stretches, vocabulary, dropped, stood)
 
