@@ -93,8 +93,6 @@ def test_each_fold_has_windows_and_a_scaler_of_its_own_and_they_are_read_as_writ
     assert len(set(scales)) == 3
     last = [fold.series.dates[fold.parts["test"].stops[0] - 1] for fold in data.folds]
     assert last == sorted(set(last))
-    alone = data.of_ticker("BBB")
-    assert len(alone.folds) == 3 and alone.tickers() == ["BBB"]
 
 
 def test_a_network_is_trained_for_each_fold_and_seed_in_one_fleet(walked, data):
@@ -104,8 +102,8 @@ def test_a_network_is_trained_for_each_fold_and_seed_in_one_fleet(walked, data):
     told = [run["identity"] for fold in (*runs["earlier"], runs["seeds"]) for run in fold]
     assert len(set(told)) == 6
     for number, fold in enumerate(data.folds, start=1):
-        place = folder if number == 3 else folder / f"fold-{number}"
-        assert artefact.load(place / "seed-1").card["description"]["scaler"]["scale"] == fold.scaler.scale.tolist()
+        place = artefact.place_of(folder, None if number == 3 else number, 1)
+        assert artefact.load(place).card["description"]["scaler"]["scale"] == fold.scaler.scale.tolist()
 
 
 def test_each_piece_of_the_test_part_is_forecast_by_its_own_folds_network(walked, data):
@@ -114,7 +112,7 @@ def test_each_piece_of_the_test_part_is_forecast_by_its_own_folds_network(walked
         rows = list(csv.DictReader(file))
     wanted = {}
     for number, fold in enumerate(data.folds, start=1):
-        model = artefact.load((folder if number == 3 else folder / f"fold-{number}") / "seed-0")
+        model = artefact.load(artefact.place_of(folder, None if number == 3 else number, 0))
         found = forecasts.outcomes(model, fold.series, fold.parts["test"])
         wanted |= {(str(t), str(d)): f for t, d, f in zip(found.tickers, found.targets, found.forecast[:, 0], strict=True)}
     assert {(row["ticker"], row["target"]): float(row["seed_0"]) for row in rows} == wanted
@@ -170,3 +168,18 @@ def test_a_seed_that_was_lost_in_one_fold_does_not_count_in_any(walked, tmp_path
             projects.run_stage(root, "evaluation", ITEM)
             assert list(storage.read_json(root / f"data/evaluation/{ITEM}/metrics.json")["seeds"]) == ["1"]
             assert [seed.seed for seed in tracking.trained(root, config.read(root / "params.yaml"), ITEM)] == [1]
+
+
+def test_a_ticker_too_young_for_the_oldest_fold_has_a_network_and_does_not_count(tmp_path):
+    item = "goog-lstm-per-ticker"
+    items = f"training.items={{{item}: {{dataset: goog, task: forecast, variant: lstm, per: ticker}}}}"
+    root = projects.project(tmp_path, *settings("windows.forecast.folds=3", "training.seeds=[0]", items))
+    whole = projects.days(300)
+    tables = [projects.prices(own, ticker, seed) for ticker, own, seed in (("AAA", whole, 1), ("YYY", whole[205:], 2))]
+    projects.take_in(root, "goog", projects.pa.concat_tables(tables))
+    for stage, name in (("windows", "goog"), ("training", item), ("evaluation", item)):
+        projects.run_stage(root, stage, name)
+    tickers = [artefact.load(artefact.place_of(root / "data/training" / item, fold, 0)).tickers for fold in (1, None)]
+    assert tickers == [["AAA"], ["AAA", "YYY"]]
+    with (root / "data/evaluation" / item / "scores.csv").open() as file:
+        assert {row["ticker"] for row in csv.DictReader(file)} == {"AAA"}

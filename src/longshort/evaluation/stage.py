@@ -19,7 +19,7 @@ from longshort.errors import TrainingDiverged
 from longshort.evaluation import baselines, forecasts, metrics, ngrams, pictures, tables, texts
 from longshort.evaluation.intervals import METHODS
 from longshort.evaluation.tables import Table
-from longshort.models.artefact import Model, load
+from longshort.models.artefact import Model, load, place_of
 from longshort.windows import files
 
 SHOWN = "pid"  # the intervals that figures and pictures are of; the others stand in a table beside them
@@ -72,11 +72,11 @@ def run(root: Path, item: str, params: Params) -> None:
                 "`training.forecast.learning_rate` in params.yaml."
             )
         seeds = {seed: run for seed, run in seeds.items() if seed not in lost}
-        folders = [trained / f"fold-{number}" for number in range(1, len(earlier) + 1)] + [trained]
-        models = [{seed: load(folder / f"seed-{seed}") for seed in seeds} for folder in folders]
+        folds = [*range(1, len(earlier) + 1), None]
+        models = [{seed: load(place_of(trained, fold, seed)) for seed in seeds} for fold in folds]
         report = report_prices(files.read_prices(windows), models, title, params.evaluation)
     else:
-        report = report_text(files.read_text(windows), {seed: load(trained / f"seed-{seed}") for seed in seeds}, title)
+        report = report_text(files.read_text(windows), {seed: load(place_of(trained, None, seed)) for seed in seeds}, title)
     with storage.new_artefact(root / "data/evaluation" / item) as folder:
         _write(folder, report, {"dataset": entry.dataset, "task": entry.task, "variant": entry.label}, seeds, title)
 

@@ -72,6 +72,11 @@ class Model:
         return Model(self.task, network, {**card, "description": description}, self.sha256)
 
 
+def place_of(item: Path, fold: int | None, seed: int) -> Path:
+    """Where a seed's model lies in an item's output; those of folds before the newest, numbered from 1, in folders of their own."""
+    return (item if fold is None else item / f"fold-{fold}") / f"seed-{seed}"
+
+
 def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: dict[str, Tensor], card: dict[str, Any]) -> None:
     """Write a model's files into a folder that is being built, and seal it.
 

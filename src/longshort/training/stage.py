@@ -51,9 +51,11 @@ def run(root: Path, item: str, params: Params) -> None:
         origin["data_parallel"] = entry.data_parallel
     folds = _folds(task)
     runs: list[Run] = []
-    left_out: dict[str, str] = {}
+    left_out: dict[str, str] = {}  # of the newest fold in the end
     for fold, whole in folds.items():
         tasks, left_out = _a_task_a_ticker(whole) if entry.per == "ticker" else ({None: whole}, {})
+        for why in left_out.values():
+            print(f"{item}: left out{f' of fold {fold}' if fold else ''}: {why}", file=sys.stderr)
         for seed in params.training.seeds:
             for ticker, own in tasks.items():
                 what = {"ticker": ticker, "fold": fold}
@@ -61,31 +63,22 @@ def run(root: Path, item: str, params: Params) -> None:
                 name = "".join(f"{part}-" for part in (fold and f"f{fold}", ticker) if part) + f"s{seed}"
                 member = Member(name, seed, own, settings)
                 runs.append(Run(item, member, variant, identity, root / ".state", ticker, fold))
-    for why in left_out.values():
-        print(f"{item}: left out: {why}", file=sys.stderr)
     _forget_others(runs)
     with storage.new_artefact(root / "data/training" / item) as place:
         with display(item, len(runs), settings) as show:
             ended = complete(runs, where, show)
         told = {}
         for fold, whole in folds.items():
-            own_place = folder_of(place, fold)
-            own_runs, own_ended = zip(
-                *((each, progress) for each, progress in zip(runs, ended, strict=True) if each.fold == fold), strict=True
-            )
-            _write(own_place, own_runs, own_ended, origin, whole)
-            told[fold] = _seeds(own_place, own_runs, own_ended)
+            own = [k for k, each in enumerate(runs) if each.fold == fold]
+            own_runs, own_ended = [runs[k] for k in own], [ended[k] for k in own]
+            _write(place, own_runs, own_ended, origin, whole)
+            told[fold] = _seeds(place, own_runs, own_ended)
         newest = told.pop(None)
         earlier = {"earlier": list(told.values())} if told else {}
         summary = {"item": item, "dataset": entry.dataset, "seeds": newest, **earlier, **({"left_out": left_out} if left_out else {})}
         storage.write_json(place / "runs.json", summary)
     for each in runs:
         checkpoints.forget(each.checkpoints)
-
-
-def folder_of(place: Path, fold: int | None) -> Path:
-    """Where the models of a fold lie in an item's output; those of the newest, None, in front."""
-    return place if fold is None else place / f"fold-{fold}"
 
 
 def _folds(task: Task) -> dict[int | None, Task]:
@@ -146,7 +139,7 @@ def _write(
         if runs[own[0]].ticker is not None:
             # a list and not an object, whose keys are sorted: the order is that of the axis of members
             card["members"] = [{"ticker": runs[k].ticker, "scaler": runs[k].member.task.description()["scaler"]} for k in own]
-        artefact.save(place / f"seed-{seed}", whole.name, whole, variant, state, card)
+        artefact.save(artefact.place_of(place, runs[0].fold, seed), whole.name, whole, variant, state, card)
 
 
 def _seeds(place: Path, runs: Sequence[Run], ended: Sequence[Progress]) -> list[dict[str, Any]]:
@@ -157,8 +150,9 @@ def _seeds(place: Path, runs: Sequence[Run], ended: Sequence[Progress]) -> list[
         kept = [(each, progress) for each, progress in own if not progress.dropped]
         entry: dict[str, Any] = {"seed": seed}
         if kept:
-            model = storage.read_json(place / f"seed-{seed}" / artefact.CARD)
-            entry |= {"identity": model["origin"]["identity"], "model_sha256": storage.verify(place / f"seed-{seed}")}
+            model = artefact.place_of(place, own[0][0].fold, seed)
+            identity = storage.read_json(model / artefact.CARD)["origin"]["identity"]
+            entry |= {"identity": identity, "model_sha256": storage.verify(model)}
             entry["history"] = mean_history([progress for _, progress in kept])
             entry["best_epoch"] = max(epoch["epoch"] for epoch in entry["history"] if epoch["best"])
         else:

@@ -44,14 +44,13 @@ class PriceData:
         return list(dict.fromkeys(segment.ticker for segment in self.series.segments))
 
     def of_ticker(self, ticker: str) -> PriceData:
-        """The data of one ticker alone, split at the same days, with a scaler fitted on its own training windows.
+        """This fold's data of one ticker alone, split at the same days, with a scaler fitted on its own training windows.
 
         raises  SeriesTooShort when a part has no window, with the number of sessions that is missing; DataRefused when
                 a column does not vary
         """
         series, parts = only(self.series, self.parts, self.spec, ticker)
-        earlier = tuple(fold.of_ticker(ticker) for fold in self.earlier)
-        return PriceData(self.spec, series, parts, fit_scaler(series, parts["train"], self.spec), self.calendar, earlier)
+        return PriceData(self.spec, series, parts, fit_scaler(series, parts["train"], self.spec), self.calendar)
 
     def description(self) -> dict[str, Any]:
         """What a model must know to read prices later: spec, scaler and calendar, as JSON."""
