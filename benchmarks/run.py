@@ -11,8 +11,11 @@
     train-story      the tutorial's short story: 3 words in, one number a word, 2 LSTMs of 512, 112 words, RMSProp, one window a step;
                      steps a second
     forecast         one window of 60 steps through the stock network, and the tick of a stream of them, on one core; microseconds
-    intervals-made   intervals of 90 % around an AR(1) whose volatility changes twice, 20 series: what they hold, and cost
-    intervals-stocks the same around the last close of every ticker of the shared stocks
+    intervals-made   intervals of 90 % around an AR(1) whose volatility changes twice, 20 series, and between quantiles that an LSTM
+                     names of each: what they hold, and cost
+    intervals-stocks the same around the last close of every ticker of the shared stocks, with one LSTM for all
+    drift-stocks     how often a month of shared stocks calls for a retraining, as it was and where prices move more
+    rollback         the champion before put back, verified, from the command to its last word; seconds
     windows          every 60-step window of 5,000 series of 5,000 days and 5 features: found, and gathered by 1,024; seconds, MB
 
 All that is compared runs in one interleaved run, and the shortest of at least five is taken; seconds of wall time, and of the processors.
@@ -32,6 +35,8 @@ import torch
 from answering import forecast
 from banding import intervals_made, intervals_stocks
 from cutting import windows
+from drifting import drift_stocks
+from going_back import rollback
 from language import ptb
 from stock import fleet, stock, variants, wall
 from story import story
@@ -48,6 +53,8 @@ FIGURES = {
     "forecast": forecast,
     "intervals-made": intervals_made,
     "intervals-stocks": intervals_stocks,
+    "drift-stocks": drift_stocks,
+    "rollback": rollback,
     "windows": windows,
 }
 
@@ -69,7 +76,7 @@ def main() -> None:
         print(json.dumps(said, indent=2))
         return
     for key, value in said.items():
-        print(f"{key:<12}{value}")
+        print(f"{key:<{max(12, 2 + max(map(len, said)))}}{value}")
 
 
 if __name__ == "__main__":

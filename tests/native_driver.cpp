@@ -38,14 +38,17 @@ std::vector<int32_t> counted(int32_t first, size_t count) {
     return made;
 }
 
+const float LEVELS[] = {0.05f, 0.95f};
+
 // A network of so many layers and directions, each weight of which has a place of its own.
 struct Made {
     std::vector<std::vector<int32_t>> places;
     std::vector<Layer> layers;
     Network net{};
 
-    // words: of a language model, 0 where it forecasts; tied: its table is the head
-    Made(const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int horizon, int words = 0, bool tied = false) {
+    // words: of a language model, 0 where it forecasts; tied: its table is the head; quantiles: two at most, of each step of the horizon
+    Made(const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int horizon, int words = 0, bool tied = false,
+         int quantiles = 0) {
         int32_t next = words * inputs;
         places.reserve(4 * static_cast<size_t>(depth * directions) + 1);
         const auto place = [&](size_t count) {
@@ -60,11 +63,11 @@ struct Made {
             const int32_t *h = place(hidden), *c = place(hidden);
             layers.push_back({matrix, vectors, n % 2 ? h : nullptr, n % 2 ? c : nullptr, longshort_cell(cell.name), read, hidden, n % directions});
         }
-        const int32_t* head = place(static_cast<size_t>(hidden * directions + 1) * (words ? words : horizon));
+        const int32_t* head = place(static_cast<size_t>(hidden * directions + 1) * (words ? words : horizon * (1 + quantiles)));
         for (int p = 0; tied && p < hidden; ++p)
             for (int w = 0; w < words; ++w) places.back()[p * words + w] = w * inputs + p;
         net = {layers.data(), head, next, depth, directions, inputs, steps, words ? 0 : horizon, depth > 1, 13107, 1.25f};
-        net.words = words;
+        net.words = words, net.quantiles = quantiles, net.levels = LEVELS + 2 - quantiles;
         if (words) net.edge_threshold = 13107, net.edge_scale = 1.25f;
     }
 };
@@ -104,7 +107,7 @@ void words(int32_t width, const Cell& cell, int depth, int inputs, int hidden, i
 }
 
 void one(int32_t width, const Cell& cell, int depth, int directions, int inputs, int hidden, int steps, int batch, int threads) {
-    Made made(cell, depth, directions, inputs, hidden, steps, 3);
+    Made made(cell, depth, directions, inputs, hidden, steps, 3, 0, false, depth - 1);
     const Network& net = made.net;
     std::vector<float> row = some(net.parameters), first(net.parameters), second(net.parameters);
     const std::vector<float> values = some(static_cast<size_t>(steps + 3 + 90) * inputs);
@@ -121,7 +124,9 @@ void one(int32_t width, const Cell& cell, int depth, int directions, int inputs,
         if (!longshort_train(width, &net, &on, &way, &outcome) || !longshort_score(width, &net, &on, row.data(), &outcome)) std::exit(1);
     }
 
-    if (width < TILES) forecast(width, net, row);
+    Network point = net;  // one window is answered with the point forecast alone
+    point.quantiles = 0;
+    if (width < TILES) forecast(width, point, row);
 
     Network alone = net;
     alone.depth = 1, alone.directions = 1, alone.head = nullptr, alone.horizon = 0, alone.residual = 0;
@@ -174,6 +179,7 @@ int main() {
             all(width, cell);
             for (const int steps : {1, 3, 9}) {
                 singly(width, {cell, 2, 2, 3, 5, steps, 3}, 1);
+                singly(width, {cell, 2, 2, 3, 5, steps, 6, 0, false, 2}, 1);
                 singly(width, {cell, 2, 1, 5, 21, steps, 0, 83}, 2);
                 singly(width, {cell, 1, 1, 37, 37, steps, 0, 17, true}, 1);
             }

@@ -28,11 +28,12 @@ ROOMS = (
     "tuning",
     "registry",
     "serving",
+    "monitoring",
 )
 # what stands under all of them, and what stands over all of them
-GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "faults"}
+GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "faults", "clock"}
 GROUND |= {"forkclient", "forkserver", "graph"}
-ABOVE = {"accounts", "cli", "console", "doctor", "lastrun", "leaderboard", "servers", "trials"}
+ABOVE = {"accounts", "cli", "console", "doctor", "lastrun", "leaderboard", "replay", "servers", "trials"}
 STAGES = ("ingestion", "validation", "windows", "training", "evaluation")
 # what a stage may read and not declare, with the reason
 UNDECLARED = {"training": {"resources"}}  # how many processes train a fleet; they leave the bytes of one, as test_training holds

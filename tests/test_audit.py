@@ -13,6 +13,7 @@ import pytest
 
 from longshort import cli, config, storage
 from longshort.audit import prices, stage, texts
+from longshort.audit.learning import Learner
 from longshort.errors import UsageError
 from longshort.evaluation import forecasts
 from longshort.evaluation import texts as charges
@@ -20,6 +21,7 @@ from longshort.tasks.forecast import ForecastTask
 from longshort.windows import prices as windows
 from longshort.windows import stage as cutting
 from longshort.windows import text as counting
+from longshort.windows import tokens
 
 GOOG, TOPICS = "goog-lstm", "topics-stacked"
 SMALL = (
@@ -82,6 +84,85 @@ def test_every_fold_is_proven(root):
     assert not proof.holds and str(make(columns).dates[oldest.stops[0] - 1]) in proof.said
 
 
+def test_every_fold_of_a_text_is_proven(root):
+    params = config.read(root / "params.yaml")
+    spec = params.windows.language_model.model_copy(update={"folds": 3, "test": 0.3})
+    blocks, words = tokens.tokenise(cutting.rows(storage.read_table(root / "data/ingestion/topics/table.parquet")))
+    make = texts.maker(spec, words)
+    learner = Learner(params.models.variants["stacked"], params.optimisation_of(TOPICS), "torch", 0)
+    found = texts.prove(blocks, words, spec, make, params.tasks.language_model, learner)
+    assert [proof.name for proof in found if proof.holds] == [
+        "folds",
+        "windows and vocabulary",
+        "weights",
+        "shuffled targets",
+        "planted leaks",
+    ]
+    assert all("3 folds" in proof.said for proof in found[:3])
+
+    def one_that_leaks(leak, wrong):
+        """Parts that are honest in every fold but the second."""
+        folds = [counting.split(blocks, spec, fold)[0] for fold in range(3)]
+        return folds, lambda parts: leak(parts) if len(parts["train"].ids) == len(folds[wrong]["train"].ids) else make(parts)
+
+    def of_test(parts):
+        return dataclasses.replace(make(parts), vocabulary=make({**parts, "train": parts["test"]}).vocabulary)
+
+    folds, leaking = one_that_leaks(of_test, 1)
+    assert "fold 2: the vocabulary changes with the words of validation and test" in texts.windows(leaking, folds, words).said
+
+    def of_end(parts):
+        data = make(parts)
+        ids = np.array(data.ids)
+        ids[:40] = ids[-40:]
+        return dataclasses.replace(data, ids=ids)
+
+    folds, leaking = one_that_leaks(of_end, 0)
+    proof = texts.weights(leaking, folds, words, params.tasks.language_model, learner)
+    assert not proof.holds and "fold 1: " in proof.said
+
+
+def test_a_fold_that_drops_paragraphs_for_what_comes_behind_it_is_found(root, monkeypatch):
+    params = config.read(root / "params.yaml")
+    spec = params.windows.language_model.model_copy(update={"folds": 3, "test": 0.3})
+    lines = projects.texts(200)["text"].to_pylist()
+    blocks, words = tokens.tokenise([("a.txt", "\n\n".join([*lines, lines[0]]))])  # the newest piece ends as the text begins
+    honest = counting.split
+
+    def looking_ahead(blocks, spec, fold=None):
+        parts, dropped, stood = honest(blocks, spec, fold)
+        newest = honest(blocks, spec)[0]["test"].ids
+        return {**parts, "train": counting._without(parts["train"], [newest])}, dropped, stood
+
+    for split, holds in ((honest, True), (looking_ahead, False)):
+        monkeypatch.setattr(counting, "split", split)
+        proof = texts.pieces(blocks, words, spec, [split(blocks, spec, fold)[0] for fold in range(3)])
+        assert proof.holds is holds
+    assert proof.said == "words of train of fold 1 change with those behind the words that it tests"
+
+
+def test_weights_that_hang_on_the_test_part_of_an_older_fold_are_found(root):
+    params = config.read(root / "params.yaml")
+    spec = params.windows.forecast.model_copy(update={"folds": 3})
+    columns = cutting.tidy_columns(storage.read_table(root / "data/ingestion/goog/table.parquet"))
+    session_number = cutting.session_numbers("XNYS", columns["date"])
+    learner = Learner(params.models.variants["lstm"], params.optimisation_of(GOOG), "torch", 0)
+    honest = lambda columns: windows.make_series(columns, spec, session_number)  # noqa: E731
+    proof = prices.weights(honest, columns, spec, (), learner)
+    days = [str(prices.last_target(prices.assemble(honest(columns), spec, "", prices.of_train, fold), "train")) for fold in range(3)]
+    assert proof.holds and ", ".join(days) in proof.said
+
+    def leaking(columns):
+        """Days before the oldest fold's validation part know the last of the middle one's training part."""
+        series = honest(columns)
+        values = series.values.copy()
+        values[series.dates <= np.datetime64(days[0])] += values[series.dates == np.datetime64(days[1])][0]
+        return dataclasses.replace(series, values=values)
+
+    proof = prices.weights(leaking, columns, spec, (), learner)
+    assert not proof.holds and days[0] in proof.said
+
+
 # --- what does not: each proof is shown a bug of its kind ------------------------------------------
 
 
@@ -111,7 +192,9 @@ def test_a_scaler_that_saw_the_test_part_is_found(root, monkeypatch):
 
 def test_weights_that_hang_on_the_test_part_are_found(root, monkeypatch):
     honest = ForecastTask.of.__func__
-    leaking = lambda cls, data: dataclasses.replace(own := honest(cls, data), scaled=own.scaled / np.float32(data.series.values.std()))  # noqa: E731
+    leaking = lambda cls, data, *named: dataclasses.replace(  # noqa: E731
+        own := honest(cls, data, *named), scaled=own.scaled / np.float32(data.series.values.std())
+    )
     monkeypatch.setattr(ForecastTask, "of", classmethod(leaking))
     assert "weights" in failing(root, GOOG)
 

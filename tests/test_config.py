@@ -99,6 +99,15 @@ def test_a_mistake_is_named_with_its_line_its_key_and_the_nearest_name(path, old
         ("windows.forecast.gap=0", "forecast:", "windows.forecast: gap is 0 but horizon is 1: .* Set gap to 1 or more."),
         ("windows.forecast.horizon=5", "forecast:", "windows.forecast: gap is 1 but horizon is 5: .* Set gap to 5 or more."),
         ("windows.forecast.test=0.9", "forecast:", r"windows.forecast: validation 0.15 \+ test 0.9 leave nothing to train on"),
+        (
+            "tasks.forecast.quantiles=[0.05, 0.05]",
+            "quantiles:",
+            r"tasks.forecast.quantiles: each quantile shall be higher than the one before it. Write them from the lowest to the highest",
+        ),
+        ("tasks.forecast.quantiles=[0.95, 0.05]", "quantiles:", "tasks.forecast.quantiles: each quantile shall be higher than"),
+        ("tasks.forecast.quantiles=[0.5, 1.0]", "quantiles:", r"tasks.forecast.quantiles.1: input should be less than 1 \(found 1.0\)"),
+        ("tasks.forecast.quantiles=[0.0, 0.5]", "quantiles:", r"tasks.forecast.quantiles.0: input should be greater than 0 \(found 0.0\)"),
+        ("tasks.forecast.quantiles=0.5", "quantiles:", r"tasks.forecast.quantiles: input should be a valid list \(found 0.5\)"),
         ("windows.language-model.test=0.9", "language-model:", r"windows.language-model: validation 0.1 \+ test 0.9 leave nothing"),
         ("training.items.goog-lstm.variant=lstn", "goog-lstm:", "goog-lstm: variant 'lstn' is not in .* Did you mean 'lstm'"),
         ("training.items.goog-lstm.dataset=gogo", "goog-lstm:", "goog-lstm: data set 'gogo' is not in .* Did you mean 'goog'"),
@@ -141,6 +150,15 @@ def test_what_does_not_fit_together_is_refused_with_the_remedy(path, setting, li
         editing.assign(path, [setting])
     number = int(re.search(rf"params\.yaml:(\d+): .*{said}", str(caught.value))[1])
     assert TEXT.splitlines()[number - 1].strip().startswith(line)
+
+
+def test_no_quantiles_are_the_default_and_leave_what_is_written_of_the_task_as_it_was(path):
+    named = config.read(path).tasks.forecast
+    assert (named.quantiles, named.model_dump()) == ([], {})
+    editing.assign(path, ["tasks.forecast.quantiles=[0.05, 0.95]"])
+    assert config.read(path).tasks.forecast.model_dump() == {"quantiles": [0.05, 0.95]}
+    path.write_text(re.sub(r"forecast:\n    quantiles: .*", "forecast: {}", path.read_text()))
+    assert config.read(path).tasks.forecast.quantiles == []
 
 
 def test_an_unknown_variant_has_its_own_error(path):

@@ -63,7 +63,7 @@ def test_each_ticker_is_forecast_by_its_own_network_and_tickers_without_one_are_
         rows = found.only(found.tickers == ticker)
         own = forecasts.outcomes(models[0].of(ticker), alone.series, alone.parts["test"])
         for field in dataclasses.fields(own):
-            assert (getattr(rows, field.name) == getattr(own, field.name)).all(), field.name
+            assert np.array_equal(getattr(rows, field.name), getattr(own, field.name)), field.name
         assert (rows.forecast != forecasts.outcomes(models[0].of(other), alone.series, alone.parts["test"]).forecast).all()
 
 
@@ -122,22 +122,38 @@ def test_a_baseline_that_leaves_nothing_to_test_is_still_scored():
 
 def test_intervals_are_made_ticker_by_ticker_and_step_by_step_from_the_validation_part_on():
     before, found = made(2, 50, horizon=2, seed=1), made(2, 30, horizon=2, seed=2)
-    widths = forecasts.half_widths(before, found, 0.9, "pid")
+    bands = forecasts.bands(before, found, 0.9, "pid")
     for ticker in ("T00", "T01"):
         rows, earlier = found.tickers == ticker, before.errors[before.tickers == ticker]
         for step in (0, 1):
             errors = np.concatenate([earlier[:, step], found.errors[rows, step]])
-            assert (widths[rows, step] == intervals.pid(errors, 50, 0.9, step + 1)).all()
+            assert (bands[rows, step] == intervals.pid(errors, 50, 0.9, step + 1)).all()
+
+
+def test_bands_that_are_named_are_taken_ticker_by_ticker_and_step_by_step_too():
+    before, found = (
+        dataclasses.replace(
+            each, named=np.sort(each.actual[..., None] * np.random.default_rng(3).uniform(0.9, 1.1, (*each.actual.shape, 3)))
+        )
+        for each in (made(2, 50, horizon=2, seed=1), made(2, 30, horizon=2, seed=2))
+    )
+    bands = forecasts.bands(before, found, 0.9, "quantile_pid", (0, 2))
+    for ticker in ("T00", "T01"):
+        parts = [each.only(each.tickers == ticker) for each in (before, found)]
+        for step in (0, 1):
+            errors = np.concatenate([part.errors[:, step] for part in parts])
+            named = np.concatenate([(part.named[:, step][:, [0, 2]] - part.forecast[:, [step]]) / part.last[:, None] for part in parts])
+            assert (bands[found.tickers == ticker, step] == intervals.quantile_pid(errors, named, 50, 0.9, step + 1)).all()
 
 
 def test_a_ticker_that_cannot_be_calibrated_has_no_intervals_and_the_others_have():
     before, found = made(2, 50, seed=1), made(2, 30, seed=2)
     fewer = before.only((before.tickers == "T00") | (np.arange(100) % 50 < 5))
-    widths = forecasts.half_widths(fewer, found, 0.9, "pid")
-    assert np.isfinite(widths[found.tickers == "T00"]).all() and np.isnan(widths[found.tickers == "T01"]).all()
-    told = forecasts.banding(found, widths, 0.9)
-    assert told == pytest.approx(forecasts.banding(found.only(found.tickers == "T00"), widths[:30], 0.9))
-    assert forecasts.banding(found, np.full((60, 1), np.nan), 0.9) == {}
+    bands = forecasts.bands(fewer, found, 0.9, "pid")
+    assert np.isfinite(bands[found.tickers == "T00"]).all() and np.isnan(bands[found.tickers == "T01"]).all()
+    told = forecasts.banding(found, bands, 0.9)
+    assert told == pytest.approx(forecasts.banding(found.only(found.tickers == "T00"), bands[:30], 0.9))
+    assert forecasts.banding(found, np.full((60, 1, 2), np.nan), 0.9) == {}
 
 
 @pytest.mark.parametrize("target", ["log_return", "close"])
@@ -256,7 +272,7 @@ def test_a_ticker_that_one_seed_has_no_network_for_counts_for_none(data, models,
     report = report_prices(data, [{0: models[0], 1: only(models[1], tmp_path, "BBB")}], "goog", ASKED)
     bbb = data.of_ticker("BBB")
     assert {row[0] for row in report.rows} == {"BBB"} and report.test["windows"] == len(bbb.parts["test"])
-    naive = forecasts.naive_loss(bbb.series, bbb.parts["validation"], bbb.scaler, bbb.spec)
+    naive = forecasts.naive_loss(bbb)
     assert report.baselines["last_value"]["validation_loss"] == naive
 
 

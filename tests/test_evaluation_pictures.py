@@ -46,10 +46,14 @@ def token_losses(**changed):
     return pictures.token_losses(**given | changed)
 
 
+def around(shape, half):
+    return np.stack([np.full(shape, -half), np.full(shape, half)], axis=-1)
+
+
 def intervals(**changed):
     change = ACTUAL / NAIVE - 1
     seeds = FORECASTS / NAIVE - 1
-    given = {"dates": DATES, "came": change, "forecasts": seeds, "widths": np.full((3, 200), 0.03), "fixed": np.full((3, 200), 0.02)}
+    given = {"dates": DATES, "came": change, "forecasts": seeds, "bands": around((3, 200), 0.03), "fixed": around((3, 200), 0.02)}
     return pictures.intervals(**given | {"coverage": 0.9, "title": "intervals"} | changed)
 
 
@@ -95,8 +99,10 @@ def test_another_naive_line_is_another_picture():
 
 
 def test_other_widths_another_share_and_another_change_are_other_pictures():
-    wider, moved = np.full((3, 200), 0.04), ACTUAL / NAIVE - 0.9
-    assert len({intervals(), intervals(widths=wider), intervals(fixed=wider), intervals(coverage=0.8), intervals(came=moved)}) == 5
+    wider, moved = around((3, 200), 0.04), ACTUAL / NAIVE - 0.9
+    higher = wider + 0.01
+    others = ({"bands": wider}, {"bands": higher}, {"fixed": wider}, {"coverage": 0.8}, {"came": moved})
+    assert len({intervals(), *(intervals(**other) for other in others)}) == 6
 
 
 def test_a_trailing_share_is_of_the_last_fifty_and_says_nothing_of_the_first_nineteen():
@@ -120,7 +126,7 @@ def test_the_smallest_runs_can_be_drawn():
     assert forecast_against_actual(dates=DATES[:1], actual=ACTUAL[:1], forecasts=FORECASTS[:1, :1], naive=NAIVE[:1])
     assert residuals(dates=DATES[:1], errors=[1.0], naive_errors=[1.0])
     one = np.full((1, 1), 0.01)
-    assert intervals(dates=DATES[:1], came=[0.02], forecasts=one, widths=one, fixed=one)
+    assert intervals(dates=DATES[:1], came=[0.02], forecasts=one, bands=around((1, 1), 0.01), fixed=around((1, 1), 0.01))
     assert token_losses(model_nats=[[1.0]], unigram_nats=[1.0], trigram_nats=[1.0], seen=[0])
 
 

@@ -18,7 +18,8 @@ def outcomes(seed):
     return Outcomes(TICKERS, DAYS, LAST, ACTUAL, LAST[:, None] * (1 + np.random.default_rng(seed).normal(0, 0.01, (COUNT, 2))))
 
 
-SEEDS = [tables.Scored(outcomes(seed), np.linspace(0.005, 0.03 + seed / 100, 2 * COUNT).reshape(COUNT, 2)) for seed in (1, 2)]
+HALVES = {seed: np.linspace(0.005, 0.03 + seed / 100, 2 * COUNT).reshape(COUNT, 2) for seed in (1, 2)}
+SEEDS = [tables.Scored(outcomes(seed), np.stack([-half, 1.5 * half], axis=-1)) for seed, half in HALVES.items()]
 
 
 def named(table):
@@ -44,7 +45,8 @@ def test_a_row_a_ticker_holds_the_figures_of_its_windows():
         assert row["mae"] == pytest.approx(np.mean([metrics.mae(one.forecast, one.actual) for one in each]))
         shares = [metrics.directional_accuracy(one.forecast - one.naive, one.actual - one.naive, 0.95)[0] for one in each]
         assert row["directional_accuracy"] == pytest.approx(np.mean(shares))
-        held = [np.mean(np.abs(seed.found.errors[own]) <= seed.widths[own]) for seed in SEEDS]
+        errors = [(each.found.errors[own], half[own]) for each, half in zip(SEEDS, HALVES.values(), strict=True)]
+        held = [np.mean((-half <= error) & (error <= 1.5 * half)) for error, half in errors]
         assert (row["coverage"], row["coverage_sd"]) == pytest.approx((np.mean(held), np.std(held, ddof=1)))
 
 
@@ -64,7 +66,7 @@ def test_seeds_that_say_the_same_have_no_spread():
 
 def test_what_is_not_defined_is_not_a_number():
     still = Outcomes(TICKERS, DAYS, LAST, np.repeat(LAST[:, None], 2, axis=1), ACTUAL)
-    (row, _) = named(tables.by_step([tables.Scored(still, np.full((COUNT, 2), np.nan))], 0.9))
+    (row, _) = named(tables.by_step([tables.Scored(still, np.full((COUNT, 2, 2), np.nan))], 0.9))
     assert all(np.isnan(row[name]) for name in ("skill", "directional_accuracy", "coverage", "interval_score"))
 
 
@@ -93,8 +95,8 @@ def test_regimes_are_the_thirds_of_the_training_part_and_of_nothing_else():
 
 
 def test_the_methods_of_intervals_stand_beside_one_another_one_step_ahead():
-    widths = {name: {0: np.full((COUNT, 1), half)} for name, half in (("narrow", 0.01), ("wide", 0.05))}
-    narrow, wide = named(tables.of_methods({0: SEEDS[0].found}, widths, 0.9))
+    bands = {name: {0: np.tile([-half, half], (COUNT, 1, 1))} for name, half in (("narrow", 0.01), ("wide", 0.05))}
+    narrow, wide = named(tables.of_methods({0: SEEDS[0].found}, bands, 0.9))
     assert (narrow["method"], narrow["interval_width"], wide["interval_width"]) == ("narrow", pytest.approx(0.02), pytest.approx(0.1))
     assert narrow["coverage"] == np.mean(np.abs(SEEDS[0].found.errors[:, 0]) <= 0.01) < wide["coverage"]
 

@@ -241,6 +241,28 @@ def test_a_saved_model_answers_the_same_to_the_bit(tmp_path, task, variant):
     assert not loaded.network.training and not loaded(read[0]).requires_grad and loaded.tickers == []
 
 
+@pytest.mark.parametrize("variant", ["lstm", "bilstm"])
+def test_a_saved_model_names_the_same_quantiles_to_the_bit_beside_the_answer_of_its_forecaster(tmp_path, variant):
+    shape, (read, _) = ForecastShape(2, 3, quantiles=(0.1, 0.5, 0.9)), examples("forecast")
+    model = Network(shape, VARIANTS[variant], "torch", generators(0)).eval()
+    card = {"description": {"spec": {"lookback": STEPS}}, "origin": {"engine": "torch"}}
+    artefact.save(tmp_path / "model", "forecast", shape, VARIANTS[variant], model.state_dict(), card)
+    loaded = artefact.load(tmp_path / "model")
+    assert loaded.card["shape"]["quantiles"] == [0.1, 0.5, 0.9] == list(loaded.head.quantiles)
+    with torch.inference_mode():
+        assert torch.equal(loaded.quantiles(read[0]), model.head.whole(model.encode(read)[1])[0, :, 1:])
+        assert torch.equal(loaded(read[0]), model(read)[0])
+    assert loaded.quantiles(read[0]).shape == (BATCH, 3, 3) and loaded(read[0]).shape == (BATCH, 3)
+    torch.testing.assert_close(torch.from_numpy(loaded.forecaster.answers(read[0].numpy())), loaded(read[0]))
+
+
+def test_a_model_without_quantiles_is_written_as_before_there_were_any(tmp_path):
+    saved(tmp_path / "model", "forecast", "lstm")
+    assert storage.read_json(tmp_path / "model/model.json")["shape"] == {"inputs": 2, "horizon": 3}
+    plain = ForecastShape(2, 3)
+    assert (plain.quantiles, list(artefact.load(tmp_path / "model").head.quantiles)) == ((), [])
+
+
 @pytest.mark.parametrize("variant", ["stacked", "bilstm", "learned"])
 def test_each_ticker_of_a_saved_fleet_has_its_own_network_and_its_own_scaler(tmp_path, variant):
     members = [{"ticker": ticker, "scaler": place} for place, ticker in enumerate(("BBB", "AAA", "CCC"))]

@@ -75,10 +75,11 @@ def test_whole_passes_of_language_models_are_the_loop_to_the_rounding(kind, opti
     agree(learn(kind, **ways), learn(kind, engine="torch", **ways), weights=1e-4, loss=1e-5)
 
 
+@pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 2), (12, 1, 3), (5, 18, 1)], ids=str)
-def test_one_step_moves_every_weight_as_the_loop_does(shape):
+def test_one_step_moves_every_weight_as_the_loop_does(shape, quantiles):
     lookback, horizon, columns = shape
-    task = forecasts(300, ("close", "volume", "log_range")[:columns], lookback, horizon)
+    task = forecasts(300, ("close", "volume", "log_range")[:columns], lookback, horizon, quantiles=quantiles)
     kind = variant("lstm", hidden_size=5, num_layers=2, bidirectional=True, dropout=0.2)
     ways = {"task": task, "max_epochs": 1, "batch_size": 200, "optimizer": "rmsprop"}
     inside, outside = learn(kind, **ways), learn(kind, engine="torch", **ways)

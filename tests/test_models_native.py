@@ -253,7 +253,7 @@ def test_masks_are_those_of_every_engine_bit_for_bit(units, steps, place, seed, 
 # --- whole passes -----------------------------------------------------------------------------
 
 
-def forecasts(steps=120, columns=("close",), lookback=12, horizon=1, seed=0):
+def forecasts(steps=120, columns=("close",), lookback=12, horizon=1, seed=0, quantiles=()):
     """A task over a random walk."""
     draw = np.random.Generator(np.random.Philox(seed))
     features = [name for name in columns if name != "close"]
@@ -272,7 +272,7 @@ def forecasts(steps=120, columns=("close",), lookback=12, horizon=1, seed=0):
     dates = np.datetime64("2001-01-01") + np.arange(steps)
     series = Series(values, values[:, 0].astype(np.float64), dates, (Segment("AAA", 0, steps // 2), Segment("BBB", steps // 2, steps)))
     parts = make_parts(series, spec)
-    return ForecastTask.of(PriceData(spec, series, parts, fit_scaler(series, parts["train"], spec), "XNYS"))
+    return ForecastTask.of(PriceData(spec, series, parts, fit_scaler(series, parts["train"], spec), "XNYS"), quantiles)
 
 
 TASK = forecasts()
@@ -332,10 +332,11 @@ def test_whole_passes_are_the_loop_to_the_rounding(kind, optimizer, monkeypatch)
 
 
 @native_is_built
+@pytest.mark.parametrize("quantiles", [(), (0.9,), (0.05, 0.5, 0.95)], ids=str)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (3, 4, 2), (12, 1, 3), (5, 18, 1)], ids=str)
-def test_one_step_moves_every_weight_as_the_loop_does(shape, monkeypatch):
+def test_one_step_moves_every_weight_as_the_loop_does(shape, quantiles, monkeypatch):
     lookback, horizon, columns = shape
-    task = forecasts(300, ("close", "volume", "log_range")[:columns], lookback, horizon)
+    task = forecasts(300, ("close", "volume", "log_range")[:columns], lookback, horizon, quantiles=quantiles)
     kind = variant("lstm_peephole", hidden_size=5, num_layers=2, bidirectional=True, dropout=0.2)
     ways = {"task": task, "max_epochs": 1, "batch_size": 10**6, "optimizer": "rmsprop"}
     inside = learn(kind, **ways)
@@ -347,8 +348,18 @@ def test_one_step_moves_every_weight_as_the_loop_does(shape, monkeypatch):
 
 
 @native_is_built
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_whole_passes_with_quantiles_are_the_loop_to_the_rounding(optimizer, monkeypatch):
+    ways = {"task": forecasts(horizon=2, quantiles=(0.05, 0.95)), "optimizer": optimizer, "learning_rate": 0.001}
+    inside, reference = learn(KINDS[0], **ways), learn(KINDS[0], engine="reference", **ways)
+    batch_by_batch(monkeypatch)
+    for other in (learn(KINDS[0], **ways), reference):
+        agree(inside, other, weights=2e-5, loss=1e-4)
+
+
+@native_is_built
 def test_whole_passes_are_the_same_bytes_for_any_threads_and_vectors():
-    kind, task = KINDS[1], forecasts(260)
+    kind, task = KINDS[1], forecasts(260, quantiles=(0.1,))
     network = Network(task, kind, "native", [loop.generator_of(1)])
     found = []
     for width, threads in itertools.product(range(len(library.widths())), (1, 2, 3)):
@@ -381,7 +392,7 @@ def one_batch(inside, network, firsts, counts, monkeypatch, rows=None):
 @pytest.mark.parametrize(("count", "filled"), FILLED[1:])  # a batch of one window is no group
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.cell + "-bi" * kind.bidirectional)
 def test_a_pass_over_a_group_of_eight_has_the_bytes_that_it_has_in_sixteen_lanes(kind, count, filled, monkeypatch):
-    task = forecasts(400, ("close", "volume"), 12, 2)
+    task = forecasts(400, ("close", "volume"), 12, 2, quantiles=(0.1, 0.8))
     task.scaled[-2:] = np.nan  # targets that are not charged
     network = Network(task, kind, "native", [loop.generator_of(1)])
     found = [
@@ -432,6 +443,19 @@ def test_a_loss_that_is_not_finite_ends_the_member_where_it_stands():
     progress = learn(variant("rnn_relu", hidden_size=8), learning_rate=1e30)
     assert progress.dropped.startswith("epoch 1, step 2: loss inf") or "nan" in progress.dropped
     assert "Lower its `learning_rate` (now 1e+30)" in progress.dropped and progress.history == []
+
+
+@native_is_built
+@pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
+def test_an_answer_that_is_no_number_fails_the_first_step(quantiles):
+    task = forecasts(quantiles=quantiles)
+    network = Network(task, KINDS[0], "native", [loop.generator_of(1)])
+    for place in range(1 + len(quantiles)):
+        weights = Rows(network).weights[0].clone()
+        weights[-1 - place] = math.nan  # the head's biases end a row
+        averages = tuple(torch.zeros_like(weights) for _ in range(2))
+        passed = passes.ForecastPasses(network, task).learn(weights, averages, 0, Learning(1, 1, 19, "adam", 0.01, 1.0, 0.9, 0.999, 1e-8))
+        assert (passed.failed, passed.steps) == (1, 0) and math.isnan(passed.failed_loss)
 
 
 @native_is_built

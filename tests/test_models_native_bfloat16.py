@@ -130,9 +130,10 @@ def test_the_loss_of_each_epoch_is_that_of_float32_within_two_hundredths(kind):
         assert ours["train_loss"] == pytest.approx(theirs["train_loss"], rel=0.02)
 
 
+@pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
 @pytest.mark.parametrize("kind", [KINDS[1], KINDS[2], KINDS[6]], ids=lambda kind: kind.cell)
-def test_one_step_of_any_horizon_and_columns_moves_every_weight_as_in_float32(kind):
-    task = forecasts(300, ("close", "volume", "log_range"), 12, 18)
+def test_one_step_of_any_horizon_and_columns_moves_every_weight_as_in_float32(kind, quantiles):
+    task = forecasts(300, ("close", "volume", "log_range"), 12, 18, quantiles=quantiles)
     ways = {"task": task, "max_epochs": 1, "batch_size": 10**6, "optimizer": "rmsprop"}
     mine, other = learn(kind, precision="bfloat16", **ways), learn(kind, **ways)
     # the average of squares after one step is the gradient itself, squared

@@ -15,8 +15,8 @@ from test_models_native import nowhere  # noqa: F401
 
 from longshort.models.cells import CELLS
 from longshort.models.compiled import cells, library
-from longshort.models.engines.native.forecaster import NativeForecaster, without
-from longshort.models.forecaster import EngineForecaster, forecaster
+from longshort.models.compiled.forecaster import NativeForecaster, without
+from longshort.models.forecaster import EngineForecaster, forecaster, native
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastShape
 
@@ -88,7 +88,7 @@ def test_windows_and_streams_are_the_references_and_one_anothers_bits(name, shap
 def test_options_are_the_references_and_have_a_streams_bits(name, options):
     network = made(variant(name, **{"hidden_size": 19, "num_layers": 2, **options}), 3, 2)
     past = windows(4, 6, 3)
-    own = NativeForecaster(network, 6)
+    own = native(network, 6)
     close(own.answers(past), exact(network, past))
     assert streamed(own, past).tobytes() == own.answers(past).tobytes()
 
@@ -99,7 +99,7 @@ def test_options_are_the_references_and_have_a_streams_bits(name, options):
 def test_windows_of_bidirectional_networks_are_the_references(name, options):
     network = made(variant(name, **{"hidden_size": 19, "num_layers": 2, "bidirectional": True, **options}), 3, 2)
     past = windows(4, 6, 3)
-    close(NativeForecaster(network, 6).answers(past), exact(network, past))
+    close(native(network, 6).answers(past), exact(network, past))
 
 
 @native_is_built
@@ -109,7 +109,7 @@ def test_any_shape_is_the_references_and_has_a_streams_bits(name, lookback, hidd
     changes = {"initial_state": "learned"} if learned else {}
     network = made(variant(name, hidden_size=hidden, num_layers=layers, **changes), inputs, horizon, seed=seed)
     past = windows(2, lookback, inputs, seed)
-    own = NativeForecaster(network, lookback)
+    own = native(network, lookback)
     close(own.answers(past), exact(network, past), 5e-5)
     assert streamed(own, past).tobytes() == own.answers(past).tobytes()
 
@@ -119,9 +119,9 @@ def test_any_shape_is_the_references_and_has_a_streams_bits(name, lookback, hidd
 def test_answers_are_the_same_bytes_for_every_width_and_any_number_of_windows(name):
     network = made(variant(name, hidden_size=37, num_layers=2, initial_state="learned"), 3, 2)
     past = windows(5, 8, 3)
-    found = NativeForecaster(network, 8).answers(past)
+    found = native(network, 8).answers(past)
     for width in range(len(library.widths())):
-        own = NativeForecaster(network, 8, width)
+        own = native(network, 8, width)
         assert own.answers(past).tobytes() == found.tobytes() == streamed(own, past).tobytes()
         assert np.concatenate([own.answers(window[None]) for window in past[::-1]])[::-1].tobytes() == found.tobytes()
 
@@ -130,21 +130,21 @@ def test_answers_are_the_same_bytes_for_every_width_and_any_number_of_windows(na
 def test_the_activation_of_a_plain_network_is_its_own():
     network = made(variant("rnn", hidden_size=8, activation="relu"))
     past = windows(3, 5)
-    close(NativeForecaster(network, 5).answers(past), exact(network, past))
+    close(native(network, 5).answers(past), exact(network, past))
 
 
 @native_is_built
 def test_a_series_streams_as_its_windows_are():
     network, series = made(variant("lstm", hidden_size=50, num_layers=4)), windows(1, 100)[0]
     past = np.lib.stride_tricks.sliding_window_view(series, 60, axis=0).swapaxes(1, 2)
-    own = NativeForecaster(network, 60)
+    own = native(network, 60)
     assert streamed(own, past).tobytes() == own.answers(past).tobytes()
 
 
 @native_is_built
 def test_streams_and_windows_of_one_forecaster_do_not_disturb_one_another():
     network, past = made(variant("gru", hidden_size=9, num_layers=2)), windows(2, 6)
-    own = NativeForecaster(network, 6)
+    own = native(network, 6)
     wanted = own.answers(past)
     first, second = own.stream(), own.stream()
     first.ahead(past[0, :-1])
@@ -156,7 +156,7 @@ def test_streams_and_windows_of_one_forecaster_do_not_disturb_one_another():
 @native_is_built
 def test_threads_that_share_a_forecaster_get_each_its_own_bytes():
     network, past = made(variant("lstm", hidden_size=30, num_layers=2)), windows(40, 30)
-    own = NativeForecaster(network, 30)
+    own = native(network, 30)
     wanted, found = own.answers(past), {}
     ask = lambda first: found.update({n: own.answers(past[n : n + 1])[0].tobytes() for n in range(first, 40, 4)})  # noqa: E731
     threads = [threading.Thread(target=ask, args=(first,)) for first in range(4)]
@@ -170,7 +170,7 @@ def test_threads_that_share_a_forecaster_get_each_its_own_bytes():
 @native_is_built
 def test_a_forecaster_keeps_the_weights_that_it_was_made_of():
     network, past = made(variant("lstm")), windows(1, 4)
-    own = NativeForecaster(network, 4)
+    own = native(network, 4)
     before = own.answers(past)
     with torch.no_grad():
         for weight in network.parameters():
@@ -181,7 +181,7 @@ def test_a_forecaster_keeps_the_weights_that_it_was_made_of():
 # --- what is refused, and what others run ---------------------------------------------------------
 
 
-BOTH = [NativeForecaster, EngineForecaster]
+BOTH = [native, EngineForecaster]
 
 
 @native_is_built
@@ -222,7 +222,7 @@ def test_steps_of_another_shape_are_refused(kind):
 @pytest.mark.parametrize("name", ["alstm", "lstmp", "lstm_fgr", "mut1"])
 def test_what_the_library_cannot_run_its_engine_forecasts_through_the_same_door(name):
     network = made(variant(name), 2, 3, "reference")
-    assert without(network)
+    assert without(network.encoder.variant)
     past = windows(4, 5, 2)
     own = forecaster(network, 5)
     assert isinstance(own, EngineForecaster) and (own.lookback, own.inputs, own.horizon) == (5, 2, 3)
@@ -251,5 +251,19 @@ def test_a_fleet_has_no_forecast_of_its_own():
 
 
 @native_is_built
+@pytest.mark.parametrize("horizon", [1, 5])
+def test_a_network_with_quantiles_is_forecast_and_streamed_by_its_point_forecast_alone(horizon):
+    past = windows(3, 7)
+    network = Network(ForecastShape(1, horizon, quantiles=(0.05, 0.5, 0.95)), variant("lstm", hidden_size=37), "native").eval()
+    one = Network(ForecastShape(1, horizon), variant("lstm", hidden_size=37), "native").eval()
+    state = network.state_dict()
+    one.load_state_dict(state | {name: state[name][..., :horizon] for name in ("head.linear.weight", "head.linear.bias")})
+    own, alone = (forecaster(each, 7) for each in (network, one))
+    assert own.answers(past).tobytes() == alone.answers(past).tobytes() and own.answers(past).shape == (3, horizon)
+    close(own.answers(past), EngineForecaster(network, 7).answers(past))
+    assert streamed(own, past).tobytes() == own.answers(past).tobytes()
+
+
+@native_is_built
 def test_every_cell_of_the_library_but_the_one_that_attends_is_forecast_by_it():
-    assert [name for name in cells.GATES if without(made(variant(name)))] == ["alstm"]
+    assert [name for name in cells.GATES if without(variant(name))] == ["alstm"]

@@ -35,9 +35,9 @@ FREE = 1e30  # a norm that clips nothing
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def one_forecast(lookback=5, horizon=1, columns=1, seed=0):
+def one_forecast(lookback=5, horizon=1, columns=1, seed=0, quantiles=()):
     """A task with one window to learn from."""
-    task = forecasts(8 * (lookback + horizon) + 80, ("close", "volume", "log_range")[:columns], lookback, horizon, seed)
+    task = forecasts(8 * (lookback + horizon) + 80, ("close", "volume", "log_range")[:columns], lookback, horizon, seed, quantiles)
     alone = {**task.data.parts, "train": Windows(np.array([3]), np.array([3 + lookback + horizon]), lookback, horizon)}
     return dataclasses.replace(task, data=dataclasses.replace(task.data, parts=alone))
 
@@ -107,6 +107,12 @@ def test_every_gradient_of_a_forecaster_is_the_references(name, shape):
     lookback, hidden, columns, horizon = shape
     kind = variant(name, hidden_size=hidden, num_layers=2, initial_state="learned" if hidden % 2 else "zero")
     gradient_is_exact(one_forecast(lookback, horizon, columns), kind)
+
+
+@native_is_built
+@pytest.mark.parametrize(("horizon", "quantiles"), [(1, (0.5,)), (3, (0.05, 0.95)), (17, (0.1, 0.2, 0.7, 0.8))], ids=str)
+def test_every_gradient_of_a_forecaster_with_quantiles_is_the_references(horizon, quantiles):
+    gradient_is_exact(one_forecast(5, horizon, 2, quantiles=quantiles), variant("lstm", hidden_size=33, num_layers=2))
 
 
 @native_is_built

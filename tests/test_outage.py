@@ -235,7 +235,7 @@ def test_a_record_whose_answers_are_lost_gives_nothing_twice(retrained, tmp_path
     assert {key: once["epochs"][key] for key in epochs(root)} == epochs(root)
     assert len({name for name, _ in once["runs"]}) == len(once["runs"])
     assert (once["logged"], once["versions"]) == (2, 1)
-    assert [event for event, _ in once["ledger"]] == ["registered", once["ledger"][-1][0]]
+    assert [event for event, _ in once["ledger"]] == ["registered", "retrained", once["ledger"][-1][0]]
 
 
 def recorded(root: Path) -> bool:
@@ -245,7 +245,7 @@ def recorded(root: Path) -> bool:
         with tracking.reachable(root, params):
             client = tracking.connect(root, params)
             known = tracking.record(client, root, params, tracking.origin_of(root, "none"), serving.log_model)
-            decision.decide(client, root, params, "goog", known)
+            decision.decide(client, root, params, "goog", known, "asked for")
     except PartlyDone:
         return False
     return True

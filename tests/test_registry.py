@@ -5,8 +5,6 @@ import math
 import re
 import resource
 import signal
-import subprocess
-import sys
 from types import SimpleNamespace
 
 import clones
@@ -111,7 +109,7 @@ def test_a_better_model_becomes_champion_and_the_one_before_can_come_back(store)
     assert aliases(store) == {CHALLENGER: "1", CHAMPION: "3", PREVIOUS: "2"}
     assert "v3 is the newest" in clones.main(store.root, "rollback", MODEL, "--forward", code=4).stderr
 
-    registered = [("registered", "1"), ("refused", "1"), ("registered", "2"), ("registered", "3")]
+    registered = [("registered", "1"), ("retrained", "1"), ("refused", "1"), ("registered", "2"), ("registered", "3")]
     decided = [("promoted", "2"), ("promoted", "3"), ("refused", "2"), ("rolled-back", "2"), ("rolled-forward", "3")]
     assert events(store) == registered + decided
     said = clones.main(store.root, "history").stdout.splitlines()
@@ -371,9 +369,7 @@ def test_going_back_takes_less_than_five_seconds(store):
     for number in (2, 3):
         settle(store, number)
     done, seconds = processor_seconds(lambda: clones.longshort(store.root, "rollback", MODEL, cold=True))
-    # on a machine that imports torch in a second; others may be slower, or busy
-    _, slower = processor_seconds(lambda: subprocess.run([sys.executable, "-c", "import torch"], check=True))
-    assert seconds < 5 * max(slower, 1) and "champion is v2 again" in done.stdout
+    assert seconds < 5 and "champion is v2 again" in done.stdout
     assert ledger.history(store.root)[-1]["verified"] == "bitwise"
 
 
@@ -486,8 +482,8 @@ def test_registering_and_deciding_twice_is_once(store):
     root, client, params = store.root, store.client, store.params
     recorded = tracking.record(client, root, params, tracking.origin_of(root, "none"), serving.log_model)
     before, count = ledger.history(root), len(client.search_model_versions(f"name = '{MODEL}'"))
-    first = decision.decide(client, root, params, "goog", recorded)
-    assert first == decision.decide(client, root, params, "goog", recorded)
+    first = decision.decide(client, root, params, "goog", recorded, "asked for")
+    assert first == decision.decide(client, root, params, "goog", recorded, "asked for")
     assert (first.version, first.promoted, first.champion) == ("1", False, None)
     assert ledger.history(root) == before
     assert len(client.search_model_versions(f"name = '{MODEL}'")) == count

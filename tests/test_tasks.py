@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 import torch
 from projects import days, prices, project, run_stage, take_in, texts
+from sklearn.metrics import mean_pinball_loss, mean_squared_error
 
 from longshort import config
+from longshort.models.network import Network
 from longshort.tasks.cross_entropy import ROWS, summed_cross_entropy
-from longshort.tasks.forecast import FinalStateHead
+from longshort.tasks.forecast import FinalStateHead, ForecastTask, charge
 from longshort.tasks.language_model import IGNORED, NextWordHead
 from longshort.tasks.layers import Embeddings, Linears
 from longshort.tasks.task import open_task
@@ -39,6 +41,9 @@ def language(root):
 
 def joined(task, part, size=7, seed=0, epoch=1):
     return [torch.cat(each) for each in zip(*task.batches(part, size, seed, epoch), strict=True)]
+
+
+LSTM = config.Variant(cell="lstm", hidden_size=3, num_layers=1, bidirectional=False, dropout=0.0)
 
 
 # --- forecast ---------------------------------------------------------------------------------
@@ -84,14 +89,48 @@ def test_an_order_is_a_pure_function_of_seed_and_epoch(task, request):
 
 def test_a_forecast_is_charged_its_squared_error_summed(forecast):
     answer = torch.tensor([[[1.0, 2.0], [3.0, 4.0]]])
-    losses, terms = forecast.loss(lambda read, draw: answer, torch.empty(0), torch.tensor([[[1.0, 4.0], [0.0, 4.0]]]))
+    losses, terms = charge(answer.unsqueeze(2), torch.tensor([[[1.0, 4.0], [0.0, 4.0]]]), ())
     assert (losses.tolist(), terms.tolist()) == ([0 + 4 + 9 + 0], [4])
+    (read, target), network = next(forecast.batches("train", 3, 0, 1)), Network(forecast, LSTM, "torch")
+    wanted = charge(network(read[None]).unsqueeze(2), target[None], ())
+    assert all(map(torch.equal, forecast.loss(network, read[None], target[None]), wanted))
+
+
+LEVELS = (0.05, 0.5, 0.9)
+
+
+def test_a_quantile_is_charged_the_pinball_loss_of_scikit_learn_beside_the_squared_error():
+    draw = torch.Generator().manual_seed(0)
+    answer, target = torch.randn(2, 7, 4, 3, generator=draw), torch.randn(2, 7, 3, generator=draw)
+    target[1, 2:] = torch.nan  # which is not charged
+    losses, terms = charge(answer, target, LEVELS)
+    assert terms.tolist() == [21, 6]
+    for k in range(2):
+        asked = ~target[k].isnan()
+        came = target[k][asked].numpy()
+        costs = [mean_pinball_loss(came, answer[k, :, n][asked].numpy(), alpha=level) for n, level in enumerate(LEVELS, start=1)]
+        squared = mean_squared_error(came, answer[k, :, 0][asked].numpy())
+        assert losses[k].item() / terms[k].item() == pytest.approx(squared + sum(costs), rel=1e-5)
+
+
+def test_what_is_not_charged_gives_no_quantile_a_gradient():
+    answer = torch.zeros(1, 2, 2, 1, requires_grad=True)
+    charge(answer, torch.tensor([[[1.0], [torch.nan]]]), (0.9,))[0].sum().backward()
+    assert answer.grad.flatten().tolist() == pytest.approx([-2, -0.9, 0, 0])
+
+
+def test_a_network_with_quantiles_answers_its_point_forecast_and_its_head_names_them_all(forecast):
+    task = ForecastTask.of(forecast.data, LEVELS)
+    network, (read, target) = Network(task, LSTM, "torch"), next(task.batches("train", 3, 0, 1))
+    whole = network.head.whole(network.encode(read[None])[1])
+    assert whole.shape == (1, 3, 4, task.horizon) and torch.equal(network(read[None]), whole[:, :, 0])
+    assert all(map(torch.equal, task.loss(network, read[None], target[None]), charge(whole, target[None], LEVELS)))
 
 
 def test_each_member_is_charged_its_own_squared_error_and_nothing_where_nothing_is_asked(forecast):
     answer = torch.tensor([[[1.0, 2.0], [3.0, 4.0]], [[1.0, 1.0], [7.0, 8.0]]], requires_grad=True)
     target = torch.tensor([[[1.0, 4.0], [0.0, 4.0]], [[0.0, 3.0], [forecast.uncharged, forecast.uncharged]]])
-    losses, terms = forecast.loss(lambda read, draw: answer, torch.empty(0), target)
+    losses, terms = charge(answer.unsqueeze(2), target, ())
     assert (losses.tolist(), terms.tolist()) == ([13, 1 + 4], [4, 2])
     losses.sum().backward()
     assert answer.grad.tolist() == [[[0, -4], [6, 0]], [[2, -4], [0, 0]]]

@@ -15,7 +15,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from projects import PER_TICKER, contents, days, flip, prices, project, run_stage, run_training, take_in, texts
+from projects import PER_TICKER, contents, days, flip, native_is_built, prices, project, run_stage, run_training, take_in, texts
 
 from longshort import config, editing, journal, serving, storage
 from longshort.errors import ConfigError, DataRefused, LongshortError, TrainingDiverged
@@ -225,9 +225,11 @@ def fleet_of(task, params, *members):
     return [Member(f"m{place}", seed, task, settings(params, **usual | own)) for place, (seed, own) in enumerate(members)]
 
 
-@pytest.mark.parametrize("engine", ["torch", "reference"])
+@pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
+@pytest.mark.parametrize("engine", ["torch", "reference", pytest.param("native", marks=native_is_built)])
 @pytest.mark.parametrize("variant", ["stacked", "bilstm", "gru"])
-def test_members_of_a_fleet_come_to_the_bits_that_each_has_alone(task, params, variant, engine):
+def test_members_of_a_fleet_come_to_the_bits_that_each_has_alone(task, params, variant, engine, quantiles):
+    task = ForecastTask.of(task.data, quantiles)
     fleet = fleet_of(
         task,
         params,
@@ -252,13 +254,15 @@ def together(fleet, shape, engine):
     return done
 
 
+@pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
 @pytest.mark.parametrize("engine", ["torch", "reference"])
 @pytest.mark.parametrize("variant", ["stacked", "bilstm", "gru"])
-def test_members_side_by_side_come_to_what_each_comes_to_alone(task, params, variant, engine):
+def test_members_side_by_side_come_to_what_each_comes_to_alone(task, params, variant, engine, quantiles):
+    task = ForecastTask.of(task.data, quantiles)
     changes = [{"learning_rate": 0.003}, {"clip_norm": 0.1}, {"max_epochs": 1}, {}]
     fleet = [Member(f"m{k}", k, task, settings(params, **{"max_epochs": 2, "batch_size": 30, **each})) for k, each in enumerate(changes)]
     # three windows less for one: its last batch is filled up, and what fills it up is not charged
-    fleet[1] = dataclasses.replace(fleet[1], task=ForecastTask.of(shortened(task.data, 50)))
+    fleet[1] = dataclasses.replace(fleet[1], task=ForecastTask.of(shortened(task.data, 50), quantiles))
     shape = params.models.variants[variant]
     found = together(fleet, shape, engine)
     alone = train(fleet, shape, engine, CPU, [None] * 4, lambda *_: None)
@@ -306,7 +310,9 @@ def shortened(data, windows):
     return dataclasses.replace(data, parts={**data.parts, "train": cut})
 
 
-def test_a_member_that_fails_is_dropped_and_the_others_go_on_as_alone(task, params):
+@pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
+def test_a_member_that_fails_is_dropped_and_the_others_go_on_as_alone(task, params, quantiles):
+    task = ForecastTask.of(task.data, quantiles)
     fleet = fleet_of(task, params, (0, {"max_epochs": 2}), (1, {"max_epochs": 2, "learning_rate": 1e30}), (2, {"max_epochs": 2}))
     shape = params.models.variants["lstm"]
     told = []
@@ -318,7 +324,9 @@ def test_a_member_that_fails_is_dropped_and_the_others_go_on_as_alone(task, para
         assert same(found[place], train([fleet[place]], shape, "torch", CPU, [None], lambda *_: None)[0])
 
 
-def test_members_that_had_come_to_different_epochs_go_on_together_to_the_same_bits(task, params):
+@pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
+def test_members_that_had_come_to_different_epochs_go_on_together_to_the_same_bits(task, params, quantiles):
+    task = ForecastTask.of(task.data, quantiles)
     fleet = fleet_of(task, params, *((seed, {"max_epochs": 4}) for seed in range(3)))
     shape, kept = params.models.variants["stacked"], {}
     whole = train(fleet, shape, "torch", CPU, [None] * 3, lambda place, epoch, progress: kept.setdefault((place, epoch.number), progress))

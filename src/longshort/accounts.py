@@ -85,3 +85,15 @@ def _calendar(calendar: dict[str, Any]) -> str:
     if "score" in calendar:
         return f"{calendar['name']}, whose sessions fit best: {calendar['score']:.1%} are in common"
     return f"{calendar['name']}, as given"
+
+
+def watched(seen: dict[str, Any]) -> list[str]:
+    """What was seen of the model that serves a data set, a line each fact; a star stands where something has drifted."""
+    figures = [f"skill {100 * seen['skill']:+.2f} %"] if seen["skill"] is not None else []
+    figures += [f"intervals held {seen['held']:.1%}"] if seen["held"] is not None else []
+    figures += [f"{seen['written']:,} forecasts had been written"] if seen["count"] else []
+    who = f"{seen['model']} v{seen['version']}, the {seen['alias']}"
+    told = [f"{who}: {seen['count']:,} sessions since {seen['since']}, to {seen['until']}"]
+    told += [f"  {', '.join(figures)}"] if figures else []
+    told += [f"  {'*' if check['drifted'] else ' '} {check['name']:<24}{check['said']}" for check in seen["checks"]]
+    return [*told, f"  {'retrained' if seen['retrain'] else 'not retrained'}: {seen['reason']}"]

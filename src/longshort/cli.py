@@ -7,6 +7,7 @@ so `longshort --help` answers at once.
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import importlib
 import json
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
     from longshort.config import Params
     from longshort.registry.decision import Decision
+    from longshort.registry.local import Registry
     from longshort.tuning.search import Findings, Plan
     from longshort.tuning.study import Trial
 
@@ -66,7 +68,7 @@ def run(
     with graph.lock(root, console.say):  # what a stage reads must not change while it runs
         _apply(root, params, settings or [])
     try:
-        _retrain(root)
+        _run("retraining", root)
     except PartlyDone:  # what the stages came to is whole, and what a person waited for
         _show_leaderboard(root, as_json)
         raise
@@ -141,13 +143,40 @@ def _log_search(root: Path, plan: Plan, told: list[Trial] | Findings, away: list
         away.append(error)
 
 
+class Occasion(enum.StrEnum):
+    """What is done on a schedule: a flow each."""
+
+    retraining = "retraining"
+    watching = "watching"
+    forecasting = "forecasting"
+
+
+@app.command()
+def watch(as_json: Json = False) -> None:
+    """Look whether what serves is still what it was judged to be; retrain, with the reason, where it is not."""
+    from longshort import accounts, journal
+    from longshort.monitoring import watch as watching
+
+    root = _root()
+    _priced(_params(root))
+    _run("watching", root)
+    seen = [journal.read(watching.place(root, dataset))[-1] for dataset in _priced(_params(root))]
+    if as_json:
+        return _print_json(seen)
+    print("\n\n".join("\n".join(accounts.watched(one)) for one in seen))
+    if any(one["retrain"] for one in seen):
+        print()
+        _summarise(root, as_json=False)
+
+
 @app.command()
 def schedule(
+    occasion: Annotated[Occasion, typer.Argument(help="What is done then.")] = Occasion.retraining,
     cron: Annotated[str | None, typer.Option("--cron", help='When, such as "30 22 * * 1-5" (UTC).')] = None,
     every: Annotated[float | None, typer.Option("--every", help="Or: every so many seconds.")] = None,
     prefect_port: Annotated[int, typer.Option(min=1024, max=65535)] = 4200,
 ) -> None:
-    """Serve a Prefect deployment that retrains on a schedule, until it is stopped."""
+    """Serve a Prefect deployment that retrains, watches or forecasts on a schedule, until it is stopped."""
     if (cron is None) == (every is None):
         raise UsageError('say when: --cron "30 22 * * 1-5", or --every SECONDS.')
     root = _root()
@@ -155,8 +184,46 @@ def schedule(
 
     _end_on_sigterm()
     with servers.prefect(root, prefect_port) as address:
-        print(f"Prefect {address} · deployment retraining/scheduled · stop with Ctrl-C", file=sys.stderr)
-        servers.serve(root, _flow(root), cron, every)
+        print(f"Prefect {address} · deployment {occasion}/scheduled · stop with Ctrl-C", file=sys.stderr)
+        servers.serve(root, _flow(root, occasion), cron, every)
+
+
+@app.command()
+def replay(
+    paths: list[str],
+    months: Annotated[int, typer.Option("--months", min=1, help="The newest, which arrive one by one.")] = 12,
+    tickers: Annotated[int, typer.Option("--tickers", min=1, help="Spread over the alphabet.")] = 20,
+    every: Annotated[int, typer.Option("--every", min=1, metavar="MONTHS", help="When a retraining is due.")] = 1,
+    regime: Annotated[int | None, typer.Option("--regime", metavar="MONTH", help="Plant: from it on prices move thrice as much.")] = None,
+    broken: Annotated[int | None, typer.Option("--broken", metavar="MONTH", help="Plant: its file has prices in cents.")] = None,
+    into: Annotated[Path, typer.Option("--into", help="The folder of the replay's own project.")] = Path(".state/replay"),
+    settings: Set = None,
+) -> None:
+    """Live through the newest months of price files again: retraining, watching and forecasting as they would have run; and their worth."""
+    from longshort import replay as replays
+    from longshort.ingestion import intake
+    from longshort.ingestion.dataset import assemble, terms
+
+    source = storage.find_root()
+    files = intake.collect(paths)
+    params = intake.with_dataset(_params(source), intake.CHECKED, "forecast", {})
+    table = assemble({file.name: file for file in files}, "forecast", terms(params, intake.CHECKED)).table
+    made = replays.plan(table, tickers, months, regime, broken)
+    folder = (source / into).resolve()
+    replays.lay_out(source, folder, settings or [], replays.progress)
+    environment.prepare(folder)
+    os.chdir(folder)
+    replays.walk(folder, made, every, lambda occasion, **how: _run(occasion, folder, **how), replays.progress)
+    from longshort import tracking
+    from longshort.monitoring import trend as trends
+    from longshort.registry import ledger
+
+    params = _params(folder)
+    found = trends.read(tracking.connect(folder, params), folder, params, replays.DATASET)
+    print("\n".join(trends.lines(found)))
+    print(
+        f"\nlook    {trends.write(folder, found)}\n        {ledger.place(folder)}\nor      cd {folder}    longshort history    longshort ui"
+    )
 
 
 # --- a person's files -------------------------------------------------------------------------
@@ -333,6 +400,28 @@ def history(as_json: Json = False) -> None:
 
 
 @app.command()
+def trend(
+    dataset: Annotated[str | None, typer.Argument(help="Of prices; default: all.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Skill by date across retrainings, why each took place, and what retraining was worth against naive and against never doing it."""
+    from longshort.monitoring import trend as trends
+
+    root, client, params = _registry()
+    priced = _priced(params)
+    if dataset is not None and dataset not in priced:
+        raise UsageError(f"no price data set '{dataset}' is trained on. Known: {', '.join(priced)}.")
+    found = [trends.read(client, root, params, name) for name in ([dataset] if dataset else priced)]
+    if as_json:
+        return _print_json([trends.as_json(each) for each in found])
+    for each in found:
+        print(each.dataset)
+        print("\n".join(trends.lines(each)))
+        if each.points:
+            print(f"\nlook    {trends.write(root, each).relative_to(root)}\n")
+
+
+@app.command()
 def variants(
     name: Annotated[str | None, typer.Argument(help="A cell: its equations, its paper, and the options that it has.")] = None,
     inputs: Annotated[int, typer.Option("--inputs", min=1, help="Features of a step, for the count of parameters.")] = 1,
@@ -438,7 +527,7 @@ def rollback(
     """Put the champion before back, once it answers as when it was registered; again goes back further."""
     from longshort.registry import promotion
 
-    root, client, params = _registry()
+    root, client, params = _models()
     _dataset_of(model, params)
     old, new = promotion.rollback(client, root, model, forward)
     print(f"{model}: champion is v{new} again (was v{old})")
@@ -468,11 +557,22 @@ def reproduce(
 
 
 @app.command()
-def forecast(ticker: str, as_json: Json = False) -> None:
-    """The next session's price of a ticker, and which model says so."""
+def forecast(
+    ticker: Annotated[str | None, typer.Argument(help="Default: write the next forecasts of every ticker to reports/forecasts.")] = None,
+    steps: Annotated[int | None, typer.Option("--sessions", min=1, max=250, help="How many; default: the model's horizon.")] = None,
+    plot: Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw them behind the newest sessions, as PNG.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The next sessions' prices of a ticker, with intervals, and which model says so."""
     from longshort import serving
 
-    root, client, params = _registry()
+    if ticker is None:
+        if steps or plot or as_json:
+            raise UsageError("--sessions, --plot and --json are of one ticker: `longshort forecast TICKER`.")
+        root = _root()
+        _priced(_params(root))
+        return _run("forecasting", root)
+    root, client, params = _models()
     for dataset, entry in params.ingestion.datasets.items():
         if entry.task == "forecast" and (root / "data/ingestion" / dataset).exists():
             table = serving.read_tidy(root, dataset)
@@ -481,13 +581,16 @@ def forecast(ticker: str, as_json: Json = False) -> None:
     else:
         raise UsageError(f"no data set holds the ticker '{ticker}'. Take its file in with `longshort ingest FILE`, then `longshort run`.")
     model, by = _serving_model(root, client, f"forecast-{dataset}")
-    told = serving.forecast(model, table, ticker.upper())
+    told = serving.forecast(model, table, ticker.upper(), params.evaluation.coverage, steps)
+    if plot is not None:
+        storage.write_bytes(plot, serving.picture(told, table, f"said by {by['model']} v{by['version']}, the {by['alias']}"))
     if as_json:
         days = [day.isoformat() for day in told.sessions]
         return _print_json({**vars(told), "last_session": told.last_session.isoformat(), "sessions": days, **by})
-    for day, level in zip(told.sessions, told.levels, strict=True):
+    for day, level, low, high in zip(told.sessions, told.levels, told.low, told.high, strict=True):
         change = 100 * (level / told.last_price - 1)
-        print(f"{told.ticker}  {day:%a} {day}  {level:.2f}  ({change:+.2f} % on {told.last_price:.2f} of {told.last_session})")
+        band = f", {told.coverage:.0%} between {low:.2f} and {high:.2f}" if low is not None and high is not None else ""
+        print(f"{told.ticker}  {day:%a} {day}  {level:.2f}{band}  ({change:+.2f} % on {told.last_price:.2f} of {told.last_session})")
     print(_by_whom(by))
 
 
@@ -502,7 +605,7 @@ def generate(
     """Write on from a few words."""
     from longshort import serving
 
-    root, client, params = _registry()
+    root, client, params = _models()
     known = [name for name, entry in params.ingestion.datasets.items() if entry.task == "language-model"]
     if not known or (dataset is not None and dataset not in known):
         raise UsageError(f"no text data set '{dataset or ''}'. Known: {', '.join(known) or 'none; take one in with `longshort ingest`'}.")
@@ -578,15 +681,16 @@ def _apply(root: Path, file: Path | None, settings: list[str]) -> None:
         print(said, file=sys.stderr)
 
 
-def _flow(root: Path) -> Any:
-    """The flow, loaded by path from the project's root as Prefect's entrypoints are."""
+def _flow(root: Path, occasion: str) -> Any:
+    """The flow of an occasion, loaded by path from the project's root as Prefect's entrypoints are."""
     from prefect.flows import load_flow_from_entrypoint
 
     os.chdir(root)
-    return load_flow_from_entrypoint("flows/retraining.py:retraining")
+    return load_flow_from_entrypoint(f"flows/{occasion}.py:{occasion}")
 
 
-def _retrain(root: Path) -> None:
+def _run(occasion: str, root: Path, **how: Any) -> None:
+    """Run the flow of an occasion, with a Prefect server that lives as long as this process."""
     from longshort import console, databases, forkserver, lastrun, servers, tracking
 
     params = _params(root)
@@ -595,17 +699,17 @@ def _retrain(root: Path) -> None:
         console.say("  the first run: Prefect and MLflow make their databases, some 20 s")
     wait_for_server = servers.start_temporary_prefect(root)
     forkserver.start(root)  # before Prefect, whose threads would not let it be forked from us
-    flow = _flow(root)
+    flow = _flow(root, occasion)
     # what the flow will need takes seconds, as the server's start does: imports, and the schema of a new MLflow store
     importlib.import_module("dvc.repo")
     if params.tracking.uri == "local" and lastrun.standing(root, params) is None:
         with contextlib.suppress(Exception):  # a store that is broken is told of by the task that needs it
             tracking.connect(root, params)
     wait_for_server()
-    _run_flow(flow, root)
+    _run_flow(flow, root, how)
 
 
-def _run_flow(flow: Any, root: Path) -> None:
+def _run_flow(flow: Any, root: Path, how: dict[str, Any]) -> None:
     from concurrent.futures import ThreadPoolExecutor, wait
 
     import psutil
@@ -624,7 +728,7 @@ def _run_flow(flow: Any, root: Path) -> None:
             print("longshort: interrupted; run the same command again to go on", file=sys.stderr, flush=True)
             os._exit(128 + number)
 
-        running = pool.submit(flow, root, return_state=True)
+        running = pool.submit(flow, root, **how, return_state=True)
         signal.signal(signal.SIGTERM, stop)
         signal.signal(signal.SIGINT, stop)
         state = running.result()
@@ -700,6 +804,23 @@ def _registry() -> tuple[Path, MlflowClient, Params]:
         return root, tracking.connect(root, params), params
 
 
+def _priced(params: Params) -> list[str]:
+    if not (known := params.forecast_datasets()):
+        raise UsageError("no price data set is trained on. Take one in with `longshort ingest FILE`, then `longshort run`.")
+    return known
+
+
+def _models() -> tuple[Path, Registry, Params]:
+    """The registry where it is asked for versions and aliases alone: a project's own without MLflow, which takes long to be imported."""
+    from longshort.registry.local import local
+
+    root = _root()
+    params = _params(root)
+    if params.tracking.uri == "local" and (registry := local(root / "mlflow/store/mlflow.db")):
+        return root, registry, params
+    return _registry()
+
+
 def _dataset_of(model: str, params: Params) -> str:
     known = {f"{entry.task}-{name}": name for name, entry in params.ingestion.datasets.items()}
     if model not in known:
@@ -707,7 +828,7 @@ def _dataset_of(model: str, params: Params) -> str:
     return known[model]
 
 
-def _serving_model(root: Path, client: MlflowClient, name: str) -> tuple[Any, dict[str, Any]]:
+def _serving_model(root: Path, client: Registry, name: str) -> tuple[Any, dict[str, Any]]:
     from longshort.registry import promotion, versions
 
     version, alias = promotion.serving_version(client, root, name)

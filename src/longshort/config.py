@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import codecs
 import difflib
+import itertools
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, TypeVar, get_args, get_origin
 
@@ -19,8 +20,10 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
+    SerializerFunctionWrapHandler,
     ValidationError,
     field_validator,
+    model_serializer,
     model_validator,
 )
 
@@ -166,12 +169,19 @@ Target = Literal["log_return", "open", "high", "low", "close"]
 Feature = Literal["open", "high", "low", "close", "volume", "log_return", "log_range", "log_volume"]
 
 
-class PriceWindows(Section):
-    """How much past a forecaster sees and how much future it owes, in sessions.
+class Folds(Section):
+    """Walk-forward evaluation: the test part in pieces.
 
-    folds   pieces of the test part, of about one length; each is forecast by networks that learned what lies before it
-    origin  of what the folds learn from: expanding, from the first session on, or sliding, as many sessions as the oldest fold
+    folds   pieces, of about one length; each is forecast by networks that learned what lies before it
+    origin  of what the folds learn from: expanding, from the first session or word on, or sliding, as many as the oldest fold
     """
+
+    folds: PositiveInt = 1
+    origin: Literal["expanding", "sliding"] = "expanding"
+
+
+class PriceWindows(Folds):
+    """How much past a forecaster sees and how much future it owes, in sessions."""
 
     lookback: PositiveInt
     horizon: PositiveInt
@@ -182,8 +192,6 @@ class PriceWindows(Section):
     max_gap: PositiveInt
     validation: Share
     test: Share
-    folds: PositiveInt = 1
-    origin: Literal["expanding", "sliding"] = "expanding"
 
     @model_validator(mode="after")
     def _the_future_stays_out_of_the_past(self) -> PriceWindows:
@@ -225,7 +233,7 @@ class _WordWindows(Section):
         return self
 
 
-class TextWindows(_WordWindows):
+class TextWindows(_WordWindows, Folds):
     """How many tokens a language model sees."""
 
     lookback: PositiveInt
@@ -266,7 +274,21 @@ class Windows(Section):
 
 
 class ForecastTask(Section):
-    """The forecaster's head has nothing to set."""
+    """What a forecaster's head names beside the point forecast of each step: these quantiles, lowest first; none by default."""
+
+    quantiles: list[Share] = []
+
+    @field_validator("quantiles")
+    @classmethod
+    def _from_the_lowest_to_the_highest(cls, quantiles: list[float]) -> list[float]:
+        if any(later <= earlier for earlier, later in itertools.pairwise(quantiles)):
+            raise ValueError("each quantile shall be higher than the one before it. Write them from the lowest to the highest, each once")
+        return quantiles
+
+    @model_serializer(mode="wrap")
+    def _as_before_there_were_any(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a run's identity, and its model's bytes, hang on what is written here
+        return usual(self) if self.quantiles else {}
 
 
 class LanguageModelTask(Section):
@@ -463,6 +485,13 @@ class Registry(Section):
     significance: Share | None
 
 
+class Monitoring(Section):
+    """What the newest sessions are compared with; see `monitoring.watch`."""
+
+    reference: PositiveInt
+    min_sessions: PositiveInt
+
+
 class Tracking(Section):
     uri: str
 
@@ -555,6 +584,7 @@ class Params(Section):
     training: Training
     evaluation: Evaluation
     registry: Registry
+    monitoring: Monitoring
     tracking: Tracking
     tuning: Tuning
     resources: Resources
@@ -562,6 +592,11 @@ class Params(Section):
     def of_task(self, section: Section, task: Task) -> Any:
         """The part of a section that belongs to a task."""
         return getattr(section, task.replace("-", "_"))
+
+    def forecast_datasets(self) -> list[str]:
+        """The price data sets that something is trained on, in their order."""
+        trained = {entry.dataset for entry in self.training.items.values()}
+        return [name for name, entry in self.ingestion.datasets.items() if entry.task == "forecast" and name in trained]
 
     def optimisation_of(self, item: str) -> Optimisation:
         """How an item is trained: as its task says, but for what the item says itself."""

@@ -96,7 +96,7 @@ def blank_table(title: str, columns: list[str]) -> Table:
 
 def _price_table(dataset: str, own: list[Row]) -> Table:
     table = blank_table(
-        f"{dataset}: next session's price, test part, {own[0].seeds} seeds" + (f", {own[0].folds} folds" if own[0].folds > 1 else ""),
+        f"{dataset}: next session's price, {_tested(own[0])}",
         ["variant", "test RMSE", "skill (%)", "direction", "DM p", "held", "epoch"],
     )
     sure = {name: f"{100 * share:.0f} %" for name, share in own[0].asked.items()}
@@ -108,6 +108,10 @@ def _price_table(dataset: str, own: list[Row]) -> Table:
     for name, figures in sorted(own[0].baselines.items(), key=lambda each: each[1]["rmse"]):
         table.add_row(SPELT.get(name, name.replace("_", " ")), f"{figures['rmse']:.3f}", *_beside_naive(figures), "")
     return table
+
+
+def _tested(row: Row) -> str:
+    return f"test part, {row.seeds} seeds" + (f", {row.folds} folds" if row.folds > 1 else "")
 
 
 def _beside_naive(figures: dict[str, float], sd: dict[str, float] | None = None) -> list[str]:
@@ -126,7 +130,7 @@ def _beside_naive(figures: dict[str, float], sd: dict[str, float] | None = None)
 
 def _text_table(dataset: str, own: list[Row]) -> Table:
     table = blank_table(
-        f"{dataset}: next word, test part, {own[0].seeds} seeds, {100 * own[0].mean['unknown_share']:.1f} % [UNK]",
+        f"{dataset}: next word, {_tested(own[0])}, {100 * own[0].mean['unknown_share']:.1f} % [UNK]",
         ["variant", "test perplexity", "unigram", "trigram", "bits/character", "epochs"],
     )
     for row in own:

@@ -146,7 +146,8 @@ def example_for(model: artefact.Model) -> Any:
 class Forecast:
     """The next sessions of one ticker: dates and levels, nearest first; ``target`` is what the model said, in its own unit.
 
-    Dates are datetimes where the rows are intraday.
+    Dates are datetimes where the rows are intraday. ``low`` and ``high`` are levels between which ``coverage`` of what comes shall lie;
+    None where nobody can say, since the model has too little of a validation part.
     """
 
     ticker: str
@@ -156,27 +157,70 @@ class Forecast:
     levels: list[float]
     target_name: str
     target: list[float]
+    coverage: float
+    low: list[float | None]
+    high: list[float | None]
 
 
-def forecast(model: artefact.Model, table: pa.Table, ticker: str) -> Forecast:
+def forecast(model: artefact.Model, table: pa.Table, ticker: str, coverage: float = 0.9, steps: int | None = None) -> Forecast:
     """Forecast the sessions after a ticker's last one.
 
-    table   the tidy price table
-    raises  UsageError when the table does not hold the ticker; SeriesTooShort when it has too few sessions in a row
+    table     the tidy price table
+    coverage  share of what comes that each interval shall hold
+    steps     how many sessions, default the model's horizon; beyond it recursively, each answer read as if it had come
+    raises    UsageError when the table does not hold the ticker; SeriesTooShort when it has too few sessions in a row
     """
     spec, calendar = forecasts.spec_of(model), model.card["description"]["calendar"]
     own = _rows_of(table, ticker)
     series, stretch = _newest_stretch(own, spec, calendar, spec.lookback)
     past = series.values[stretch.stop - spec.lookback : stretch.stop][None]
     last = series.price[stretch.stop - 1 : stretch.stop]
-    answer = _target(model_for(model, ticker), past)
-    levels, target = forecasts.levels_of(spec, answer, last)[0], answer[0]
+    one, steps = model_for(model, ticker), steps or spec.horizon
+    if steps <= spec.horizon:
+        answer = _target(one, past)[:, :steps]
+        levels, target = forecasts.levels_of(spec, answer, last)[0], answer[0]
+    else:
+        levels = forecasts.levels(one, past, last, steps)[0]
+        target = forecasts.target_of(spec, levels[None], last)[0]
+    ends = [_band(model, series, coverage, step) for step in range(1, steps + 1)]
     dates = [series.dates[stretch.stop - 1].item()]
     usual = _usual_step(own["date"])
     for _ in levels:
         every = calendar == sessions.EVERY_ROW  # no exchange tells the next day: as far on as rows usually are
         dates.append(dates[-1] + usual if every else sessions.next_session(calendar, dates[-1]))
-    return Forecast(ticker, dates[0], float(last[0]), dates[1:], levels.tolist(), spec.target, target.tolist())
+    return Forecast(
+        ticker=ticker,
+        last_session=dates[0],
+        last_price=float(last[0]),
+        sessions=dates[1:],
+        levels=levels.tolist(),
+        target_name=spec.target,
+        target=target.tolist(),
+        coverage=coverage,
+        low=[None if end is None else level + end[0] * float(last[0]) for level, end in zip(levels.tolist(), ends, strict=True)],
+        high=[None if end is None else level + end[1] * float(last[0]) for level, end in zip(levels.tolist(), ends, strict=True)],
+    )
+
+
+def picture(told: Forecast, table: pa.Table, about: str) -> bytes:
+    """A forecast behind the ticker's newest sessions, as PNG; ``about`` says whose it is."""
+    from longshort.evaluation import pictures
+
+    own = _rows_of(table, told.ticker)
+    low, high = (np.array([np.nan if value is None else value for value in side]) for side in (told.low, told.high))
+    level = own["close" if told.target_name == "log_return" else told.target_name]
+    days = np.array(told.sessions, own["date"].dtype)
+    next_ones = f"{len(days)} next sessions" if len(days) > 1 else "next session"
+    title = f"{told.ticker}: the {next_ones}, with intervals of {told.coverage:.0%}"
+    return pictures.ahead(own["date"], level, days, told.levels, low, high, title, about)
+
+
+def _band(model: artefact.Model, series: prices.Series, coverage: float, step: int) -> tuple[float, float] | None:
+    """Low and high of the interval so many sessions ahead of a ticker's last one, from the forecast, as shares of its level."""
+    try:
+        return forecasts.next_band(*forecasts.since_learning(model, series, step), coverage)
+    except DataRefused:
+        return None
 
 
 def _rows_of(table: pa.Table, ticker: str) -> Rows:
@@ -307,9 +351,14 @@ def _level(spec: PriceWindows) -> str:
 
 
 def read_tidy(root: Path, dataset: str) -> pa.Table:
-    """A data set's tidy table, verified first."""
-    folder = root / "data/ingestion" / dataset
+    """A data set's tidy table, verified first.
+
+    raises  DataRefused when validation refused it: nobody should be answered from it; CorruptArtefact
+    """
+    folder, judged = root / "data/ingestion" / dataset, root / "data/validation" / dataset
     storage.verify(folder)
+    if (judged / "result.json").exists() and not storage.read_json(judged / "result.json")["success"]:
+        raise DataRefused(f"{dataset}: validation refused these data, see {judged / 'index.html'}. Mend them, then run `longshort run`.")
     return storage.read_table(folder / "table.parquet")
 
 
@@ -338,9 +387,9 @@ def next_word_probabilities(model: artefact.Model, ids: Ids) -> np.ndarray[Any, 
     """The probability of every word of the vocabulary after the given ids: (vocabulary,)."""
     import torch
 
-    lookback = int(model.card["description"]["spec"]["lookback"])
-    read = torch.from_numpy(ids[-lookback:].astype(np.int64))[None]
-    return torch.softmax(model(read)[0, -1].double(), dim=-1).numpy()
+    read = ids[-int(model.card["description"]["spec"]["lookback"]) :].astype(np.int64)[None]
+    scores = torch.from_numpy(model.served.scores(read)[0]) if model.served else model(torch.from_numpy(read))[0, -1]
+    return torch.softmax(scores.double(), dim=-1).numpy()
 
 
 def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temperature: float = 0.7) -> tuple[str, int]:

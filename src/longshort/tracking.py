@@ -13,7 +13,7 @@ import json
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -331,6 +331,32 @@ def record(client: MlflowClient, root: Path, params: Params, origin: Origin, log
 
 def _evaluation_sha256(root: Path, item: str) -> str:
     return str(storage.read_json(root / "data/evaluation" / item / storage.MANIFEST)["sha256"])
+
+
+def record_trend(
+    client: MlflowClient,
+    root: Path,
+    params: Params,
+    dataset: str,
+    curves: Sequence[tuple[str, int, float]],
+    files: Sequence[Path],
+    origin: Origin,
+) -> None:
+    """Bring the run that holds a data set's trend up to these points, (metric, days since 1970, value), and log the files anew.
+
+    origin  of the retraining that adds to it last
+    """
+    from mlflow.entities import Metric, RunTag
+
+    run_id = run_for(client, experiment(client, root, params, dataset), storage.digest({"trend": dataset}), "trend", "trend").info.run_id
+    known = {name: {metric.step for metric in client.get_metric_history(run_id, name)} for name in {name for name, _, _ in curves}}
+    fresh = [(name, day, value) for name, day, value in curves if day not in known[name]]
+    _log_points(client, run_id, [Metric(name, value, day * 86_400_000, day) for name, day, value in fresh])
+    for path in files:
+        client.log_artifact(run_id, str(path))
+    tags = origin.tags(storage.verify(root / "data/ingestion" / dataset))
+    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    client.set_terminated(run_id)
 
 
 def _record_seed(

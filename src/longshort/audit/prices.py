@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -30,11 +30,12 @@ CHANCE = 0.01  # what the p-value of a network that learned nothing must not fal
 PRICED = ("open", "high", "low", "close", "volume")
 
 
-def prove(columns: Columns, spec: PriceWindows, calendar: str, learner: Learner) -> list[Proof]:
+def prove(columns: Columns, spec: PriceWindows, calendar: str, quantiles: Sequence[float], learner: Learner) -> list[Proof]:
     """Every proof for one item.
 
-    columns  tidy, as `windows.stage.tidy_columns` gives them
-    raises   SeriesTooShort, and DataRefused as the windows room does
+    columns    tidy, as `windows.stage.tidy_columns` gives them
+    quantiles  that its networks name
+    raises     SeriesTooShort, and DataRefused as the windows room does
     """
 
     def make(columns: Columns) -> Series:
@@ -44,8 +45,8 @@ def prove(columns: Columns, spec: PriceWindows, calendar: str, learner: Learner)
     return [
         features(make, columns),
         windows(make, columns, spec, of_train),
-        weights(make, columns, data, learner),
-        shuffled(data, learner),
+        weights(make, columns, spec, quantiles, learner),
+        shuffled(data, quantiles, learner),
         planted(make, columns, spec),
     ]
 
@@ -148,23 +149,29 @@ def _cuts(data: PriceData, part: str, numbers: NDArray[np.int64]) -> tuple[bytes
     return past.tobytes(), future.tobytes()
 
 
-def weights(make: Make, columns: Columns, data: PriceData, learner: Learner) -> Proof:
-    """The weights after some epochs are the same bytes whatever comes after the training part."""
-    day = last_target(data, "train")
-    other = assemble(make(changed_after(columns, day)), data.spec, data.calendar, of_train)
-    one, two = (learner.epochs(ForecastTask.of(each), EPOCHS) for each in (data, other))
-    said = f"{EPOCHS} epochs, prices changed after {_day(day)}: {one.weights.numel():,} weights"
-    return Proof("weights", same(one, two), f"{said} {'are the same bytes' if same(one, two) else 'differ'}")
+def weights(make: Make, columns: Columns, spec: PriceWindows, quantiles: Sequence[float], learner: Learner) -> Proof:
+    """The weights after some epochs are the same bytes whatever comes after the training part, in every fold."""
+    series, days, count = make(columns), [], 0
+    for fold in range(spec.folds):
+        data = assemble(series, spec, "", of_train, fold)
+        day = last_target(data, "train")
+        other = assemble(make(changed_after(columns, day)), spec, "", of_train, fold)
+        one, two = (learner.epochs(ForecastTask.of(each, quantiles), EPOCHS) for each in (data, other))
+        if not same(one, two):
+            return Proof("weights", False, f"{EPOCHS} epochs, prices changed after {_day(day)}: {one.weights.numel():,} weights differ")
+        days.append(_day(day))
+        count += one.weights.numel()
+    return Proof("weights", True, f"{EPOCHS} epochs, prices changed after {', '.join(days)}: {count:,} weights are the same bytes")
 
 
-def shuffled(data: PriceData, learner: Learner) -> Proof:
+def shuffled(data: PriceData, quantiles: Sequence[float], learner: Learner) -> Proof:
     """A network that learned sessions in a random order is no better on the test part than the last value."""
     order = np.arange(len(data.series.values))
     draw = np.random.Generator(np.random.Philox(0))
     for segment, stop in zip(data.series.segments, data.parts["validation"].stops, strict=True):  # a ticker keeps its own sessions
         order[segment.start : stop] = draw.permutation(order[segment.start : stop])
     mixed = dataclasses.replace(data.series, values=data.series.values[order])
-    model = learner.model(ForecastTask.of(assemble(mixed, data.spec, data.calendar, of_train)), MOST_EPOCHS)
+    model = learner.model(ForecastTask.of(assemble(mixed, data.spec, data.calendar, of_train), quantiles), MOST_EPOCHS)
     found = forecasts.outcomes(model, data.series, data.parts["test"])
     tested = forecasts.against_naive(found)
     statistic, p_value = tested["dm_statistic"], tested["dm_p_value"]

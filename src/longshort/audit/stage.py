@@ -13,7 +13,6 @@ from longshort.audit.proof import Proof, keep
 from longshort.config import Params
 from longshort.errors import UsageError
 from longshort.models import choice
-from longshort.windows import text
 from longshort.windows.prices import PRICES, possible
 from longshort.windows.stage import rows, tidy_columns
 from longshort.windows.tokens import tokenise
@@ -39,11 +38,11 @@ def run(root: Path, item: str, params: Params) -> list[Proof]:
     if entry.task == "forecast":
         account = storage.read_json(source / "account.json") if (source / "account.json").exists() else {}
         spec, _ = possible(params.windows.forecast, account.get("prices", PRICES))
-        found = prices.prove(tidy_columns(table), spec, sessions.of_dataset(source, params.validation.forecast.calendar), learner)
+        calendar = sessions.of_dataset(source, params.validation.forecast.calendar)
+        found = prices.prove(tidy_columns(table), spec, calendar, params.tasks.forecast.quantiles, learner)
     else:
         blocks, words = tokenise(rows(table))
-        parts, _, _ = text.split(blocks, params.windows.language_model)
-        make = texts.maker(params.windows.language_model, words)
-        found = texts.prove(parts, words, make, params.tasks.language_model, learner)
+        cut = params.windows.language_model
+        found = texts.prove(blocks, words, cut, texts.maker(cut, words), params.tasks.language_model, learner)
     keep(root, item, data_sha256, found)
     return found

@@ -115,9 +115,13 @@ class Baselines:
         seen, after = (_supervised(data, data.parts[part]) for part in ("train", "validation"))
         return cls(data, constants, {"ridge": _fit_ridge(*seen, *after), "lightgbm": _fit_lightgbm(*seen, *after)})
 
-    def forecast(self, windows: Windows) -> dict[str, Array]:
-        """What each says of some windows of the data set's series: name -> (windows, horizon) levels, nearest step first."""
-        parts = [self._forecast(windows, numbers) for numbers in _batches(len(windows))]
+    def forecast(self, windows: Windows, numbers: Numbers | None = None) -> dict[str, Array]:
+        """What each says of some windows of the data set's series: name -> (windows, horizon) levels, nearest step first.
+
+        numbers  of the windows that are asked for; None: all
+        """
+        asked = np.arange(len(windows)) if numbers is None else numbers
+        parts = [self._forecast(windows, asked[start : start + ROWS]) for start in range(0, max(len(asked), 1), ROWS)]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def _forecast(self, windows: Windows, numbers: Numbers) -> dict[str, Array]:
@@ -157,10 +161,6 @@ def training_levels(data: PriceData) -> dict[str, list[Array]]:
     for segment, start, stop in zip(data.series.segments, train.starts, train.stops, strict=True):
         levels.setdefault(segment.ticker, []).append(data.series.price[start:stop])
     return levels
-
-
-def _batches(count: int) -> list[Numbers]:
-    return [np.arange(first, min(first + ROWS, count)) for first in range(0, count, ROWS)]
 
 
 def _supervised(data: PriceData, windows: Windows) -> tuple[Array, Array]:

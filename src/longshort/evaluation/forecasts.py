@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -16,11 +17,13 @@ from longshort.errors import DataRefused
 from longshort.evaluation import intervals, metrics
 from longshort.evaluation.baselines import last_value, places
 from longshort.models.artefact import Model
-from longshort.windows.files import scaler_from
-from longshort.windows.prices import Floats, Scaler, Series, Windows
+from longshort.windows.files import PriceData, scaler_from
+from longshort.windows.prices import Floats, Scaler, Series, Windows, part_windows
 
 Array = NDArray[np.float64]
 BATCH = 1024
+LENT = 20_000  # windows of the training part whose errors lend a baseline its quantiles; of a ticker at least
+LEAST = 250
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,7 @@ class Outcomes:
     tickers  (windows,); targets (windows,) datetime64[D], the first session forecast, or [s], its time
     last     (windows,) level at the origin: the naive forecast of every step
     actual   (windows, horizon) levels; forecast the same
+    named    (windows, horizon, quantiles) levels, lowest first: see `quantiles`; None where the forecaster names none
     """
 
     tickers: NDArray[Any]
@@ -37,6 +41,7 @@ class Outcomes:
     last: Array
     actual: Array
     forecast: Array
+    named: Array | None = None
 
     @property
     def errors(self) -> Array:
@@ -50,21 +55,33 @@ class Outcomes:
 
     def only(self, rows: NDArray[Any]) -> Outcomes:
         """The same for some of the rows."""
-        return Outcomes(self.tickers[rows], self.targets[rows], self.last[rows], self.actual[rows], self.forecast[rows])
+        columns: dict[str, Any] = {name: None if own is None else own[rows] for name, own in vars(self).items()}
+        return Outcomes(**columns)
 
     def saying(self, forecast: Array) -> Outcomes:
-        """The same windows, forecast otherwise."""
-        return replace(self, forecast=forecast)
+        """The same windows, forecast otherwise, and without quantiles."""
+        return replace(self, forecast=forecast, named=None)
 
     def step(self, number: int) -> Outcomes:
         """One step ahead of them, from 1."""
         cut = slice(number - 1, number)
-        return replace(self, actual=self.actual[:, cut], forecast=self.forecast[:, cut])
+        named = None if self.named is None else self.named[:, cut]
+        return replace(self, actual=self.actual[:, cut], forecast=self.forecast[:, cut], named=named)
+
+    def between(self, places: tuple[int, int]) -> Array:
+        """The band between two of the quantiles, from the forecast and as shares of the level at the origin: (windows, horizon, 2).
+
+        places  of the lower and the higher
+        """
+        assert self.named is not None
+        return (self.named[..., list(places)] - self.forecast[..., None]) / self.last[:, None, None]
 
 
 def joined(parts: Sequence[Outcomes]) -> Outcomes:
     """Several, one behind the other."""
-    return Outcomes(*(np.concatenate([getattr(part, field.name) for part in parts]) for field in fields(Outcomes)))
+    each = {field.name: [getattr(part, field.name) for part in parts] for field in fields(Outcomes)}
+    columns: dict[str, Any] = {name: None if own[0] is None else np.concatenate(own) for name, own in each.items()}
+    return Outcomes(**columns)
 
 
 def levels(model: Model, past: Floats, last: Array, steps: int) -> Array:
@@ -92,6 +109,38 @@ def _targets(model: Model, past: Floats) -> Array:
         for start in range(0, len(past), BATCH)
     ]
     return scaler.undo_target(np.concatenate(answers))
+
+
+def quantiles(model: Model, past: Floats, last: Array) -> Array:
+    """The price levels below which a model expects so many of what comes: (windows, horizon, quantiles), lowest first.
+
+    past, last  as in `levels`
+
+    Those that cross are sorted, which never makes them worse (Chernozhukov, Fernández-Val and Galichon, 2010). A model of log-returns
+    names quantiles of each step's own, and those of a sum are not their sum: beyond the first step they are nan.
+    """
+    scaler, spec = scaler_of(model), spec_of(model)
+    answers = [model.quantiles(torch.from_numpy(scaler.apply(past[start : start + BATCH]))).numpy() for start in range(0, len(past), BATCH)]
+    named = np.sort(scaler.undo_target(np.concatenate(answers)).swapaxes(1, 2), axis=-1)
+    if spec.target == "log_return":
+        named = last[:, None, None] * np.exp(named)
+        named[:, 1:] = np.nan
+    return named
+
+
+def quantiles_of(model: Model) -> tuple[float, ...]:
+    """Which quantiles a model names, lowest first."""
+    return tuple(model.head.quantiles)
+
+
+def bracketing(named: Sequence[float], coverage: float) -> tuple[int, int] | None:
+    """The places of the two quantiles that lie as far from the ends as an interval of this coverage leaves out on each side.
+
+    >>> bracketing([0.05, 0.5, 0.95], 0.9), bracketing([0.05, 0.95], 0.8)
+    ((0, 2), None)
+    """
+    places = [place for wanted in ((1 - coverage) / 2, (1 + coverage) / 2) for place, own in enumerate(named) if math.isclose(own, wanted)]
+    return (places[0], places[1]) if len(places) == 2 else None
 
 
 def levels_of(spec: PriceWindows, target: Array, last: Array) -> Array:
@@ -129,14 +178,35 @@ def outcomes(model: Model, series: Series, windows: Windows) -> Outcomes:
     """
     numbers = np.arange(len(windows))
     origins, tickers = windows.origins(numbers), tickers_of(series, windows)
-    forecast = np.full((len(windows), windows.horizon), np.nan)
+    forecast, asked = np.full((len(windows), windows.horizon), np.nan), quantiles_of(model)
+    named = np.full((*forecast.shape, len(asked)), np.nan) if asked else None
     for one, own in [(model.of(ticker), np.flatnonzero(tickers == ticker)) for ticker in model.tickers] or [(model, numbers)]:
         if len(own):
             past, _ = windows.gather(series.values, numbers[own])
             forecast[own] = levels(one, past, series.price[origins[own]], windows.horizon)
+            if named is not None:
+                direct = quantiles(one, past, series.price[origins[own]])[:, : windows.horizon]
+                named[own, : direct.shape[1]] = direct
     actual = series.price[origins[:, None] + np.arange(1, windows.horizon + 1)]
-    found = Outcomes(tickers, series.dates[origins + 1], series.price[origins], actual, forecast)
+    found = Outcomes(tickers, series.dates[origins + 1], series.price[origins], actual, forecast, named)
     return found.only(np.isin(tickers, model.tickers)) if model.tickers else found
+
+
+def since_learning(model: Model, series: Series, steps: int) -> tuple[Outcomes, Outcomes]:
+    """What a model says of every session behind its training part: of its validation part, and of all that has come since.
+
+    series   of one ticker or of many, as the model's own spec has it
+    steps    sessions ahead that are forecast, beyond its horizon recursively
+    returns  by its validation part intervals are calibrated; see `bands`. A ticker may have none of either
+    raises   DataRefused when the model does not say where its parts lie
+    """
+    extent = model.card.get("extent")
+    if not extent:
+        raise DataRefused("the model does not say where its validation part lies: it was made by an older longshort. Train it again.")
+    first, last = (np.datetime64(extent["validation"][end]) for end in ("first_target", "last_target"))
+    spec = spec_of(model).model_copy(update={"horizon": steps})
+    found = outcomes(model, series, part_windows(series, spec, first, series.dates.max()))
+    return found.only(found.targets <= last), found.only(found.targets > last)
 
 
 def score(found: Outcomes, history: dict[str, Array], confidence: float) -> dict[str, float]:
@@ -219,50 +289,100 @@ def ordering(found: Outcomes) -> dict[str, float]:
     return figures
 
 
-def half_widths(before: Outcomes, found: Outcomes, coverage: float, method: str) -> Array:
-    """Half the width of each forecast's interval, as a share of the level at its origin: (windows, horizon).
+def bands(before: Outcomes, found: Outcomes, coverage: float, method: str, places: tuple[int, int] | None = None) -> Array:
+    """Each forecast's interval, low and high, from the forecast and as shares of the level at its origin: (windows, horizon, 2).
 
-    before  of the same tickers' validation part, by which a method is calibrated; then it goes on from session to session
-    method  a name of `intervals.METHODS`
+    before   of the same tickers' validation part, by which a method is calibrated; then it goes on from session to session
+    method   a name of `intervals.METHODS`; or, with the ``places`` of the two quantiles that it is between, of `intervals.OF_QUANTILES`
     returns  nan for a ticker that has too little of a validation part to calibrate by
     """
-    widths: Array = np.full_like(found.actual, np.nan)
+    made: Array = np.full((*found.actual.shape, 2), np.nan)
     for ticker in np.unique(found.tickers):
-        rows, earlier = found.tickers == ticker, before.errors[before.tickers == ticker]
-        errors = np.concatenate([earlier, found.errors[rows]])
-        for step in range(widths.shape[1]):
+        rows, calibrates = found.tickers == ticker, before.tickers == ticker
+        count = int(calibrates.sum())
+        errors = np.concatenate([before.errors[calibrates], found.errors[rows]])
+        for step in range(made.shape[1]):
+            given = errors[:, step], count, coverage, step + 1
             with contextlib.suppress(DataRefused):
-                widths[rows, step] = intervals.METHODS[method](errors[:, step], len(earlier), coverage, step + 1)
-    return widths
+                if places is None:
+                    made[rows, step] = intervals.METHODS[method](*given)
+                else:
+                    between = np.concatenate([each.between(places)[own, step] for each, own in ((before, calibrates), (found, rows))])
+                    made[rows, step] = intervals.OF_QUANTILES[method](given[0], between, *given[1:])
+    return made
 
 
-def banding(found: Outcomes, widths: Array, coverage: float) -> dict[str, float]:
+def next_band(before: Outcomes, since: Outcomes, coverage: float) -> tuple[float, float]:
+    """Low and high of the interval around what will be forecast from the newest session, from the forecast, for the last step.
+
+    before, since  of one ticker, as `since_learning` gives them, for as many steps
+    returns        as shares of the level at the origin
+    raises         DataRefused when there is too little of a validation part to calibrate by
+    """
+    steps = since.actual.shape[1]
+    # of the newest origins nobody knows the error, and no interval is a function of its own
+    errors = np.concatenate([before.errors[:, -1], since.errors[:, -1], np.zeros(steps)])
+    low, high = intervals.METHODS[intervals.SHOWN](errors, len(before.errors), coverage, steps)[-1].tolist()
+    return low, high
+
+
+def banding(found: Outcomes, bands: Array, coverage: float) -> dict[str, float]:
     """What intervals held and cost, in the mean over those that there are; nothing where there are none.
 
-    widths   as `half_widths` gives them
+    bands    as the function of that name gives them
     returns  coverage, the share held; interval_score and width, as shares of the level
     """
-    there = np.isfinite(widths)
+    there = np.isfinite(bands).all(axis=-1)
     if not there.any():
         return {}
-    errors, half = found.errors[there], widths[there]
+    errors, own = found.errors[there], bands[there]
     return {
-        "coverage": float((np.abs(errors) <= half).mean()),
-        "interval_score": float(intervals.interval_score(errors, half, coverage).mean()),
-        "interval_width": float(2 * half.mean()),
+        "coverage": float(intervals.held(errors, own).mean()),
+        "interval_score": float(intervals.interval_score(errors, own, coverage).mean()),
+        "interval_width": float((own[:, 1] - own[:, 0]).mean()),
     }
 
 
-def naive_loss(series: Series, windows: Windows, scaler: Scaler, spec: PriceWindows) -> float:
-    """What the last-value forecast would be charged by the training loss: mean squared error in scaled units."""
-    last = series.price[windows.origins(np.arange(len(windows)))]
-    return training_loss(last_value(last, windows.horizon), series, windows, scaler, spec)
+def naive_loss(data: PriceData, named: Sequence[float] = ()) -> float:
+    """What the last-value forecast would be charged on the validation part by the training loss, with or without quantiles."""
+    errors = []
+    for part in ("validation", "train") if named else ("validation",):
+        windows = data.parts[part]
+        numbers = some_of(tickers_of(data.series, windows)) if part == "train" else np.arange(len(windows))
+        said = last_value(data.series.price[windows.origins(numbers)], windows.horizon)
+        errors.append(target_errors(said, data.series, windows, data.spec, numbers) / data.scaler.scale[0])
+    return training_loss(errors[0], errors[-1], named)
 
 
-def training_loss(said: Array, series: Series, windows: Windows, scaler: Scaler, spec: PriceWindows) -> float:
-    """What forecasts of some windows, (windows, horizon) levels, would be charged by the training loss."""
-    numbers = np.arange(len(windows))
-    _, future = windows.gather(series.values, numbers)
-    last = series.price[windows.origins(numbers)]
-    errors = (target_of(spec, said, last) - future) / scaler.scale[0]
-    return float(np.mean(np.square(errors, dtype=np.float64)))
+def some_of(tickers: NDArray[Any]) -> NDArray[np.int64]:
+    """The numbers of some `LENT` windows, ascending and evenly spread over each ticker's, of which each has `LEAST` where it has so many.
+
+    tickers  (windows,) whose each is
+    """
+    found = []
+    for ticker in np.unique(tickers):
+        own = np.flatnonzero(tickers == ticker)
+        count = max(len(own) * LENT // len(tickers), LEAST)
+        found.append(own if len(own) <= count else own[np.linspace(0, len(own) - 1, count).astype(np.int64)])
+    return np.sort(np.concatenate(found))
+
+
+def target_errors(said: Array, series: Series, windows: Windows, spec: PriceWindows, numbers: NDArray[np.int64]) -> Array:
+    """Forecast - actual in the target's own unit of the windows of these numbers, forecast as (windows, horizon) levels."""
+    origins = windows.origins(numbers)
+    future = series.values[origins[:, None] + np.arange(1, windows.horizon + 1), 0]
+    return target_of(spec, said, series.price[origins]) - future
+
+
+def training_loss(errors: Array, learned: Array, named: Sequence[float] = ()) -> float:
+    """What forecasts that were so wrong would be charged by the training loss.
+
+    errors, learned  forecast - actual in scaled units, (windows, horizon): of the windows, and of the training part
+    named            the quantiles that are charged too. A forecast that names none is lent the simplest: itself, and what of the
+                     training part lay above it in so many of a hundred cases
+    """
+    loss = float(np.mean(np.square(errors, dtype=np.float64)))
+    for level in named:
+        above = np.quantile(-learned, level, axis=0)
+        loss += metrics.pinball(np.broadcast_to(above, errors.shape), -errors, level)
+    return loss

@@ -40,6 +40,19 @@ def rmse(forecast: ArrayLike, actual: ArrayLike) -> float:
     return float(np.sqrt(np.square(_errors(forecast, actual)).mean()))
 
 
+def pinball(said: ArrayLike, actual: ArrayLike, level: float) -> float:
+    """Mean pinball loss of a quantile: ``level`` a unit that the target lies above it, 1 - level a unit below (Koenker and Bassett, 1978).
+
+    said, actual  of one shape; errors as `mae`
+    returns       in the target's unit, lower is better; in the mean it is least for the true quantile
+
+    >>> pinball([1.0, 1.0], [3.0, -1.0], level=0.75)
+    1.0
+    """
+    above = -_errors(said, actual)
+    return float(np.maximum(level * above, (level - 1) * above).mean())
+
+
 def smape(forecast: ArrayLike, actual: ArrayLike) -> float:
     """Symmetric mean absolute percentage error, as a share: the mean of 2 |forecast - actual| / (|forecast| + |actual|).
 

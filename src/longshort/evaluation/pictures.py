@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from longshort.evaluation.intervals import held
+
 Array = NDArray[np.float64]
 Labels = list[tuple[float, str, str]]  # the value where a line ends, its text, its colour
 
@@ -70,8 +72,8 @@ def loss_curves(
 
     longest = max(histories.values(), key=len)
     last = longest[-1]
-    with _style():
-        figure = _figure(title, height=4.2)
+    with house_style():
+        figure = new_figure(title, height=4.2)
         axes = figure.subplots()
         for epochs in histories.values():
             steps = [epoch["epoch"] for epoch in epochs]
@@ -90,8 +92,8 @@ def loss_curves(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch (a disc marks each seed's best)", ylabel=f"loss ({unit})")
         ends = [(last["train_loss"], "train", TRAINED), (last["validation_loss"], "validation", MODEL)]
-        _label_ends(figure, {axes: [*ends, (naive_loss, f"naive {naive_loss:.4g}", NAIVE)]})
-        return _png(figure)
+        label_ends(figure, {axes: [*ends, (naive_loss, f"naive {naive_loss:.4g}", NAIVE)]})
+        return as_png(figure)
 
 
 def forecast_against_actual(dates: ArrayLike, actual: ArrayLike, forecasts: ArrayLike, naive: ArrayLike, title: str, unit: str) -> bytes:
@@ -109,8 +111,8 @@ def forecast_against_actual(dates: ArrayLike, actual: ArrayLike, forecasts: Arra
     level, base = np.asarray(actual, np.float64)[-SESSIONS:], np.asarray(naive, np.float64)[-SESSIONS:]
     seeds = np.asarray(forecasts, np.float64)[:, -SESSIONS:]
     mean = seeds.mean(axis=0)
-    with _style():
-        figure = _figure(title, height=5.4)
+    with house_style():
+        figure = new_figure(title, height=5.4)
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
         above.plot(days, level, color=INK, linewidth=1.7)
         above.plot(days, base, **NAIVE_LINE, zorder=3)  # on top: a forecast that repeats it would hide it
@@ -127,31 +129,56 @@ def forecast_against_actual(dates: ArrayLike, actual: ArrayLike, forecasts: Arra
         change, expected = level[-1] - base[-1], mean[-1] - base[-1]
         levels = [(level[-1], "actual", INK), (base[-1], "naive", NAIVE), (mean[-1], "forecast", MODEL)]
         changes = [(change, "actual", MUTED), (0.0, "naive", NAIVE), (expected, "forecast", MODEL)]
-        _label_ends(figure, {above: levels, below: changes})
-        return _png(figure)
+        label_ends(figure, {above: levels, below: changes})
+        return as_png(figure)
+
+
+def ahead(
+    dates: ArrayLike, levels: ArrayLike, sessions: ArrayLike, forecast: ArrayLike, low: ArrayLike, high: ArrayLike, title: str, about: str
+) -> bytes:
+    """The newest sessions, and what is forecast behind them with its intervals; PNG bytes.
+
+    dates, levels                  (sessions,) what is known, oldest first
+    sessions, forecast, low, high  (steps,) what is not; nan where there is no interval
+    about                          who says so, under the picture
+    """
+    days, known = np.asarray(dates)[-SESSIONS // 2 :], np.asarray(levels, np.float64)[-SESSIONS // 2 :]
+    coming = np.concatenate([days[-1:], np.asarray(sessions)])
+    said, below, above = (np.concatenate([known[-1:], np.asarray(each, np.float64)]) for each in (forecast, low, high))
+    with house_style():
+        figure = new_figure(title, height=4.2)
+        axes = figure.subplots()
+        axes.plot(days, known, color=INK, linewidth=1.7)
+        axes.plot(coming, np.full(len(coming), known[-1]), **NAIVE_LINE)
+        if np.isfinite(below).all():
+            axes.fill_between(coming, below, above, color=MODEL, alpha=0.2, linewidth=0)
+        axes.plot(coming, said, color=MODEL, linewidth=1.7, marker="o", markersize=3.5, markevery=range(1, len(coming)))
+        axes.set(ylabel="level", xlabel=about)
+        label_ends(figure, {axes: [(said[-1], f"forecast {said[-1]:.2f}", MODEL), (known[-1], f"naive {known[-1]:.2f}", NAIVE)]})
+        return as_png(figure)
 
 
 def intervals(
-    dates: ArrayLike, came: ArrayLike, forecasts: ArrayLike, widths: ArrayLike, fixed: ArrayLike, coverage: float, title: str
+    dates: ArrayLike, came: ArrayLike, forecasts: ArrayLike, bands: ArrayLike, fixed: ArrayLike, coverage: float, title: str
 ) -> bytes:
     """The newest sessions' changes within their intervals, and what share the intervals held until then; PNG bytes.
 
     dates          (sessions,) datetime64, oldest first
     came           (sessions,) change from the last level, as a share of it; forecasts (seeds, sessions) the same
-    widths, fixed  (seeds, sessions) half of an interval: of the method shown, and of split conformal for comparison
+    bands, fixed   (seeds, sessions, 2) where intervals begin and end, from the forecast: of the method shown, and of split conformal
     coverage       the share that intervals shall hold
 
     Above, the mean of the seeds' intervals; what they did not hold is red. Below, the share of the 50 sessions before each.
     """
     days, change = np.asarray(dates), 100 * np.asarray(came, np.float64)
     centre = 100 * np.asarray(forecasts, np.float64)
-    halves = [100 * np.asarray(half, np.float64) for half in (widths, fixed)]
-    (low, fixed_low), (high, fixed_high) = ([np.mean(centre + sign * half, axis=0) for half in halves] for sign in (-1, 1))
-    shares = [100 * _trailing_share((np.abs(change - centre) <= half).mean(axis=0)) for half in halves]
+    both = [100 * np.asarray(each, np.float64) for each in (bands, fixed)]
+    (low, high), (fixed_low, fixed_high) = (np.mean(centre[..., None] + each, axis=0).T for each in both)
+    shares = [100 * _trailing_share(held(change - centre, each).mean(axis=0)) for each in both]
     new, out = slice(-2 * SESSIONS, None), (change < low) | (change > high)
     dotted: dict[str, Any] = {"color": MUTED, "linewidth": 1.2, "linestyle": (0, (1, 2))}
-    with _style():
-        figure = _figure(title, height=5.4)
+    with house_style():
+        figure = new_figure(title, height=5.4)
         above, below = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 2]})
         above.fill_between(days[new], low[new], high[new], color=MODEL, alpha=0.2, linewidth=0)
         above.plot(days[new], fixed_low[new], **dotted)
@@ -167,8 +194,8 @@ def intervals(
         below.margins(x=0.01)
         bounds = [(float(high[-1]), "interval", MODEL), (float(fixed_high[-1]), "split conformal", MUTED)]
         ends = [(float(shares[0][-1]), "interval", MODEL), (float(shares[1][-1]), "split conformal", MUTED)]
-        _label_ends(figure, {above: bounds, below: [*ends, (100 * coverage, f"wanted {coverage:.0%}", NAIVE)]})
-        return _png(figure)
+        label_ends(figure, {above: bounds, below: [*ends, (100 * coverage, f"wanted {coverage:.0%}", NAIVE)]})
+        return as_png(figure)
 
 
 def _trailing_share(held: Array, count: int = 50, least: int = 20) -> Array:
@@ -198,8 +225,8 @@ def residuals(dates: ArrayLike, errors: ArrayLike, naive_errors: ArrayLike, titl
     days, rows = np.asarray(dates), (("model", errors, MODEL), ("naive", naive_errors, NAIVE))
     both = np.concatenate([np.asarray(values, np.float64) for _, values, _ in rows])
     edges = np.linspace(both.min(), both.max(), 41)
-    with _style():
-        figure = _figure(title, height=5.0)
+    with house_style():
+        figure = new_figure(title, height=5.0)
         grid = figure.subplots(2, 2, sharex="col", sharey=True, gridspec_kw={"width_ratios": [4, 1]})
         for (name, values, colour), (line, histogram) in zip(rows, grid, strict=True):
             error = np.asarray(values, np.float64)
@@ -212,7 +239,7 @@ def residuals(dates: ArrayLike, errors: ArrayLike, naive_errors: ArrayLike, titl
             histogram.axhline(0, color=MUTED, linewidth=0.8)
         grid[1, 0].margins(x=0.01)
         grid[1, 1].set_xlabel("sessions")
-        return _png(figure)
+        return as_png(figure)
 
 
 def token_losses(model_nats: ArrayLike, unigram_nats: ArrayLike, trigram_nats: ArrayLike, seen: ArrayLike, title: str) -> bytes:
@@ -225,8 +252,8 @@ def token_losses(model_nats: ArrayLike, unigram_nats: ArrayLike, trigram_nats: A
     nats, counts = np.asarray(model_nats, np.float64), np.asarray(seen)
     rivals = {"unigram": np.asarray(unigram_nats, np.float64), "trigram": np.asarray(trigram_nats, np.float64)}
     seeds = np.exp(nats.mean(axis=1))
-    with _style():
-        figure = _figure(title, height=4.2)
+    with house_style():
+        figure = new_figure(title, height=4.2)
         left, right = figure.subplots(1, 2, gridspec_kw={"width_ratios": [1, 1.8]})
         heights = [*(float(np.exp(values.mean())) for values in rivals.values()), float(seeds.mean())]
         left.bar(range(3), heights, color=[MUTED, NAIVE, MODEL], width=0.62)
@@ -239,8 +266,8 @@ def token_losses(model_nats: ArrayLike, unigram_nats: ArrayLike, trigram_nats: A
         left.tick_params(axis="x", length=0, labelsize=10, labelcolor=INK)
         left.set_ylabel("perplexity (lower is better)")
         left.margins(y=0.1)
-        _label_ends(figure, {right: _losses_by_frequency(right, nats, rivals, counts)})
-        return _png(figure)
+        label_ends(figure, {right: _losses_by_frequency(right, nats, rivals, counts)})
+        return as_png(figure)
 
 
 def _losses_by_frequency(axes: Axes, nats: Array, rivals: Mapping[str, Array], seen: NDArray[Any]) -> Labels:
@@ -273,7 +300,7 @@ def _logarithmic(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))  # the default writes formulas
 
 
-def _style() -> AbstractContextManager[None]:
+def house_style() -> AbstractContextManager[None]:
     """This room's settings while a picture is drawn, whatever the person's own matplotlibrc says.
 
     matplotlib keeps its settings per process, so pictures are drawn in one thread at a time.
@@ -283,7 +310,8 @@ def _style() -> AbstractContextManager[None]:
     return style.context(STYLE, after_reset=True)
 
 
-def _figure(title: str, height: float) -> Figure:
+def new_figure(title: str, height: float) -> Figure:
+    """An empty picture, its title above on the left; height in inches."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -293,13 +321,14 @@ def _figure(title: str, height: float) -> Figure:
     return figure
 
 
-def _png(figure: Figure) -> bytes:
+def as_png(figure: Figure) -> bytes:
+    """The picture's bytes, the same on one set of versions."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=DOTS_PER_INCH, metadata={"Software": None})  # a version there would change the bytes
     return buffer.getvalue()
 
 
-def _label_ends(figure: Figure, labels: Mapping[Axes, Labels]) -> None:
+def label_ends(figure: Figure, labels: Mapping[Axes, Labels]) -> None:
     """Write each label right of its axes at its value's height, moved apart where they would overlap. Call it last."""
     texts = {
         axes: [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,12 +18,11 @@ from longshort import storage
 from longshort.config import Evaluation, Params
 from longshort.errors import TrainingDiverged
 from longshort.evaluation import baselines, forecasts, metrics, ngrams, pictures, tables, texts
-from longshort.evaluation.intervals import METHODS
+from longshort.evaluation.intervals import METHODS, OF_QUANTILES, SHOWN
 from longshort.evaluation.tables import Table
 from longshort.models.artefact import Model, load, place_of
 from longshort.windows import files
-
-SHOWN = "pid"  # the intervals that figures and pictures are of; the others stand in a table beside them
+from longshort.windows.prices import Scaler
 
 
 @dataclass(frozen=True)
@@ -63,20 +63,28 @@ def run(root: Path, item: str, params: Params) -> None:
     runs = storage.read_json(trained / "runs.json")
     seeds = {run["seed"]: run for run in runs["seeds"] if "dropped" not in run}
     title = f"{entry.dataset} · {entry.label}"
+    earlier = runs.get("earlier", [])
+    lost = {run["seed"] for fold in earlier for run in fold if "dropped" in run}
+    if not seeds.keys() - lost:
+        raise TrainingDiverged(
+            f"{title}: every seed diverged in one fold or another, so none answers for the whole test part. Lower "
+            f"`training.{entry.task}.learning_rate` in params.yaml."
+        )
+    seeds = {seed: run for seed, run in seeds.items() if seed not in lost}
+    folds = [*range(1, len(earlier) + 1), None]
+    models = [{seed: load(place_of(trained, fold, seed)) for seed in seeds} for fold in folds]
     if entry.task == "forecast":
-        earlier = runs.get("earlier", [])
-        lost = {run["seed"] for fold in earlier for run in fold if "dropped" in run}
-        if not seeds.keys() - lost:
-            raise TrainingDiverged(
-                f"{title}: every seed diverged in one fold or another, so no seed forecasts the whole test part. Lower "
-                "`training.forecast.learning_rate` in params.yaml."
+        named, coverage = _named(models[-1]), params.evaluation.coverage
+        if named and forecasts.bracketing(named, coverage) is None:
+            print(
+                f"{title}: its networks name the quantiles {', '.join(map(str, named))}, and an interval of {coverage:.0%} lies between "
+                f"{(1 - coverage) / 2:g} and {(1 + coverage) / 2:g}: tables/intervals.csv has none of their own. Put both into "
+                "`tasks.forecast.quantiles`, or change `evaluation.coverage`.",
+                file=sys.stderr,
             )
-        seeds = {seed: run for seed, run in seeds.items() if seed not in lost}
-        folds = [*range(1, len(earlier) + 1), None]
-        models = [{seed: load(place_of(trained, fold, seed)) for seed in seeds} for fold in folds]
         report = report_prices(files.read_prices(windows), models, title, params.evaluation)
     else:
-        report = report_text(files.read_text(windows), {seed: load(place_of(trained, None, seed)) for seed in seeds}, title)
+        report = report_text(files.read_text(windows), models, title)
     with storage.new_artefact(root / "data/evaluation" / item) as folder:
         _write(folder, report, {"dataset": entry.dataset, "task": entry.task, "variant": entry.label}, seeds, title)
 
@@ -86,16 +94,16 @@ class Walked:
     """What was forecast of a fold's test part, or of those of all folds, one behind the other.
 
     found    seed -> the networks' forecasts; said: baseline -> its
-    widths   seed -> half the widths of the intervals that are shown, (windows, horizon); bands: baseline -> likewise
-    nearest  method -> seed -> half the widths of the first step, (windows, 1)
+    bands    seed -> the intervals that are shown, (windows, horizon, 2); theirs: baseline -> likewise
+    nearest  method -> seed -> the intervals of the first step, (windows, 1, 2)
     regimes  (windows,)
     losses   baseline -> what it would be charged on the newest fold's validation part, in the unit of the training loss
     """
 
     found: dict[int, forecasts.Outcomes]
     said: dict[str, forecasts.Outcomes]
-    widths: dict[int, forecasts.Array]
-    bands: dict[str, forecasts.Array]
+    bands: dict[int, forecasts.Array]
+    theirs: dict[str, forecasts.Array]
     nearest: dict[str, dict[int, forecasts.Array]]
     regimes: NDArray[Any]
     losses: dict[str, float]
@@ -118,17 +126,17 @@ def report_prices(data: files.PriceData, models: Sequence[dict[int, Model]], tit
     # the scale of errors is that of the oldest fold's training part, in which nothing of the test part lies
     history = {ticker: max(stretches, key=len) for ticker, stretches in baselines.training_levels(data.folds[0]).items()}
     scored = {
-        seed: forecasts.score(each, history, spec.confidence) | forecasts.banding(each, all_folds.widths[seed], spec.coverage)
+        seed: forecasts.score(each, history, spec.confidence) | forecasts.banding(each, all_folds.bands[seed], spec.coverage)
         for seed, each in found.items()
     }
     rivals = forecasts.score_baselines(said, history, spec.confidence)
     for name, figures in rivals.items():
-        figures |= forecasts.banding(said[name], all_folds.bands[name], spec.coverage) | {"validation_loss": all_folds.losses[name]}
-    seeds = [tables.Scored(each, all_folds.widths[seed]) for seed, each in found.items()]
+        figures |= forecasts.banding(said[name], all_folds.theirs[name], spec.coverage) | {"validation_loss": all_folds.losses[name]}
+    seeds = [tables.Scored(each, all_folds.bands[seed]) for seed, each in found.items()]
     lengths = [len(fold.regimes) for fold in folds]
     by_fold = {"by-fold": tables.by("fold", np.repeat(np.arange(1, len(folds) + 1), lengths), seeds, spec.coverage)}
     return Report(
-        unit="scaled squared error",
+        unit="scaled squared error" + " + pinball losses" * bool(_named(models[-1])),
         test={"windows": len(one.targets), "first_target": str(one.targets.min()), "last_target": str(one.targets.max())}
         | ({"folds": len(folds)} if len(folds) > 1 else {}),
         seeds=scored,
@@ -150,6 +158,11 @@ def report_prices(data: files.PriceData, models: Sequence[dict[int, Model]], tit
         leak_alarm=any(figures["skill"] > metrics.LEAK for figures in scored.values()),
         asked={"confidence": spec.confidence, "coverage": spec.coverage},
     )
+
+
+def _named(models: dict[int, Model]) -> tuple[float, ...]:
+    """The quantiles that every seed names."""
+    return forecasts.quantiles_of(next(iter(models.values())))
 
 
 def _shared(data: files.PriceData, models: Sequence[dict[int, Model]], title: str) -> list[str]:
@@ -180,7 +193,8 @@ def _walk(data: files.PriceData, models: dict[int, Model], shared: list[str], al
         for part in ("validation", "test")
     )
     found = {seed: each.only(np.isin(each.tickers, shared)) for seed, each in found.items()}
-    one = next(iter(found.values()))
+    one, named = next(iter(found.values())), _named(models)
+    places = forecasts.bracketing(named, spec.coverage)
     fitted = baselines.Baselines.fit(data)
     windows = data.parts["validation"]
     mine, tickers = (forecasts.tickers_of(data.series, data.parts[part]) for part in ("test", "validation"))
@@ -194,29 +208,50 @@ def _walk(data: files.PriceData, models: dict[int, Model], shared: list[str], al
     return Walked(
         found,
         said,
-        {seed: forecasts.half_widths(before[seed], each, spec.coverage, SHOWN) for seed, each in found.items()},
-        {name: forecasts.half_widths(earlier[name], each, spec.coverage, SHOWN) for name, each in said.items()},
+        {seed: forecasts.bands(before[seed], each, spec.coverage, SHOWN) for seed, each in found.items()},
+        {name: forecasts.bands(earlier[name], each, spec.coverage, SHOWN) for name, each in said.items()},
         {
-            name: {seed: forecasts.half_widths(before[seed].step(1), each.step(1), spec.coverage, name) for seed, each in found.items()}
-            for name in METHODS
+            name: {seed: forecasts.bands(before[seed].step(1), each.step(1), spec.coverage, name, between) for seed, each in found.items()}
+            for between, methods in ((None, METHODS), *(((places, OF_QUANTILES),) if places else ()))
+            for name in methods
         },
         _regimes(data, set(shared)),
-        {name: _charged(data, each.forecast, tickers, alone) for name, each in earlier.items()},
+        _charged(data, fitted, earlier, alone, named),
     )
 
 
-def _charged(data: files.PriceData, levels: forecasts.Array, tickers: NDArray[Any], alone: list[str]) -> float:
-    """What levels of the validation part would be charged by the training loss; with scales a ticker, the mean over them."""
-    parts = [(data.of_ticker(ticker), tickers == ticker) for ticker in alone] or [(data, np.ones(len(levels), bool))]
-    losses = [forecasts.training_loss(levels[rows], own.series, own.parts["validation"], own.scaler, own.spec) for own, rows in parts]
-    return float(np.mean(losses))
+def _charged(
+    data: files.PriceData, fitted: baselines.Baselines, earlier: dict[str, forecasts.Outcomes], alone: list[str], named: Sequence[float]
+) -> dict[str, float]:
+    """What each baseline would be charged on the validation part by the training loss; with scales a ticker, the mean over them.
+
+    earlier  what each said of that part; named: the quantiles that are charged too
+    """
+    said = {"validation": {name: each.forecast for name, each in earlier.items()}}
+    numbers = {"validation": np.arange(len(data.parts["validation"]))}
+    if named:
+        numbers["train"] = forecasts.some_of(forecasts.tickers_of(data.series, data.parts["train"]))
+        said["train"] = fitted.forecast(data.parts["train"], numbers["train"])
+    whose = {part: forecasts.tickers_of(data.series, data.parts[part])[own] for part, own in numbers.items()}
+    cut: list[tuple[Scaler, dict[str, Any]]] = [
+        (data.of_ticker(ticker).scaler, {part: np.flatnonzero(own == ticker) for part, own in whose.items()}) for ticker in alone
+    ]
+    found = {}
+    for name in earlier:
+        errors = {
+            part: forecasts.target_errors(levels[name], data.series, data.parts[part], data.spec, numbers[part])
+            for part, levels in said.items()
+        }
+        losses = []
+        for scaler, rows in cut or [(data.scaler, dict.fromkeys(errors, slice(None)))]:
+            own = {part: each[rows[part]] / scaler.scale[0] for part, each in errors.items()}
+            losses.append(forecasts.training_loss(own["validation"], own.get("train", own["validation"]), named))
+        found[name] = float(np.mean(losses))
+    return found
 
 
 def _joined(folds: Sequence[Walked]) -> Walked:
     """All folds, one behind the other."""
-
-    def arrays(own: Sequence[dict[Any, forecasts.Array]]) -> dict[Any, forecasts.Array]:
-        return {key: np.concatenate([each[key] for each in own]) for key in own[0]}
 
     def outcomes(own: Sequence[dict[Any, forecasts.Outcomes]]) -> dict[Any, forecasts.Outcomes]:
         return {key: forecasts.joined([each[key] for each in own]) for key in own[0]}
@@ -224,12 +259,16 @@ def _joined(folds: Sequence[Walked]) -> Walked:
     return Walked(
         outcomes([fold.found for fold in folds]),
         outcomes([fold.said for fold in folds]),
-        arrays([fold.widths for fold in folds]),
-        arrays([fold.bands for fold in folds]),
-        {name: arrays([fold.nearest[name] for fold in folds]) for name in folds[0].nearest},
+        _concatenated([fold.bands for fold in folds]),
+        _concatenated([fold.theirs for fold in folds]),
+        {name: _concatenated([fold.nearest[name] for fold in folds]) for name in folds[0].nearest},
         np.concatenate([fold.regimes for fold in folds]),
         folds[-1].losses,
     )
+
+
+def _concatenated(folds: Sequence[dict[Any, forecasts.Array]]) -> dict[Any, forecasts.Array]:
+    return {key: np.concatenate([each[key] for each in folds]) for key in folds[0]}
 
 
 def _recursively(data: files.PriceData, models: Sequence[dict[int, Model]], shared: list[str], spec: Evaluation) -> dict[str, Table]:
@@ -242,7 +281,7 @@ def _recursively(data: files.PriceData, models: Sequence[dict[int, Model]], shar
     for seed in models[0]:
         found = forecasts.joined([forecasts.outcomes(own[seed], fold.series, windows) for fold, own, windows in pieces])
         found = found.only(np.isin(found.tickers, shared))
-        seeds.append(tables.Scored(found, np.full_like(found.actual, np.nan)))
+        seeds.append(tables.Scored(found, np.full((*found.actual.shape, 2), np.nan)))
     return {"by-step-recursive": tables.by_step(seeds, spec.coverage)}
 
 
@@ -279,7 +318,7 @@ def _price_pictures(
 
 def _interval_picture(
     found: dict[int, forecasts.Outcomes],
-    widths: dict[str, dict[int, forecasts.Array]],
+    bands: dict[str, dict[int, forecasts.Array]],
     scored: dict[int, dict[str, float]],
     title: str,
     coverage: float,
@@ -287,7 +326,7 @@ def _interval_picture(
     """Of one ticker; nothing where there is no interval around its forecasts."""
     one = next(iter(found.values()))
     rows = one.tickers == one.tickers[0]
-    shown = {name: np.stack([each[rows, 0] for each in widths[name].values()]) for name in (SHOWN, "split_conformal")}
+    shown = {name: np.stack([each[rows, 0] for each in bands[name].values()]) for name in (SHOWN, "split_conformal")}
     if not np.isfinite(shown[SHOWN]).all():
         return {}
     held, cost = (float(np.mean([figures[name] for figures in scored.values()])) for name in ("coverage", "interval_score"))
@@ -299,51 +338,78 @@ def _interval_picture(
     }
 
 
-def report_text(data: files.TextData, models: dict[int, Model], title: str) -> Report:
-    """Every seed's charge for each word of the test part, unigram's and trigram's, and the pictures of them."""
-    train, test = data.stretches["train"], data.stretches["test"]
-    ids = np.asarray(data.ids)
-    nats = {seed: texts.token_nats(model, ids, test) for seed, model in models.items()}
-    rivals = fit_baselines(data)
-    rival_nats = {name: fitted.nats(ids[: test.stop], test.start) for name, fitted in rivals.items()}
-    scored = {
-        seed: {**texts.score(each, test), "unknown_share": float(np.mean(ids[test.start : test.stop] == 0))} for seed, each in nats.items()
-    }
-    figures = {}
-    for name, fitted in rivals.items():
-        figures[name] = texts.score(rival_nats[name], test)
-        figures[name]["validation_loss"] = _mean_nats(fitted, data)
-    seen = np.bincount(ids[train.start : train.stop], minlength=len(data.vocabulary))[ids[test.start : test.stop]]
+@dataclass(frozen=True)
+class Read:
+    """What each word of a fold's test part was charged; every array is (tokens,).
+
+    nats    seed -> the networks' -ln p; rivals: baseline -> its
+    ids     in the fold's own vocabulary
+    seen    how often each token's word stands in the fold's training part
+    losses  baseline -> what it is charged a token on the fold's validation part
+    """
+
+    nats: dict[int, texts.Array]
+    rivals: dict[str, texts.Array]
+    ids: NDArray[Any]
+    seen: NDArray[np.int64]
+    losses: dict[str, float]
+
+
+def report_text(data: files.TextData, models: Sequence[dict[int, Model]], title: str) -> Report:
+    """Every seed's charge for each word of the test part, unigram's and trigram's, and tables and pictures of them.
+
+    models  of each fold, oldest first: seed -> model
+    """
+    folds = [_read(fold, own) for fold, own in zip(data.folds, models, strict=True)]
+    nats, rival_nats = _concatenated([fold.nats for fold in folds]), _concatenated([fold.rivals for fold in folds])
+    ids, seen = (np.concatenate([getattr(fold, name) for fold in folds]) for name in ("ids", "seen"))
+    characters = sum(fold.stretches["test"].characters for fold in data.folds)
+    scored = {seed: {**texts.score(each, characters), "unknown_share": float(np.mean(ids == 0))} for seed, each in nats.items()}
+    losses = folds[-1].losses
+    figures = {name: texts.score(each, characters) | {"validation_loss": losses[name]} for name, each in rival_nats.items()}
     perplexity = np.mean([each["perplexity"] for each in scored.values()])
     heading = f"{title}: perplexity {perplexity:.1f}, trigram {figures['trigram']['perplexity']:.1f}"
     picture = pictures.token_losses(np.stack(list(nats.values())), rival_nats["unigram"], rival_nats["trigram"], seen, heading)
+    # ids and not words: a cell that starts with = or + is a formula to a spreadsheet
+    columns = {"position": range(len(ids)), "word_id": ids, **rival_nats, **{f"seed_{seed}": each for seed, each in nats.items()}}
+    made = {"by-frequency": texts.by_frequency(nats, rival_nats, seen)}
+    if len(folds) > 1:
+        numbers = np.repeat(np.arange(1, len(folds) + 1), [len(fold.ids) for fold in folds])
+        columns = {"fold": numbers, **columns}
+        made["by-fold"] = texts.by_fold(numbers, nats, rival_nats, ids)
     return Report(
         unit="nats per token",
-        test={"tokens": test.stop - test.start, "characters": test.characters},
+        test={"tokens": len(ids), "characters": characters} | ({"folds": len(folds)} if len(folds) > 1 else {}),
         seeds=scored,
         baselines=figures,
-        naive_loss=min(each["validation_loss"] for each in figures.values()),
-        # ids and not words: a cell that starts with = or + is a formula to a spreadsheet
-        header=["position", "word_id", "unigram", "trigram", *(f"seed_{seed}" for seed in nats)],
-        rows=zip(
-            range(test.stop - test.start),
-            ids[test.start : test.stop],
-            rival_nats["unigram"],
-            rival_nats["trigram"],
-            *nats.values(),
-            strict=True,
-        ),
-        tables={"by-frequency": texts.by_frequency(nats, rival_nats, seen)},
+        naive_loss=min(losses.values()),
+        header=list(columns),
+        rows=zip(*columns.values(), strict=True),
+        tables=made,
         pictures={"words.png": picture},
         leak_alarm=False,
         asked={},
     )
 
 
-def naive_losses(data: files.PriceData | files.TextData) -> dict[str, float]:
-    """Each baseline's loss on the validation part, in the unit of the training loss."""
+def _read(data: files.TextData, models: dict[int, Model]) -> Read:
+    """A fold: what the words of its test part are charged by what learned from its training part."""
+    train, test = data.stretches["train"], data.stretches["test"]
+    ids = np.asarray(data.ids)
+    own, fitted = ids[test.start : test.stop], fit_baselines(data)
+    return Read(
+        {seed: texts.token_nats(model, ids, test) for seed, model in models.items()},
+        {name: each.nats(ids[: test.stop], test.start) for name, each in fitted.items()},
+        own,
+        np.bincount(ids[train.start : train.stop], minlength=len(data.vocabulary))[own],
+        {name: _mean_nats(each, data) for name, each in fitted.items()},
+    )
+
+
+def naive_losses(data: files.PriceData | files.TextData, named: Sequence[float] = ()) -> dict[str, float]:
+    """Each baseline's loss on the validation part, in the unit of the training loss; named: the quantiles that it charges."""
     if isinstance(data, files.PriceData):
-        return {"last_value": forecasts.naive_loss(data.series, data.parts["validation"], data.scaler, data.spec)}
+        return {"last_value": forecasts.naive_loss(data, named)}
     return {name: _mean_nats(fitted, data) for name, fitted in fit_baselines(data).items()}
 
 

@@ -31,10 +31,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Scored:
-    """A seed's forecasts and half the widths of their intervals, (windows, horizon), as shares of the level at the origin; nan for none."""
+    """A seed's forecasts and their intervals, (windows, horizon, 2), as `forecasts.bands` gives them; nan for none."""
 
     found: Outcomes
-    widths: Array
+    bands: Array
 
 
 def by(name: str, labels: NDArray[Any], seeds: Sequence[Scored], coverage: float, order: Iterable[Any] | None = None) -> Table:
@@ -48,7 +48,7 @@ def by(name: str, labels: NDArray[Any], seeds: Sequence[Scored], coverage: float
     for label in np.unique(labels) if order is None else order:
         rows = labels == label
         if rows.any():
-            table.add(label, [Scored(seed.found.only(rows), seed.widths[rows]) for seed in seeds])
+            table.add(label, [Scored(seed.found.only(rows), seed.bands[rows]) for seed in seeds])
     return table.made()
 
 
@@ -56,17 +56,17 @@ def by_step(seeds: Sequence[Scored], coverage: float) -> Table:
     """A row a step ahead."""
     table = _Rows("step", coverage)
     for step in range(1, seeds[0].found.actual.shape[1] + 1):
-        table.add(step, [Scored(seed.found.step(step), seed.widths[:, step - 1 : step]) for seed in seeds])
+        table.add(step, [Scored(seed.found.step(step), seed.bands[:, step - 1 : step]) for seed in seeds])
     return table.made()
 
 
-def of_methods(found: dict[int, Outcomes], widths: dict[str, dict[int, Array]], coverage: float) -> Table:
+def of_methods(found: dict[int, Outcomes], bands: dict[str, dict[int, Array]], coverage: float) -> Table:
     """A row a method of `intervals`, one step ahead: what its intervals held, cost, and how wide they were.
 
-    widths  method -> seed -> (windows, 1)
+    bands  method -> seed -> (windows, 1, 2)
     """
     rows = []
-    for name, of_seed in widths.items():
+    for name, of_seed in bands.items():
         each = [banding(found[seed].step(1), own, coverage) for seed, own in of_seed.items()]
         rows.append([name, *_cells(each, ("coverage", "interval_score", "interval_width"))])
     return Table(["method", *_columns(("coverage", "interval_score", "interval_width"))], rows)
@@ -152,7 +152,7 @@ def _figures(seed: Scored, coverage: float) -> dict[str, float]:
     rmse, base = (float(np.sqrt(np.square(values).mean())) for values in (error, naive))
     moved = naive != 0
     named = np.sign(found.forecast - found.naive) == np.sign(-naive)
-    banded = banding(found, seed.widths, coverage)
+    banded = banding(found, seed.bands, coverage)
     return {
         "rmse": rmse,
         "mae": float(np.abs(error).mean()),

@@ -53,12 +53,12 @@ def _losses(model: Model, ids: Ids, starts: NDArray[np.int64], steps: int, carri
     return torch.nn.functional.cross_entropy(logits, window[:, 1:], reduction="none").numpy().astype(np.float64)
 
 
-def score(nats: Array, stretch: Stretch) -> dict[str, float]:
+def score(nats: Array, characters: int) -> dict[str, float]:
     """Perplexity, and bits a character of the text as it was read (lower case, [NUM], [URL] and [UNK] for what they stand for)."""
     return {
         "loss": float(nats.mean()),
         "perplexity": metrics.perplexity(float(nats.mean())),
-        "bits_per_character": metrics.bits_per_character(float(nats.sum()), stretch.characters),
+        "bits_per_character": metrics.bits_per_character(float(nats.sum()), characters),
     }
 
 
@@ -76,6 +76,20 @@ def by_frequency(seeds: Mapping[int, Array], rivals: Mapping[str, Array], seen: 
         lowest = 10 ** (number - 1) if number else 0
         rows.append([lowest, int(own.sum()), *(float(nats[own].mean()) for nats in rivals.values()), float(np.mean(means)), spread(means)])
     return Table(["seen_at_least", "tokens", *rivals, "loss", "loss_sd"], rows)
+
+
+def by_fold(folds: NDArray[np.int64], seeds: Mapping[int, Array], rivals: Mapping[str, Array], ids: Ids) -> Table:
+    """Perplexity on each fold's piece of the test part; seeds as mean and standard deviation. Each fold has words of its own.
+
+    folds          (tokens,) which fold each token was tested in
+    seeds, rivals  as `by_frequency`; ids: (tokens,)
+    """
+    rows: list[list[Any]] = []
+    for fold in np.unique(folds).tolist():
+        own = folds == fold
+        naive, found = ([metrics.perplexity(float(nats[own].mean())) for nats in each.values()] for each in (rivals, seeds))
+        rows.append([fold, int(own.sum()), float(np.mean(ids[own] == UNKNOWN_ID)), *naive, float(np.mean(found)), spread(found)])
+    return Table(["fold", "tokens", "unknown_share", *rivals, "perplexity", "perplexity_sd"], rows)
 
 
 def spelling_nats(words: Iterable[str], ids: Ids) -> float:

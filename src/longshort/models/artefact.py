@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors.torch import load as parse_tensors
@@ -20,10 +20,12 @@ from longshort import storage
 from longshort.config import Task as TaskName
 from longshort.config import Variant
 from longshort.errors import CorruptArtefact
+from longshort.models.compiled import served
+from longshort.models.compiled.served import Served
 from longshort.models.encoder import Carried, at_hand
 from longshort.models.forecaster import Forecaster, forecaster
 from longshort.models.network import Network, Shape
-from longshort.tasks.forecast import ForecastShape
+from longshort.tasks.forecast import FinalStateHead, ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
@@ -53,10 +55,26 @@ class Model:
         """A lone network's answer to a batch, without gradients; carried: see `Encoder.forward`."""
         return self.network(read.unsqueeze(0), carried=carried)[0]
 
+    @torch.inference_mode()
+    def quantiles(self, read: Tensor) -> Tensor:
+        """What a lone forecaster names beside its answer: (batch, quantiles, horizon), in the order of its shape; they may cross."""
+        _, final = self.network.encode(read.unsqueeze(0))
+        return self.head.whole(final)[0, :, 1:]
+
+    @property
+    def head(self) -> FinalStateHead:
+        """A forecaster's head."""
+        return cast(FinalStateHead, self.network.head)
+
     @functools.cached_property
     def forecaster(self) -> Forecaster:
         """A lone forecaster's network, for windows as they come in and streams of them."""
         return forecaster(self.network, int(self.card["description"]["spec"]["lookback"]))
+
+    @functools.cached_property
+    def served(self) -> Served | None:
+        """The network as the compiled library asks it, where it can; what becomes of the network later does not reach it."""
+        return served.of(self.card, {name: tensor.numpy().copy() for name, tensor in self.network.state_dict().items()}, self.sha256)
 
     @property
     def tickers(self) -> list[str]:
@@ -77,6 +95,12 @@ def place_of(item: Path, fold: int | None, seed: int) -> Path:
     return (item if fold is None else item / f"fold-{fold}") / f"seed-{seed}"
 
 
+def shape_of(task: TaskName, shape: Shape) -> dict[str, Any]:
+    """What a task's front and head are built from, as `model.json` has it: sizes, and no data."""
+    # no quantiles are not written: so it was before there were any
+    return {field.name: value for field in fields(SHAPES[task]) if (value := getattr(shape, field.name)) != ()}
+
+
 def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: dict[str, Tensor], card: dict[str, Any]) -> None:
     """Write a model's files into a folder that is being built, and seal it.
 
@@ -88,7 +112,7 @@ def save(folder: Path, task: TaskName, shape: Shape, variant: Variant, state: di
     storage.write_bytes(folder / WEIGHTS, format_tensors(tensors))
     content = {
         "task": task,
-        "shape": {field.name: getattr(shape, field.name) for field in fields(SHAPES[task])},
+        "shape": shape_of(task, shape),
         "variant": variant.model_dump(),
         **card,
     }

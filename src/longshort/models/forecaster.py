@@ -8,31 +8,18 @@ before the first step, and never from what older steps left behind.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from longshort.models.compiled.forecaster import NOT_AHEAD, NativeForecaster, refuse_both_ways, refuse_others, without
+from longshort.models.compiled.library import WIDEST
 from longshort.models.network import Network
+from longshort.tasks.forecast import FinalStateHead
 
 Floats = NDArray[np.float32]
-NOT_AHEAD = "there was a tick since the last `ahead`. Call `ahead` with the steps before the newest one first."
-
-
-def refuse_others(steps: Floats, shape: tuple[int, ...]) -> None:
-    """Raises ValueError for steps of another shape."""
-    if steps.shape != shape:
-        raise ValueError(f"steps come in as {steps.shape}; the network reads {shape}, the last of them its features.")
-
-
-def refuse_both_ways(network: Network) -> None:
-    """Raises ValueError when a network cannot be streamed."""
-    if network.encoder.variant.bidirectional:
-        raise ValueError(
-            "the network is bidirectional: its backward layers begin with the newest step, so nothing of a window can be run before "
-            "that is known. Ask for whole windows, or train a variant with `bidirectional: false`."
-        )
 
 
 class Stream(Protocol):
@@ -69,11 +56,17 @@ def forecaster(network: Network, lookback: int) -> Forecaster:
 
     raises  ValueError when the network is a fleet of several
     """
-    from longshort.models.engines.native.forecaster import NativeForecaster, without
-
     if network.members != 1:
         raise ValueError(f"a fleet of {network.members} networks has no forecast of its own. Take one member with `Model.of`.")
-    return NativeForecaster(network, lookback) if without(network) is None else EngineForecaster(network, lookback)
+    return native(network, lookback) if without(network.encoder.variant) is None else EngineForecaster(network, lookback)
+
+
+def native(network: Network, lookback: int, width: int = WIDEST) -> NativeForecaster:
+    """A network of one member in the compiled library; what becomes of the network later does not reach it. See `NativeForecaster`."""
+    parameters = [weight.detach() for weight in network.parameters()]
+    row = torch.cat([weight.reshape(-1) for weight in parameters]).to("cpu", torch.float32).numpy()
+    inputs, head = network.encoder.directions(0)[0].tensors()["W"].shape[1], cast(FinalStateHead, network.head)
+    return NativeForecaster(network.encoder.variant, row, inputs, head.horizon, lookback, width, head.quantiles)
 
 
 class EngineForecaster:
@@ -86,7 +79,7 @@ class EngineForecaster:
         """network: in evaluation mode."""
         self._network, self.lookback = network, lookback
         self.inputs = network.encoder.directions(0)[0].tensors()["W"].shape[1]
-        self.horizon = int(list(network.parameters())[-1].shape[-1])
+        self.horizon = cast(FinalStateHead, network.head).horizon
 
     @torch.inference_mode()
     def answers(self, windows: Floats) -> Floats:
@@ -96,7 +89,7 @@ class EngineForecaster:
 
     def stream(self) -> Stream:
         """See `Forecaster`."""
-        refuse_both_ways(self._network)
+        refuse_both_ways(self._network.encoder.variant)
         return WholeWindows(self)
 
 

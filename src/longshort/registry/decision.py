@@ -42,11 +42,12 @@ class Decision:
     champion: str | None  # the version that serves now
 
 
-def decide(client: MlflowClient, root: Path, params: Params, dataset: str, recorded: tracking.Recorded) -> Decision:
+def decide(client: MlflowClient, root: Path, params: Params, dataset: str, recorded: tracking.Recorded, occasion: str) -> Decision:
     """Register the best finite model by validation as challenger, and promote it if it beats naive and the champion now.
 
     A decision over the same models and windows is taken once and written down once.
 
+    occasion  why there was a retraining
     raises  CorruptArtefact: a champion that cannot be read stops the promotion, it does not lose by default
     """
     best = best_of(root, params, dataset)
@@ -57,6 +58,7 @@ def decide(client: MlflowClient, root: Path, params: Params, dataset: str, recor
     tags = {IDENTITY: best.identity, "model_sha256": best.model_sha256, "item": best.item, "seed": str(best.seed)}
     tags |= {key: origin[key] for key in ("data_sha256", "git_commit", "params_sha256") if key in origin}
     version = versions.register(client, root, name, recorded.models[best.identity], run_id, tags)
+    _note_retraining(root, dataset, best, version, occasion)
     with promotion.lock(root):
         challenger = versions.at_alias(client, name, CHALLENGER)
         if challenger is None or challenger.version != version.version:
@@ -64,6 +66,25 @@ def decide(client: MlflowClient, root: Path, params: Params, dataset: str, recor
     verdict = settle(client, root, params, dataset, version)
     serves = ledger.standing(root, name).champion
     return Decision(dataset, name, str(version.version), best.variant, best.seed, verdict.promote, verdict.reason, serves)
+
+
+def _note_retraining(root: Path, dataset: str, best: tracking.Trained, version: ModelVersion, occasion: str) -> None:
+    """Write down, once, why there was a retraining, where its data end, and how much better than naive each seed of the best item is."""
+    own = {"version": str(version.version), "data_sha256": storage.verify(root / "data/ingestion" / dataset)}
+    if ledger.written(root, ledger.RETRAINED, version.name, own):
+        return
+    metrics = storage.read_json(root / "data/evaluation" / best.item / "metrics.json")
+    facts: dict[str, Any] = {"item": best.item}
+    if best.task == "forecast":
+        facts |= {"cut_off": data_end(root, dataset), "skills": [figures["skill"] for figures in metrics["seeds"].values()]}
+    ledger.note(root, ledger.RETRAINED, version.name, **own, **facts, reason=occasion)
+
+
+def data_end(root: Path, dataset: str) -> str:
+    """The last session of a price data set that its windows know, be it the last of several that one window asks for."""
+    windows = root / "data/windows" / dataset
+    storage.verify(windows)
+    return str(storage.read_json(windows / "windows.json")["parts"]["test"]["last_target"])
 
 
 def best_of(root: Path, params: Params, dataset: str) -> tracking.Trained:

@@ -13,30 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import environment
-from longshort.config import Variant
+from longshort.config import PriceWindows, Variant
 from longshort.errors import CorruptArtefact
+from longshort.windows.files import scaler_from
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from longshort.models.artefact import Model
+    from longshort.models.compiled.served import Served
 
 Answers = NDArray[np.float64]
 WINDOWS = 8  # asked of each network
 MOST_TICKERS = 8  # whose networks are asked, where each has its own
 KEPT = 64  # answers that are kept in full, evenly among all; of the others only their sum
+LIBRARY = "library"  # who answered, where it was the compiled library alone
 RELATIVE, ABSOLUTE = 1e-3, 1e-5  # how far an answer may be off on another kind of machine
 
 
 def make(model: Model) -> dict[str, Any]:
-    """What a model answers to inputs that hang on nothing but its form, as JSON."""
-    from longshort.models.encoder import at_hand
-
-    answers = _answers(model)
-    return {
-        "sha256": hashlib.sha256(answers.tobytes()).hexdigest(),
-        "kept": _kept(answers).tolist(),
-        "machine": environment.machine(),
-        "engine": at_hand(model.card["origin"]["engine"], Variant(**model.card["variant"])),
-    }
+    """What a model answers, as it is served, to inputs that hang on nothing but its form, as JSON."""
+    by = LIBRARY if model.task != "forecast" and model.served else None
+    return {**_of(_answers(model, by)), **_where(model.card), **({"by": by} if by else {})}
 
 
 def check(model: Model, golden: dict[str, Any], name: str) -> str:
@@ -45,12 +43,27 @@ def check(model: Model, golden: dict[str, Any], name: str) -> str:
     name    of the version, for the sentence
     raises  CorruptArtefact with the first answer that differs
     """
-    now, before = make(model), golden
+    by = golden.get("by") if model.served else None
+    return _compared(_answers(model, by), model.card, golden, name, by)
+
+
+def check_served(model: Served, golden: dict[str, Any], name: str) -> str | None:
+    """The same without torch; None where the answers were an engine's, which cannot be asked without it."""
+    if model.card["task"] == "forecast":  # which is served by the library, whatever trained it
+        return _compared(_of_forecasters(model.card, model.forecasts), model.card, golden, name, golden.get("by"))
+    if golden.get("by") != LIBRARY:
+        return None
+    return _compared(_by_library(model), model.card, golden, name, LIBRARY)
+
+
+def _compared(answers: Answers, card: dict[str, Any], before: dict[str, Any], name: str, by: str | None) -> str:
+    now = _of(answers)
     if not np.isfinite(now["kept"]).all():
         raise CorruptArtefact(f"{name}: its files are whole, but its answers are not finite. Retrain with `longshort run`.")
     if now["sha256"] == before["sha256"]:
         return "bitwise"
-    same_machine = all(now[key] == before[key] for key in ("machine", "engine"))
+    here = _where(card)  # only now: it asks torch
+    same_machine = all(here[key] == before[key] for key in here) and by == before.get("by")
     found, stated = np.array(now["kept"]), np.array(before["kept"])
     if not same_machine and len(found) == len(stated) and np.allclose(found, stated, RELATIVE, ABSOLUTE):
         return f"within {RELATIVE:g}"
@@ -64,13 +77,27 @@ def check(model: Model, golden: dict[str, Any], name: str) -> str:
     )
 
 
+def _of(answers: Answers) -> dict[str, Any]:
+    return {"sha256": hashlib.sha256(answers.tobytes()).hexdigest(), "kept": _kept(answers).tolist()}
+
+
+def _where(card: dict[str, Any]) -> dict[str, Any]:
+    """The kind of machine, and the engine that runs a model on it."""
+    from longshort.models.encoder import at_hand
+
+    return {"machine": environment.machine(), "engine": at_hand(card["origin"]["engine"], Variant(**card["variant"]))}
+
+
 def _kept(answers: Answers) -> Answers:
     return answers[np.unique(np.linspace(0, len(answers) - 1, min(KEPT, len(answers))).astype(int))]
 
 
-def _answers(model: Model) -> Answers:
+def _answers(model: Model, by: str | None) -> Answers:
     """Every answer, one after the other; on one thread, since sums of shares round otherwise."""
     import torch
+
+    if by == LIBRARY and model.served:
+        return _by_library(model.served)
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -82,16 +109,23 @@ def _answers(model: Model) -> Answers:
 
 def _forecasts(model: Model) -> Answers:
     """In the target's own unit, as they are served: through the scaler and the network that serving asks."""
-    from longshort.evaluation import forecasts
+    return _of_forecasters(model.card, lambda k, past: (model.of(model.tickers[k]) if model.tickers else model).forecaster.answers(past))
 
-    spec = forecasts.spec_of(model)
-    asked = model.tickers[:: max(len(model.tickers) // MOST_TICKERS, 1)][:MOST_TICKERS]
+
+def _by_library(model: Served) -> Answers:
+    """Of a language model."""
+    return model.scores(_passages(model.card)).astype(np.float64).ravel()
+
+
+def _of_forecasters(card: dict[str, Any], ask: Callable[[int, NDArray[np.float32]], NDArray[np.float32]]) -> Answers:
+    """ask: a member's place and windows, scaled, to its answers, scaled."""
+    spec, members = PriceWindows(**card["description"]["spec"]), card.get("members", ())
     found = []
-    for one in [model.of(ticker) for ticker in asked] or [model]:
-        scaler = forecasts.scaler_of(one)
+    for k in range(len(members))[:: max(len(members) // MOST_TICKERS, 1)][:MOST_TICKERS] or [0]:
+        scaler = scaler_from((members[k] if members else card["description"])["scaler"])
         draw = np.random.Generator(np.random.Philox(0)).normal(size=(WINDOWS, spec.lookback, len(spec.columns)))
         past = (scaler.offset + scaler.scale * draw).astype(np.float32)
-        found.append(scaler.undo_target(one.forecaster.answers(scaler.apply(past))))
+        found.append(scaler.undo_target(ask(k, scaler.apply(past))))
     return np.concatenate(found).astype(np.float64).ravel()
 
 
@@ -99,7 +133,10 @@ def _words(model: Model) -> Answers:
     """The score of every word of the vocabulary after each of some made-up passages."""
     import torch
 
-    description = model.card["description"]
+    return model(torch.from_numpy(_passages(model.card)))[:, -1].numpy().astype(np.float64).ravel()
+
+
+def _passages(card: dict[str, Any]) -> NDArray[np.int64]:
+    description = card["description"]
     shape = (WINDOWS, int(description["spec"]["lookback"]))
-    ids = np.random.Generator(np.random.Philox(0)).integers(0, len(description["vocabulary"]), shape)
-    return model(torch.from_numpy(ids))[:, -1].numpy().astype(np.float64).ravel()
+    return np.random.Generator(np.random.Philox(0)).integers(0, len(description["vocabulary"]), shape)

@@ -6,17 +6,18 @@ what became of it: the move's own name, or `abandoned`. So a crash between them 
 
 from __future__ import annotations
 
-import time
+import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from longshort import journal
+from longshort import clock, journal
 
 # what moves the champion; adopted: it was there when this project first saw the server
 PROMOTED, ROLLED_BACK, ROLLED_FORWARD, ADOPTED = "promoted", "rolled-back", "rolled-forward", "adopted"
 MOVES = (PROMOTED, ROLLED_BACK, ROLLED_FORWARD, ADOPTED)
 REGISTERED, REFUSED, INTENDED, ABANDONED, PUT_BACK = "registered", "refused", "intended", "abandoned", "put-back"
+RETRAINED = "retrained"  # what a retraining came to before it was judged, and why there was one
 
 
 @dataclass(frozen=True)
@@ -46,9 +47,9 @@ def history(root: Path) -> list[dict[str, Any]]:
 
 
 def note(root: Path, event: str, model: str, **facts: Any) -> None:
-    """Write an entry, and return when it is on the disk."""
-    when = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-    journal.append(place(root), {"event": event, "model": model, "time": when, **facts})
+    """Write an entry, and return when it is on the disk. In a replay its time is the one replayed, and ``written`` the clock's."""
+    written = {"written": clock.stamp(dt.datetime.now(dt.UTC))} if clock.is_replayed() else {}
+    journal.append(place(root), {"event": event, "model": model, "time": clock.stamp(clock.now()), **written, **facts})
 
 
 def written(root: Path, event: str, model: str, facts: dict[str, Any]) -> bool:

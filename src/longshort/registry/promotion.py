@@ -21,8 +21,7 @@ from longshort.registry import ledger, versions
 from longshort.registry.versions import CHALLENGER, CHAMPION, PREVIOUS
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities.model_registry import ModelVersion
+    from longshort.registry.local import Registry, Version
 
 # where a process may die; tests let it
 FAULTS = ("promotion-intended", "promotion-previous-moved", "promotion-champion-moved")
@@ -38,7 +37,7 @@ def lock(root: Path) -> Iterator[None]:
         yield
 
 
-def promote(client: MlflowClient, root: Path, model: str, version: str, expected: str | None, reason: str, **facts: Any) -> None:
+def promote(client: Registry, root: Path, model: str, version: str, expected: str | None, reason: str, **facts: Any) -> None:
     """Make a version the champion, if ``expected`` is still the one that serves; that one becomes `previous`.
 
     expected  the champion that the verdict was against; None: there was none
@@ -53,7 +52,7 @@ def promote(client: MlflowClient, root: Path, model: str, version: str, expected
             _move(client, root, model, ledger.PROMOTED, version, standing, reason, facts)
 
 
-def rollback(client: MlflowClient, root: Path, model: str, forward: bool = False) -> tuple[str, str]:
+def rollback(client: Registry, root: Path, model: str, forward: bool = False) -> tuple[str, str]:
     """Put the champion before back, after it was verified; returns (old, new) versions. Doing it again goes back further.
 
     forward  the other way: to the champion that was last gone back from
@@ -72,7 +71,7 @@ def rollback(client: MlflowClient, root: Path, model: str, forward: bool = False
 
 
 def _move(
-    client: MlflowClient, root: Path, model: str, event: str, version: str, now: ledger.Standing, reason: str, facts: dict[str, Any]
+    client: Registry, root: Path, model: str, event: str, version: str, now: ledger.Standing, reason: str, facts: dict[str, Any]
 ) -> None:
     """Write the intent, move the aliases, write that it is done. The lock is held."""
     try:
@@ -97,7 +96,7 @@ def _before(now: ledger.Standing, event: str) -> str | None:
     return now.champion
 
 
-def _put(client: MlflowClient, model: str, alias: str, version: str | None) -> None:
+def _put(client: Registry, model: str, alias: str, version: str | None) -> None:
     if version is not None:
         client.set_registered_model_alias(model, alias, version)
     elif versions.at_alias(client, model, alias) is not None:
@@ -107,7 +106,7 @@ def _put(client: MlflowClient, model: str, alias: str, version: str | None) -> N
 # --- what a crash left, and what was moved by hand ----------------------------------------------
 
 
-def reconcile(client: MlflowClient, root: Path, params: Params, model: str) -> ledger.Standing:
+def reconcile(client: Registry, root: Path, params: Params, model: str) -> ledger.Standing:
     """Finish or give up a move that a killed process began, and take over the champion of a server that is new to this project.
 
     A champion of another machine has been judged there. Beside a store of our own the ledger knows of every one, so an alias that it
@@ -123,7 +122,7 @@ def reconcile(client: MlflowClient, root: Path, params: Params, model: str) -> l
         return standing
 
 
-def _settled(client: MlflowClient, root: Path, model: str) -> ledger.Standing:
+def _settled(client: Registry, root: Path, model: str) -> ledger.Standing:
     """How a model stands, after an open intent was settled: done where the alias has moved, else given up. The lock is held."""
     standing = ledger.standing(root, model)
     intent = standing.intent
@@ -140,12 +139,12 @@ def _settled(client: MlflowClient, root: Path, model: str) -> ledger.Standing:
     return standing
 
 
-def _where(client: MlflowClient, model: str, alias: str) -> str | None:
+def _where(client: Registry, model: str, alias: str) -> str | None:
     found = versions.at_alias(client, model, alias)
     return str(found.version) if found else None
 
 
-def drift(client: MlflowClient, root: Path, model: str) -> str | None:
+def drift(client: Registry, root: Path, model: str) -> str | None:
     """What somebody did to the champion's alias by hand, as a sentence; None where it is where the ledger says."""
     standing, alias = ledger.standing(root, model), _where(client, model, CHAMPION)
     if standing.intent or alias == standing.champion:
@@ -159,7 +158,7 @@ def drift(client: MlflowClient, root: Path, model: str) -> str | None:
     return f"{model}: the alias `{CHAMPION}` {said}, and the ledger says {serves}: somebody moved it by hand. {put_back}{meant}."
 
 
-def put_back(client: MlflowClient, root: Path, model: str) -> None:
+def put_back(client: Registry, root: Path, model: str) -> None:
     """Point the aliases where the ledger says, and write that down."""
     with lock(root):
         standing = _settled(client, root, model)
@@ -170,7 +169,7 @@ def put_back(client: MlflowClient, root: Path, model: str) -> None:
         ledger.note(root, ledger.PUT_BACK, model, version=standing.champion, reason=f"the alias was moved by hand to {was}")
 
 
-def serving_version(client: MlflowClient, root: Path, model: str) -> tuple[ModelVersion, str]:
+def serving_version(client: Registry, root: Path, model: str) -> tuple[Version, str]:
     """The version to answer with, and what it is: the champion, by the ledger, else the challenger.
 
     The ledger is kept to where an alias was moved by hand; a project that has never moved a champion takes a server's alias.
@@ -191,6 +190,6 @@ def serving_version(client: MlflowClient, root: Path, model: str) -> tuple[Model
     raise UsageError(f"no model '{model}' is registered. Run `longshort run` first.")
 
 
-def _is_servers(client: MlflowClient) -> bool:
+def _is_servers(client: Registry) -> bool:
     """Whether others may write to the store too."""
     return str(client.tracking_uri).startswith("http")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from longshort import storage, tracking
 from longshort.errors import CorruptArtefact, UsageError
 from longshort.registry import ledger
+from longshort.registry.local import LocalRegistry, LocalVersion
 from longshort.tracking import IDENTITY
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
     from longshort.models import artefact
+    from longshort.registry.local import Registry, Version
 
 CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 GOLDEN = "longshort.golden"  # the tag of a version that holds its golden predictions
@@ -27,8 +29,14 @@ def model_name(task: str, dataset: str) -> str:
     return f"{task}-{dataset}"
 
 
-def at_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | None:
+@overload
+def at_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | None: ...
+@overload
+def at_alias(client: Registry, model: str, alias: str) -> Version | None: ...
+def at_alias(client: Registry, model: str, alias: str) -> Version | None:
     """The version that an alias points at, or None."""
+    if isinstance(client, LocalRegistry):
+        return client.at_alias(model, alias)
     from mlflow.exceptions import MlflowException, RestException
 
     try:
@@ -39,12 +47,17 @@ def at_alias(client: MlflowClient, model: str, alias: str) -> ModelVersion | Non
         raise
 
 
-def find(client: MlflowClient, model: str, version: str) -> ModelVersion:
+@overload
+def find(client: MlflowClient, model: str, version: str) -> ModelVersion: ...
+@overload
+def find(client: Registry, model: str, version: str) -> Version: ...
+def find(client: Registry, model: str, version: str) -> Version:
     """A version by its number.
 
     raises  UsageError naming those that there are
     """
-    versions = {str(found.version): found for found in client.search_model_versions(f"name = '{model}'")}
+    every = client.versions(model) if isinstance(client, LocalRegistry) else client.search_model_versions(f"name = '{model}'")
+    versions: dict[str, Version] = {str(found.version): found for found in every}
     if version not in versions:
         raise UsageError(
             f"{model} has no version '{version}'. Known: {', '.join(sorted(versions, key=int)) or 'none; run `longshort run` first'}."
@@ -86,22 +99,12 @@ def register(client: MlflowClient, root: Path, model: str, model_id: str, run_id
     return version
 
 
-def fetch(client: MlflowClient, version: ModelVersion) -> Path:
+def fetch(client: Registry, version: Version) -> Path:
     """The local folder with a version's model files (safetensors, JSON, manifest), not yet verified.
 
     raises  CorruptArtefact when they are not there; what MLflow raised when its server is away
     """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    try:
-        place = Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
-    except (MlflowException, OSError) as error:
-        if mlflow.get_tracking_uri().startswith("http") and tracking.is_outage(error):
-            raise
-        raise CorruptArtefact(
-            f"{version.name} v{version.version}: its files cannot be had ({error}). Run `longshort rollback {version.name}`."
-        ) from None
+    place = version.folder if isinstance(version, LocalVersion) else _downloaded(version)
     manifests = sorted(place.glob(f"data/*/{storage.MANIFEST}"))
     if not manifests:
         raise CorruptArtefact(
@@ -111,7 +114,21 @@ def fetch(client: MlflowClient, version: ModelVersion) -> Path:
     return manifests[0].parent
 
 
-def open_version(client: MlflowClient, version: ModelVersion) -> artefact.Model:
+def _downloaded(version: ModelVersion) -> Path:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return Path(mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}"))
+    except (MlflowException, OSError) as error:
+        if mlflow.get_tracking_uri().startswith("http") and tracking.is_outage(error):
+            raise
+        raise CorruptArtefact(
+            f"{version.name} v{version.version}: its files cannot be had ({error}). Run `longshort rollback {version.name}`."
+        ) from None
+
+
+def open_version(client: Registry, version: Version) -> artefact.Model:
     """A version's model, every byte verified before it is parsed.
 
     raises  CorruptArtefact
@@ -119,30 +136,40 @@ def open_version(client: MlflowClient, version: ModelVersion) -> artefact.Model:
     from longshort.models import artefact
 
     model = artefact.load(fetch(client, version))
-    stated = version.tags.get("model_sha256")
-    if stated and stated != model.sha256:
-        raise CorruptArtefact(
-            f"{version.name} v{version.version}: its files are whole but not the ones that were registered ({model.sha256[:12]}…)."
-        )
+    _refuse_others(version, model.sha256)
     return model
 
 
-def verify(client: MlflowClient, root: Path, version: ModelVersion) -> str:
+def _refuse_others(version: Version, sha256: str) -> None:
+    """Raises CorruptArtefact when the files are not the ones that were registered."""
+    stated = version.tags.get("model_sha256")
+    if stated and stated != sha256:
+        raise CorruptArtefact(
+            f"{version.name} v{version.version}: its files are whole but not the ones that were registered ({sha256[:12]}…)."
+        )
+
+
+def verify(client: Registry, root: Path, version: Version) -> str:
     """Check a version's every byte, and that it answers as when it was registered; returns how exactly: "bitwise" or "within ...".
 
+    Without torch, where the compiled library can ask the version as it was asked then.
     raises  CorruptArtefact
     """
+    from longshort.models.compiled import served
     from longshort.registry import golden
 
     name = f"{version.name} v{version.version}"
-    model = open_version(client, version)
     stated = _registered(root, version).get(GOLDEN) or version.tags.get(GOLDEN)
     if stated is None:
         raise CorruptArtefact(f"{name}: there are no golden predictions of it, so nobody knows what it should answer. Run `longshort run`.")
-    return golden.check(model, json.loads(stated), name)
+    if quick := served.opened(fetch(client, version)):
+        _refuse_others(version, quick.sha256)
+        if how := golden.check_served(quick, json.loads(stated), name):
+            return how
+    return golden.check(open_version(client, version), json.loads(stated), name)
 
 
-def _registered(root: Path, version: ModelVersion) -> dict[str, Any]:
+def _registered(root: Path, version: Version) -> dict[str, Any]:
     """The ledger's entry of a version's registration; nothing where another machine registered it."""
     own = [entry for entry in ledger.history(root) if entry["event"] == ledger.REGISTERED and entry["model"] == version.name]
     return next((entry for entry in own if entry["version"] == str(version.version)), {})

@@ -1,11 +1,11 @@
-"""Forecast: the next values of a series from the values before (many to one)."""
+"""Forecast: the next values of a series from the values before (many to one), and quantiles of them where they are asked for."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -24,23 +24,32 @@ if TYPE_CHECKING:
 
 
 class FinalStateHead(nn.Module):
-    """The state after the last step of the past names all future steps at once (direct forecasting)."""
+    """The state after the last step of the past names all future steps at once (direct forecasting), and so many quantiles of each."""
 
-    def __init__(self, width: int, horizon: int, generators: Generators) -> None:
+    def __init__(self, width: int, horizon: int, generators: Generators, quantiles: Sequence[float] = ()) -> None:
         super().__init__()
-        self.linear = Linears(width, horizon, generators)
+        self.horizon, self.quantiles = horizon, quantiles
+        self.linear = Linears(width, horizon * (1 + len(quantiles)), generators)
 
     def forward(self, states: Tensor, final: Tensor) -> Tensor:
-        """final (K, batch, width) -> (K, batch, horizon), in scaled units; the states before it are not used."""
-        return self.linear(final)
+        """final (K, batch, width) -> the point forecast (K, batch, horizon), in scaled units; the states before it are not used."""
+        return self.linear(final)[..., : self.horizon]
+
+    def whole(self, final: Tensor) -> Tensor:
+        """final (K, batch, width) -> (K, batch, 1 + quantiles, horizon): the point forecast, then each quantile as the layer names it."""
+        return self.linear(final).unflatten(-1, (-1, self.horizon))
 
 
 @dataclass(frozen=True)
 class ForecastShape:
-    """What a forecaster's front and head are built from; enough to build them again beside saved weights."""
+    """What a forecaster's front and head are built from; enough to build them again beside saved weights.
+
+    quantiles  levels in (0, 1), ascending, that the head names beside the point forecast; models of before it was asked have none
+    """
 
     inputs: int
     horizon: int
+    quantiles: Sequence[float] = field(default=(), kw_only=True)
     dropout: ClassVar[float] = 0.0
 
     def front(self, generators: Generators) -> nn.Module:
@@ -49,12 +58,12 @@ class ForecastShape:
 
     def head(self, front: nn.Module, width: int, final_width: int, generators: Generators) -> nn.Module:
         """From the final state to the horizon."""
-        return FinalStateHead(final_width, self.horizon, generators)
+        return FinalStateHead(final_width, self.horizon, generators, self.quantiles)
 
 
 @dataclass(frozen=True)
 class ForecastTask(ForecastShape):
-    """Windows of a price data set; the loss is the mean squared error in scaled units."""
+    """Windows of a price data set; the loss is the mean squared error in scaled units, and the pinball loss of each quantile."""
 
     data: PriceData
     scaled: NDArray[np.float32]  # (steps, columns), held once; windows are gathered from it
@@ -63,9 +72,9 @@ class ForecastTask(ForecastShape):
     carried: ClassVar[bool] = False
 
     @classmethod
-    def of(cls, data: PriceData) -> ForecastTask:
+    def of(cls, data: PriceData, quantiles: Sequence[float] = ()) -> ForecastTask:
         """The task over one data set."""
-        return cls(len(data.spec.columns), data.spec.horizon, data, data.scaler.apply(data.series.values))
+        return cls(len(data.spec.columns), data.spec.horizon, data, data.scaler.apply(data.series.values), quantiles=tuple(quantiles))
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Batches of past (batch, lookback, columns) and future (batch, horizon), both scaled."""
@@ -88,10 +97,9 @@ class ForecastTask(ForecastShape):
     def loss(
         self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Each member's squared error, summed over batch and horizon; windows are shuffled, so nothing is carried."""
-        charged = ~target.isnan()
-        errors = torch.where(charged, network(read, draw) - target, 0.0)
-        return _sums(errors.square()), charged.flatten(1).sum(1)
+        """Each member's squared error and pinball losses, summed over batch and horizon; windows are shuffled, so nothing is carried."""
+        _, final = network.encode(read, draw)
+        return charge(cast(FinalStateHead, network.head).whole(final), target, self.quantiles)
 
     def description(self) -> dict[str, Any]:
         """Spec, scaler and calendar."""
@@ -100,6 +108,35 @@ class ForecastTask(ForecastShape):
     def extent(self) -> dict[str, dict[str, Any]]:
         """See `Task`."""
         return self.data.extent()
+
+    def earlier(self) -> list[ForecastTask]:
+        """See `Task`."""
+        return [self.of(fold, self.quantiles) for fold in self.data.earlier]
+
+
+def charge(answer: Tensor, target: Tensor, quantiles: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """Each member's squared error and pinball losses, summed over batch and horizon (K,), and over how many targets (K,).
+
+    answer  (K, batch, 1 + quantiles, horizon), the point forecast first
+    target  (K, batch, horizon), NaN where nothing is asked
+    """
+    charged = ~target.isnan()
+    point, *named = answer.unbind(2)
+    losses = _sums(torch.where(charged, point - target, 0.0).square())
+    for said, level in zip(named, quantiles, strict=True):
+        losses = losses + _sums(pinball(torch.where(charged, target - said, 0.0), level))
+    return losses, charged.flatten(1).sum(1)
+
+
+def pinball(above: Tensor, level: float) -> Tensor:
+    """What a quantile costs: ``level`` a unit that the target lies above it, 1 - level a unit below (Koenker and Bassett, 1978).
+
+    above  (...), target - quantile
+
+    >>> pinball(torch.tensor([2.0, -2.0]), 0.75).tolist()
+    [1.5, 0.5]
+    """
+    return level * above + (-above).relu()
 
 
 def _sums(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -171,3 +172,7 @@ class LanguageModelTask(LanguageModelShape):
     def extent(self) -> dict[str, dict[str, Any]]:
         """See `Task`."""
         return self.data.extent()
+
+    def earlier(self) -> list[LanguageModelTask]:
+        """See `Task`; each fold has as many words to tell apart as its vocabulary holds."""
+        return [dataclasses.replace(self, data=fold, vocabulary_size=len(fold.vocabulary)) for fold in self.data.earlier]

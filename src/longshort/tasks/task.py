@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -101,6 +101,9 @@ class Task(Protocol):
     def extent(self) -> dict[str, dict[str, Any]]:
         """Where each part of its data lies, as JSON: what a model has learned from, and what it has not seen."""
 
+    def earlier(self) -> list[Self]:
+        """The same task over each fold before its own, oldest first."""
+
 
 def open_task(name: TaskName, folder: Path, params: Params) -> Task:
     """The task of a windows artefact (already verified), with its settings from params.yaml."""
@@ -109,5 +112,5 @@ def open_task(name: TaskName, folder: Path, params: Params) -> Task:
     from longshort.windows import files
 
     if name == "forecast":
-        return ForecastTask.of(files.read_prices(folder))
+        return ForecastTask.of(files.read_prices(folder), params.tasks.forecast.quantiles)
     return LanguageModelTask.of(files.read_text(folder), params.tasks.language_model)

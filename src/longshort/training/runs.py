@@ -21,6 +21,7 @@ import longshort
 from longshort import journal, storage
 from longshort.config import EngineName, Optimisation, Resources, Variant
 from longshort.errors import ConfigError, LongshortError
+from longshort.models import artefact
 from longshort.models.engines import ENGINES
 from longshort.training import checkpoints, fleet, gpus, parallel, shards
 from longshort.training.loop import Member, Progress
@@ -202,11 +203,17 @@ def _say(item: str) -> Callable[[str], None]:
 
 
 def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
-    """The places of runs that can train side by side: of one variant, batch size and optimiser."""
-    fleets: dict[tuple[Variant, int, str], list[int]] = {}
+    """The places of runs that can train side by side: of one shape, variant, batch size and optimiser.
+
+    Folds of a text have vocabularies of different sizes; and where states are carried, streams of different lengths, even where sizes
+    are the same.
+    """
+    fleets: dict[Any, list[int]] = {}
     for k in places:
-        settings = runs[k].member.settings
-        fleets.setdefault((runs[k].variant, settings.batch_size, settings.optimizer), []).append(k)
+        task, settings = runs[k].member.task, runs[k].member.settings
+        streams = runs[k].fold if task.carried else None
+        shape = tuple(artefact.shape_of(task.name, task).values())
+        fleets.setdefault((shape, streams, runs[k].variant, settings.batch_size, settings.optimizer), []).append(k)
     return list(fleets.values())
 
 

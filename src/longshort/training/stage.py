@@ -49,7 +49,8 @@ def run(root: Path, item: str, params: Params) -> None:
     }
     if entry.data_parallel:  # sums of shares round otherwise than sums of batches
         origin["data_parallel"] = entry.data_parallel
-    folds = _folds(task)
+    # the newest has no number
+    folds: dict[int | None, Task] = {**dict(enumerate(task.earlier(), start=1)), None: task}
     runs: list[Run] = []
     left_out: dict[str, str] = {}  # of the newest fold in the end
     for fold, whole in folds.items():
@@ -69,8 +70,8 @@ def run(root: Path, item: str, params: Params) -> None:
             ended = complete(runs, where, show)
         told = {}
         for fold, whole in folds.items():
-            own = [k for k, each in enumerate(runs) if each.fold == fold]
-            own_runs, own_ended = [runs[k] for k in own], [ended[k] for k in own]
+            places = [k for k, each in enumerate(runs) if each.fold == fold]
+            own_runs, own_ended = [runs[k] for k in places], [ended[k] for k in places]
             _write(place, own_runs, own_ended, origin, whole)
             told[fold] = _seeds(place, own_runs, own_ended)
         newest = told.pop(None)
@@ -79,13 +80,6 @@ def run(root: Path, item: str, params: Params) -> None:
         storage.write_json(place / "runs.json", summary)
     for each in runs:
         checkpoints.forget(each.checkpoints)
-
-
-def _folds(task: Task) -> dict[int | None, Task]:
-    """The task over each fold, oldest first; the newest has no number. A text has no other."""
-    if not isinstance(task, ForecastTask):
-        return {None: task}
-    return {number: ForecastTask.of(fold) for number, fold in enumerate(task.data.earlier, start=1)} | {None: task}
 
 
 def _a_task_a_ticker(task: Task) -> tuple[dict[str | None, Task], dict[str, str]]:
@@ -98,7 +92,7 @@ def _a_task_a_ticker(task: Task) -> tuple[dict[str | None, Task], dict[str, str]
     left_out: dict[str, str] = {}
     for ticker in task.data.tickers():
         try:
-            tasks[ticker] = ForecastTask.of(task.data.of_ticker(ticker))
+            tasks[ticker] = ForecastTask.of(task.data.of_ticker(ticker), task.quantiles)
         except DataRefused as refusal:
             left_out[ticker] = str(refusal)
     if not tasks:

@@ -344,4 +344,4 @@ def _naive_losses(task: Task) -> dict[str, float]:
     from longshort.tasks.language_model import LanguageModelTask
 
     assert isinstance(task, ForecastTask | LanguageModelTask)
-    return naive_losses(task.data)
+    return naive_losses(task.data, task.quantiles if isinstance(task, ForecastTask) else ())

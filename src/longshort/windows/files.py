@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from longshort import storage
 from longshort.config import ClassifyWindows, PriceWindows, TagWindows, TextWindows, TranslateWindows
 from longshort.windows.contamination import Overlap
+from longshort.windows.folds import Folded, newest
 from longshort.windows.labelled import ClassifyData, Division, RowRange, Sequences, TagData, TranslateData
 from longshort.windows.prices import PARTS, Scaler, Segment, Series, Windows, fit_scaler, only
 from longshort.windows.text import Reach, Stretch, Vocabulary
@@ -21,23 +22,14 @@ NAME = "windows.json"
 
 
 @dataclass(frozen=True)
-class PriceData:
-    """A price data set, ready for windows: the series in natural units, its parts and its scaler.
-
-    earlier  the same of the folds before this one, the newest, oldest first: each with a scaler of its own
-    """
+class PriceData(Folded):
+    """A price data set, ready for windows: the series in natural units, its parts and its scaler."""
 
     spec: PriceWindows
     series: Series
     parts: dict[str, Windows]
     scaler: Scaler
     calendar: str
-    earlier: tuple[PriceData, ...] = ()
-
-    @property
-    def folds(self) -> tuple[PriceData, ...]:
-        """All folds, oldest first, this one last."""
-        return (*self.earlier, self)
 
     def tickers(self) -> list[str]:
         """The tickers, in their order."""
@@ -73,7 +65,7 @@ class PriceData:
 
 
 @dataclass(frozen=True)
-class TextData:
+class TextData(Folded):
     """A text data set, ready for windows: one array of ids, its parts and its vocabulary.
 
     dropped  words dropped from each part, since they stand in a later one
@@ -90,8 +82,8 @@ class TextData:
     reach: dict[str, Reach] = field(default_factory=dict)
 
     def description(self) -> dict[str, Any]:
-        """What a model must know to read text later: spec and vocabulary, as JSON."""
-        return {"spec": self.spec.model_dump(), "vocabulary": list(self.vocabulary.words)}
+        """What a model must know to read text later: spec and vocabulary, as JSON. Of folds it says nothing where there is one."""
+        return {"spec": self.spec.model_dump(exclude_defaults=True), "vocabulary": list(self.vocabulary.words)}
 
     def extent(self) -> dict[str, dict[str, Any]]:
         """How far into the text, as it was read, each part reaches: words from its beginning, and the sha256 of all of them."""
@@ -126,12 +118,14 @@ def read_prices(folder: Path) -> PriceData:
     dates = _load(folder / "dates.npy").astype(f"datetime64[{content.get('dates', 'D')}]")
     segments = tuple(Segment(**segment) for segment in content["segments"])
     series = Series(_load(folder / "values.npy"), _load(folder / "price.npy"), dates, segments)
-    folds: list[PriceData] = []
-    for fold in (*content.get("earlier", ()), content):
-        stretches = {part: np.array(fold["parts"][part]["stretches"], np.int64).reshape(-1, 2) for part in PARTS}
+    folds = (*content.get("earlier", ()), content)
+
+    def of_fold(number: int) -> PriceData:
+        stretches = {part: np.array(folds[number]["parts"][part]["stretches"], np.int64).reshape(-1, 2) for part in PARTS}
         parts = {part: Windows(own[:, 0], own[:, 1], spec.lookback, spec.horizon) for part, own in stretches.items()}
-        folds.append(PriceData(spec, series, parts, scaler_from(fold["scaler"]), content["calendar"]))
-    return replace(folds[-1], earlier=tuple(folds[:-1]))
+        return PriceData(spec, series, parts, scaler_from(folds[number]["scaler"]), content["calendar"])
+
+    return newest(of_fold, len(folds))
 
 
 def scaler_from(content: dict[str, list[float]]) -> Scaler:
@@ -140,7 +134,10 @@ def scaler_from(content: dict[str, list[float]]) -> Scaler:
 
 
 def write_text(folder: Path, data: TextData) -> None:
-    """Write a text data set's files into an artefact that is being built."""
+    """Write a text data set's files into an artefact that is being built; each earlier fold, whose ids are others, in its own folder."""
+    for number, fold in enumerate(data.earlier, start=1):
+        (folder / f"fold-{number}").mkdir()
+        write_text(folder / f"fold-{number}", fold)
     np.save(folder / "ids.npy", data.ids)
     parts = {part: {**asdict(stretch), "dropped_words": data.dropped[part]} for part, stretch in data.stretches.items()}
     for part, stretch in data.stretches.items():
@@ -153,12 +150,14 @@ def write_text(folder: Path, data: TextData) -> None:
 def read_text(folder: Path) -> TextData:
     """Read a text data set; `storage.verify` its folder first."""
     content = storage.read_json(folder / NAME)
+    earlier = tuple(read_text(folder / f"fold-{number}") for number in range(1, len(list(folder.glob("fold-*"))) + 1))
     stretches = {part: Stretch(p["start"], p["stop"], p["characters"]) for part, p in content["parts"].items()}
     dropped = {part: p["dropped_words"] for part, p in content["parts"].items()}
     vocabulary = Vocabulary(tuple(content["vocabulary"]))
     stood = _from_json(content["contamination"])
     reach = {part: Reach(**own) for part, own in content["reach"].items()}
-    return TextData(TextWindows(**content["spec"]), _load(folder / "ids.npy"), stretches, vocabulary, dropped, stood, reach)
+    spec, ids = TextWindows(**content["spec"]), _load(folder / "ids.npy")
+    return TextData(spec, ids, stretches, vocabulary, dropped, stood, reach, earlier=earlier)
 
 
 def write_classify(folder: Path, data: ClassifyData) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from longshort.config import PriceWindows
 from longshort.errors import DataRefused, SeriesTooShort
+from longshort.windows.folds import walk
 
 Floats = NDArray[np.floating[Any]]
 PARTS = ("train", "validation", "test")
@@ -208,19 +209,12 @@ def split_dates(
     {'train': ('01', '05'), 'validation': ('07', '07'), 'test': ('09', '10')}
     """
     days = _distinct(dates)
-    number = spec.folds - 1 if fold is None else fold
-    tested = round(len(days) * spec.test)
-    oldest, test, end = (len(days) - tested + round(tested * place / spec.folds) for place in (0, number, number + 1))
-    length = round(len(days) * spec.validation)
-    validation = test - length
-    bounds = {
-        "train": (test - oldest if spec.origin == "sliding" else 0, validation - spec.gap),
-        "validation": (validation, test - spec.gap),
-        "test": (test, end),
-    }
+    test = len(days) - round(len(days) * spec.test)
+    whole = walk(test - round(len(days) * spec.validation), test, len(days), spec, fold)
+    bounds = {part: (first, stop if part == "test" else stop - spec.gap) for part, (first, stop) in whole.items()}
     for part, (first, stop) in bounds.items():
         if stop - first < spec.horizon:
-            of = f" of fold {number + 1} of {spec.folds}" if spec.folds > 1 else ""
+            of = f" of fold {spec.folds if fold is None else fold + 1} of {spec.folds}" if spec.folds > 1 else ""
             raise SeriesTooShort(
                 f"the {part} part{of} would hold {max(stop - first, 0)} of {len(days)} sessions. Take in a longer file, or change "
                 f"`windows.forecast.validation`, `.test`{', `.folds`' if of else ''} or `.gap` in params.yaml."

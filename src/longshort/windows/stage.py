@@ -16,6 +16,7 @@ from longshort.config import Params, PriceWindows, Task, TextWindows
 from longshort.errors import DataRefused
 from longshort.windows import files, labelled, prices, text
 from longshort.windows.contamination import Overlap
+from longshort.windows.folds import newest
 from longshort.windows.labelled import Division, Sequences
 from longshort.windows.text import Vocabulary
 from longshort.windows.tokens import Paragraphs, tokenise
@@ -68,11 +69,12 @@ def folded(series: prices.Series, spec: PriceWindows, calendar: str) -> files.Pr
 
     raises  SeriesTooShort, DataRefused as `prices.make_parts` and `prices.fit_scaler`
     """
-    made: list[files.PriceData] = []
-    for fold in range(spec.folds):
+
+    def of_fold(fold: int) -> files.PriceData:
         parts = prices.make_parts(series, spec, fold)
-        made.append(files.PriceData(spec, series, parts, prices.fit_scaler(series, parts["train"], spec), calendar))
-    return dataclasses.replace(made[-1], earlier=tuple(made[:-1]))
+        return files.PriceData(spec, series, parts, prices.fit_scaler(series, parts["train"], spec), calendar)
+
+    return newest(of_fold, spec.folds)
 
 
 def tidy_columns(table: pa.Table) -> dict[str, NDArray[Any]]:
@@ -101,23 +103,37 @@ def rows(table: pa.Table) -> Iterator[tuple[str, str]]:
 
 
 def text_data(table: pa.Table, item: str, params: Params) -> files.TextData:
-    """Ids, parts and vocabulary of a tidy text table; says what was read before the split was clean.
+    """Ids, parts and vocabulary of each fold of a tidy text table; says what was read before the split was clean.
 
-    raises  DataRefused when a fifth of the validation part's words and more are unknown, or a part is too short
+    raises  DataRefused when a fifth of the validation part's words and more are unknown, or a part is too short, in any fold
     """
     spec = params.windows.language_model
     blocks, words = tokenise(rows(table))
-    split = parts, dropped, stood = text.split(blocks, spec)
+
+    def of_fold(fold: int) -> files.TextData:
+        if spec.folds == 1:
+            return _text_fold(blocks, words, item, spec, fold)
+        which = f"fold {fold + 1} of {spec.folds}"
+        try:
+            return _text_fold(blocks, words, f"{item}, {which}", spec, fold)
+        except DataRefused as error:
+            raise type(error)(f"{which}, of {len(blocks.ids):,} words in all: {error} Or lower `windows.language-model.folds`.") from None
+
+    return newest(of_fold, spec.folds)
+
+
+def _text_fold(blocks: Paragraphs, words: list[str], name: str, spec: TextWindows, fold: int) -> files.TextData:
+    split = parts, dropped, stood = text.split(blocks, spec, fold)
     for overlap in stood:
         if overlap.found:
-            print(f"windows of {item}: {overlap}")
+            print(f"windows of {name}: {overlap}")
     for part, count in dropped.items():
         if count:
-            print(f"windows of {item}: {count:,} words dropped from {part}, the paragraphs of such runs; none is left")
+            print(f"windows of {name}: {count:,} words dropped from {part}, the paragraphs of such runs; none is left")
     train, validation = (text.count(parts[part].ids, words) for part in ("train", "validation"))
     data = text_of_parts(*split, words, train, spec)
-    print(f"windows of {text.judge_unknown(train, validation, item, spec.min_count, spec.max_vocabulary)}")
-    return dataclasses.replace(data, reach=text.reach(blocks, words, spec))
+    print(f"windows of {text.judge_unknown(train, validation, name, spec.min_count, spec.max_vocabulary)}")
+    return dataclasses.replace(data, reach=text.reach(blocks, words, spec, fold))
 
 
 def text_of_parts(

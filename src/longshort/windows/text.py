@@ -8,6 +8,7 @@ stands in a later part too is dropped from the earlier one: a model must not be 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from longshort.config import TextWindows
 from longshort.errors import DataRefused, SeriesTooShort
 from longshort.windows import contamination
 from longshort.windows.contamination import Overlap
+from longshort.windows.folds import walk
 from longshort.windows.tokens import SPECIAL, UNKNOWN, Ids, Paragraphs
 
 MOST_UNKNOWN = 0.2  # share of [UNK] among the words of the validation part
@@ -48,13 +50,14 @@ class Reach:
     sha256: str
 
 
-def reach(blocks: Paragraphs, words: Sequence[str], spec: TextWindows) -> dict[str, Reach]:
-    """How far each part reaches; a text that goes on behind a part leaves its reach as it was.
+def reach(blocks: Paragraphs, words: Sequence[str], spec: TextWindows, fold: int | None = None) -> dict[str, Reach]:
+    """How far each part of a fold reaches; a text that goes on behind a part leaves its reach as it was.
 
     words  by the number that they have in the paragraphs, in the order in which they first stand
+    fold   see `bounds`
     """
     ends = np.concatenate([[0], np.cumsum(blocks.lengths)])
-    counts = {part: int(ends[last]) for part, (_, last) in bounds(blocks, spec).items()}
+    counts = {part: int(ends[last]) for part, (_, last) in bounds(blocks, spec, fold).items()}
     return {part: Reach(count, beginning_sha256(blocks, words, count)) for part, count in counts.items()}
 
 
@@ -67,20 +70,27 @@ def beginning_sha256(blocks: Paragraphs, words: Sequence[str], count: int) -> st
     return digest.hexdigest()
 
 
-def bounds(blocks: Paragraphs, spec: TextWindows) -> dict[str, tuple[int, int]]:
-    """The first and the last paragraph, exclusive, of each part, in reading order."""
-    ends = np.cumsum(blocks.lengths)
-    first_validation = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.validation - spec.test)))
-    first_test = int(np.searchsorted(ends, len(blocks.ids) * (1 - spec.test)))
-    return {"train": (0, first_validation), "validation": (first_validation, first_test), "test": (first_test, len(blocks))}
+def bounds(blocks: Paragraphs, spec: TextWindows, fold: int | None = None) -> dict[str, tuple[int, int]]:
+    """The first and the last paragraph, exclusive, of each part of a fold, in reading order.
+
+    fold  which of ``spec.folds`` pieces the test part is, from 0, the oldest; None: the newest
+    """
+    ends, count = np.cumsum(blocks.lengths), len(blocks.ids)
+    validation, test = (math.ceil(count * share) for share in (1 - spec.validation - spec.test, 1 - spec.test))
+
+    def paragraph(word: int) -> int:
+        return int(np.searchsorted(ends, word)) if word < count else len(blocks)
+
+    return {part: (paragraph(begin), paragraph(end)) for part, (begin, end) in walk(validation, test, count, spec, fold).items()}
 
 
-def split(blocks: Paragraphs, spec: TextWindows) -> tuple[dict[str, Paragraphs], dict[str, int], list[Overlap]]:
+def split(blocks: Paragraphs, spec: TextWindows, fold: int | None = None) -> tuple[dict[str, Paragraphs], dict[str, int], list[Overlap]]:
     """Part a text in reading order, and drop from earlier parts what stands in later ones.
 
+    fold     see `bounds`; what lies behind its test part is not looked at
     returns  part -> paragraphs; the number of words dropped from each part; and how much of each part stood in earlier ones before
     """
-    parts = {part: blocks.between(*ends) for part, ends in bounds(blocks, spec).items()}
+    parts = {part: blocks.between(*ends) for part, ends in bounds(blocks, spec, fold).items()}
     stood = contamination.compare({part: own.ids for part, own in parts.items()})
     whole = dict(parts)
     for part, later in (("validation", ["test"]), ("train", ["validation", "test"])):

@@ -9,6 +9,10 @@
     build      compiles it
     library    opens it
     cells      which cells it has, and where they find their weights
+    told       what it is told of a whole network
+    forecaster one window at a time, and streams of them
+    served     a trained network's files, asked as they are served
 
-Nothing here imports torch: whether it is there, and what it can run, is asked before anything slow begins.
+Nothing here imports torch: whether it is there, and what it can run, is asked before anything slow begins, and a rollback, which verifies
+what a model answers, is over before torch is imported.
 """

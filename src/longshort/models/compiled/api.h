@@ -13,11 +13,11 @@ struct Layer {
     int32_t cell, inputs, hidden, backwards;
 };
 
-// A network: layers, and a head. A forecaster's reads the final state and names the horizon; a language model's reads every
-// state and scores words, and before the layers stands a table of embeddings.
+// A network: layers, and a head. A forecaster's reads the final state and names the horizon, then some quantiles of it; a language
+// model's reads every state and scores words, and before the layers stands a table of embeddings.
 struct Network {
     const Layer* layers;  // layer by layer, its directions one after the other
-    const int32_t* head;  // (width + 1, horizon or words), the bias last
+    const int32_t* head;  // (width + 1, horizon·(1 + quantiles) or words), the bias last
     int64_t parameters;
     int32_t depth, directions, inputs, steps, horizon, residual;
     uint32_t threshold;  // of dropout after each layer; 0: none
@@ -26,6 +26,8 @@ struct Network {
     int64_t table;       // where the embeddings begin in a row, (words, inputs)
     uint32_t edge_threshold;  // of dropout on the embeddings and before the head
     float edge_scale;
+    int32_t quantiles;    // of each step of the horizon that the head names beside the point forecast
+    const float* levels;  // (quantiles), theirs
 };
 
 // What windows are cut out of, and where a pass stands.

@@ -1,4 +1,4 @@
-// A whole network over one group of windows, as many as there are lanes: windows cut out, layers, head, squared error, and all the way back.
+// A whole network over one group of windows, as many as there are lanes: windows cut out, layers, head, loss, and all the way back.
 //
 //     sequences  [depth + 1][steps][width][LANES]   what each layer reads, the last what the head's final state is taken from
 //     behind     [2][steps][width][LANES]           gradients of the sequence above a layer and of the one below it
@@ -20,7 +20,7 @@ namespace WIDTH {
 constexpr uint64_t OUTPUT_MASKS = 2;  // the kind of models/masks.py
 
 INLINE const Layer& layer_of(const Network& net, long l, long d = 0) { return net.layers[l * net.directions + d]; }
-INLINE long answers_of(const Network& net) { return net.words ? net.words : net.horizon; }
+INLINE long answers_of(const Network& net) { return net.words ? net.words : net.horizon * (1 + net.quantiles); }
 
 struct Places {
     long width, parts, head_packed, packed;
@@ -131,18 +131,34 @@ INLINE long final_place(const Network& net, const Places& at, long u) {
     return ((u < net.layers[0].hidden ? net.steps - 1 : 0) * at.width + u) * LANES;
 }
 
-// The squared errors of the windows, and in gradient what each answer should move by, times share. Targets that are NaN are not charged.
+// What an answer costs, and how fast that grows with it. Of so many answers the first are the point forecasts of the horizon, which cost
+// their squared error; then come those of each quantile, and cost the pinball loss. A target that is NaN is not charged.
+struct Cost {
+    float cost, slope;
+
+    Cost(const Network& net, const Pass& pass, int64_t window, long number, float answer) : cost(0.0f), slope(0.0f) {
+        const float target = pass.values[(pass.firsts[window] + net.steps + number % net.horizon) * net.inputs], error = answer - target;
+        if (target != target) return;
+        if (number < net.horizon) {
+            cost = error * error, slope = 2.0f * error;
+        } else {
+            const float level = net.levels[number / net.horizon - 1];
+            slope = error > 0.0f ? 1.0f - level : -level, cost = slope * error;
+        }
+    }
+};
+
+// The costs of the windows' answers, and in gradient what each answer should move by, times share.
 inline double charge(const Network& net, const Pass& pass, int64_t first, int count, float share, const float* answer, float* gradient) {
     double loss = 0;
-    for (long h = 0; h < net.horizon; ++h)
+    for (long number = 0; number < answers_of(net); ++number)
         for (int l = 0; l < LANES; ++l) {
-            float error = 0.0f;
+            float slope = 0.0f;
             if (l < count) {
-                const float target = pass.values[(pass.firsts[first + l] + net.steps + h) * net.inputs];
-                error = target == target ? answer[h * LANES + l] - target : 0.0f;
+                const Cost own(net, pass, first + l, number, answer[number * LANES + l]);
+                loss += static_cast<double>(own.cost), slope = own.slope;
             }
-            loss += static_cast<double>(error * error);
-            gradient[h * LANES + l] = 2.0f * error * share;
+            gradient[number * LANES + l] = slope * share;
         }
     return loss;
 }
@@ -150,11 +166,12 @@ inline double charge(const Network& net, const Pass& pass, int64_t first, int co
 // The way back through the head: its weight gradient, and that of the final state into the highest sequence.
 inline void learn_head(const Network& net, const Places& at, const Scratch& own, const float* packed, const float* gradient, float* behind,
                        float* sums) {
-    for (long tile = 0; tile * SIXTEEN < net.horizon; ++tile) {
-        by::turn(gradient + tile * SIXTEEN * LANES, 0, net.horizon - tile * SIXTEEN, 1, own.turned);
+    const long answers = answers_of(net);
+    for (long tile = 0; tile * SIXTEEN < answers; ++tile) {
+        by::turn(gradient + tile * SIXTEEN * LANES, 0, answers - tile * SIXTEEN, 1, own.turned);
         by::add_over_steps(own.final, 0, at.width + 1, own.turned, 0, 1, 1, sums + tile * SIXTEEN, at.head_padded);
     }
-    by::multiply(packed + by::weights_of(net.horizon, at.width + 1), at.width, {gradient, net.horizon, gradient, 0}, own.final, false);
+    by::multiply(packed + by::weights_of(answers, at.width + 1), at.width, {gradient, answers, gradient, 0}, own.final, false);
     std::memset(behind, 0, sizeof(float) * net.steps * at.width * LANES);
     for (long u = 0; u < at.width; ++u) store(behind + final_place(net, at, u), load(own.final + u * LANES));
 }
@@ -191,7 +208,7 @@ inline double charge_forecast(const Network& net, const Places& at, const Pass& 
     const float* highest = own.sequences + net.depth * at.sequence;
     for (long u = 0; u < at.width; ++u) store(own.final + u * LANES, load(highest + final_place(net, at, u)));
     store(own.final + at.width * LANES, all(1.0f));
-    by::multiply(packed, net.horizon, {own.final, at.width + 1, own.final, 0}, own.answer, false);
+    by::multiply(packed, answers_of(net), {own.final, at.width + 1, own.final, 0}, own.answer, false);
     float* gradient = own.answer + at.head_padded * LANES;
     const double loss = charge(net, pass, first, count, share, own.answer, gradient);
     if (learns) learn_head(net, at, own, packed, gradient, behind, sums);

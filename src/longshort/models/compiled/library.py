@@ -8,6 +8,7 @@ from typing import Any
 
 from longshort.models.compiled import build
 
+WIDEST = 0  # of the vector widths that this CPU runs
 TILES = 8  # see api.h
 
 c_floats, c_ints, c_longs = ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p
@@ -36,6 +37,8 @@ class Network(ctypes.Structure):
         ("table", ctypes.c_int64),
         ("edge_threshold", ctypes.c_uint32),
         ("edge_scale", ctypes.c_float),
+        ("quantiles", ctypes.c_int32),
+        ("levels", c_floats),
     )
 
 

@@ -497,11 +497,10 @@ struct Window {
     double charge_forecast(float share, Share own) const {
         for (long piece = own.from / PIECE; piece < own.to / PIECE && piece < at.pieces; ++piece) {
             at.losses[piece] = 0;
-            for (long h = piece * PIECE; h < (piece + 1) * PIECE && h < at.answers; ++h) {
-                const float target = pass.values[(pass.firsts[number] + net.steps + h) * net.inputs];
-                const float error = target == target ? at.scores[h] - target : 0.0f;
-                at.losses[piece] += static_cast<double>(error * error);
-                at.scores[h] = 2.0f * error * share;
+            for (long answer = piece * PIECE; answer < (piece + 1) * PIECE && answer < at.answers; ++answer) {
+                const Cost own(net, pass, number, answer, at.scores[answer]);
+                at.losses[piece] += static_cast<double>(own.cost);
+                at.scores[answer] = own.slope * share;
             }
         }
         meet();

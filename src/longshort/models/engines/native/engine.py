@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from longshort.config import Variant
-from longshort.models.cells import CELLS, Cell
+from longshort.models.cells import Cell
 from longshort.models.compiled import cells, library
+from longshort.models.compiled.told import named
 from longshort.models.engines.engine import Epochs, Inside, OneByOne, States, member_by_member
 from longshort.models.engines.native import layer
 
@@ -61,9 +62,3 @@ class Native:
             return states, {state: carried[place : place + 1] for place, state in enumerate(cell.states)}
 
         return member_by_member(run, weights, steps, inside, before)
-
-
-def named(cell: Cell, activation: str) -> str:
-    """The library's cell for one of the catalogue."""
-    name = next(name for name, known in CELLS.items() if known is cell)
-    return cells.RECTIFIED[name][activation] if name in cells.RECTIFIED else name

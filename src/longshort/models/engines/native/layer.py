@@ -12,8 +12,9 @@ from torch import Tensor
 
 from longshort.models.cells import CELLS
 from longshort.models.compiled import cells, library
+from longshort.models.compiled.library import WIDEST
+from longshort.models.compiled.told import layer_of
 
-WIDEST = 0  # of the vector widths that this CPU runs
 QUICKEST = 0  # of what computes in bfloat16 on it
 
 
@@ -58,13 +59,6 @@ class Plan:
         self.layer = layer_of(name, self.found, shapes["W"][0], self.hidden, False)
         size = sum(math.prod(shape) for shape in shapes.values())
         self.network = library.Network(ctypes.pointer(self.layer), None, size, 1, 1, shapes["W"][0], steps, 0, 0, 0, 1.0)
-
-
-def layer_of(name: str, found: cells.Found, inputs: int, hidden: int, backwards: bool) -> library.Layer:
-    """A layer as the library takes it; `found` must outlive it."""
-    number = library.opened().cell(cells.ALIASES.get(name, name).encode())
-    starts = (library.address(found.starts.get(state)) for state in ("h", "c"))
-    return library.Layer(library.address(found.matrix), library.address(found.vectors), *starts, number, inputs, hidden, backwards)
 
 
 def _read(plan: Plan, row: Tensor, steps: Tensor, kept: Tensor | None, width: int, carried: Tensor | None, goes_on: bool) -> Tensor:

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from longshort.models.compiled import library
+from longshort.models.compiled.library import WIDEST
+from longshort.models.compiled.told import Told
 from longshort.models.engines.engine import AT_ONCE, Learning, Passed
-from longshort.models.engines.native.layer import QUICKEST, WIDEST
-from longshort.models.engines.native.told import Told
+from longshort.models.engines.native.layer import QUICKEST
 
 if TYPE_CHECKING:
     from longshort.models.network import Network
@@ -27,22 +28,18 @@ Floats = NDArray[np.float32]
 class WholePasses(ABC):
     """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
 
-    def __init__(self, network: Network, task: Task, answers: int, words: int, width: int, tiles: int, tied: bool = False) -> None:
-        """answers: of the head; words: of a language model's vocabulary, else 0; width: a number of `library.widths`.
-
-        tiles  a number of `library.tiles`, for passes in bfloat16
-        tied   whether the head's weights are the embeddings
-        """
+    def __init__(self, network: Network, task: Task, width: int, tiles: int, **head: Any) -> None:
+        """width: a number of `library.widths`; tiles: one of `library.tiles`, for passes in bfloat16; head: what `Told` is told of it."""
         self._task = task
         self._encoder, self._dropout = network.encoder, network.dropout
         self._width, self._tiles = width, library.TILES + tiles
-        self._inputs, self._answers, self._words, self._tied = task.inputs, answers, words, tied
+        self._inputs, self._head = task.inputs, head
         self._told: dict[int, Told] = {}
 
     def _network(self, steps: int) -> library.Network:
         """What the library is told of the network over windows of so many steps."""
         if steps not in self._told:
-            self._told[steps] = Told(self._encoder, self._inputs, steps, self._answers, self._words, self._dropout, self._tied)
+            self._told[steps] = Told(self._encoder.variant, self._inputs, steps, edge_dropout=self._dropout, **self._head)
         return self._told[steps].network
 
     @abstractmethod
@@ -97,7 +94,7 @@ class ForecastPasses(WholePasses):
 
     def __init__(self, network: Network, task: ForecastTask, width: int = WIDEST, tiles: int = QUICKEST) -> None:
         self._values = task.scaled
-        super().__init__(network, task, task.data.spec.horizon, 0, width, tiles)
+        super().__init__(network, task, width, tiles, horizon=task.horizon, quantiles=task.quantiles)
 
     def source(self) -> dict[str, Any]:
         """The scaled series."""
@@ -109,7 +106,7 @@ class LanguageModelPasses(WholePasses):
 
     def __init__(self, network: Network, task: LanguageModelTask, width: int = WIDEST, tiles: int = QUICKEST) -> None:
         self._ids = np.ascontiguousarray(task.data.ids, np.int32)
-        super().__init__(network, task, task.vocabulary_size, task.vocabulary_size, width, tiles, task.tied)
+        super().__init__(network, task, width, tiles, horizon=0, words=task.vocabulary_size, tied=task.tied)
 
     def source(self) -> dict[str, Any]:
         """The ids of the text."""

@@ -5,48 +5,63 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
+from longshort.config import Variant
+from longshort.models.cells import CELLS
 from longshort.models.compiled import cells, library
-from longshort.models.engines.native.layer import WIDEST
-from longshort.models.engines.native.told import Told
-from longshort.models.forecaster import NOT_AHEAD, refuse_both_ways, refuse_others
-
-if TYPE_CHECKING:
-    from longshort.models.network import Network
+from longshort.models.compiled.library import WIDEST
+from longshort.models.compiled.told import Told
 
 Floats = NDArray[np.float32]
 LINE = 64  # bytes of a line of the cache
+NOT_AHEAD = "there was a tick since the last `ahead`. Call `ahead` with the steps before the newest one first."
 
 
-def without(network: Network) -> str | None:
-    """Why the library cannot forecast with a network, as the rest of a sentence; None when it can."""
-    if network.encoder.cell.attends:
-        return f"the library has no attention, which cell '{network.encoder.variant.cell}' ends with"
-    return cells.without(network.encoder.variant) or library.absent()
+def refuse_others(steps: Floats, shape: tuple[int, ...]) -> None:
+    """Raises ValueError for steps of another shape."""
+    if steps.shape != shape:
+        raise ValueError(f"steps come in as {steps.shape}; the network reads {shape}, the last of them its features.")
+
+
+def refuse_both_ways(variant: Variant) -> None:
+    """Raises ValueError when a network cannot be streamed."""
+    if variant.bidirectional:
+        raise ValueError(
+            "the network is bidirectional: its backward layers begin with the newest step, so nothing of a window can be run before "
+            "that is known. Ask for whole windows, or train a variant with `bidirectional: false`."
+        )
+
+
+def without(variant: Variant) -> str | None:
+    """Why the library cannot forecast with networks of a variant, as the rest of a sentence; None when it can."""
+    if CELLS[variant.cell].attends:
+        return f"the library has no attention, which cell '{variant.cell}' ends with"
+    return cells.without(variant) or library.absent()
 
 
 class NativeForecaster:
-    """A lone network in the library; see `Forecaster`. Weights are taken over once: what becomes of the network later does not reach it.
+    """A lone network in the library; see `models.forecaster.Forecaster`. Weights are taken over once.
 
     Its answers are the same bytes for every vector width. They are the engine's own of a batch to the rounding of float32: a batch
     adds R·h to where W·x stopped, and here the two are summed apart, since the one is known before the other.
     """
 
-    def __init__(self, network: Network, lookback: int, width: int = WIDEST) -> None:
-        """network: of one member, which `without` says nothing against; width: a number of `library.widths`."""
-        parameters = [weight.detach() for weight in network.parameters()]
-        self.lookback, self.horizon = lookback, int(parameters[-1].shape[-1])
-        self.inputs = network.encoder.directions(0)[0].tensors()["W"].shape[1]
-        self._network, self._width = network, width
-        self._told = Told(network.encoder, self.inputs, lookback, self.horizon)
-        row = torch.cat([weight.reshape(-1) for weight in parameters]).to("cpu", torch.float32)
+    def __init__(
+        self, variant: Variant, row: Floats, inputs: int, horizon: int, lookback: int, width: int = WIDEST, quantiles: Sequence[float] = ()
+    ) -> None:
+        """variant: which `without` says nothing against; width: a number of `library.widths`.
+
+        row        (parameters,) layers, the head's weights (states, answers) and its bias, in the order of `told.layers_of`
+        quantiles  that the head names too, behind the horizon; they are not asked for here
+        """
+        self.lookback, self.horizon, self.inputs = lookback, horizon, inputs
+        self._variant, self._width = variant, width
+        self._told = Told(variant, inputs, lookback, horizon, quantiles, asked=False)
         self._packed = self._floats(0)
-        library.opened().pack_forecaster(width, self._told.network, row.data_ptr(), library.address(self._packed))
+        library.opened().pack_forecaster(width, self._told.network, library.address(row), library.address(self._packed))
         self._room, self._lock, self._forecast = Room(self), threading.Lock(), library.opened().forecast
         self._window, self._answer = np.empty((lookback, self.inputs), np.float32), np.empty(self.horizon, np.float32)
         self._where = self._room.address, library.address(self._window), library.address(self._answer)
@@ -71,7 +86,7 @@ class NativeForecaster:
 
     def stream(self) -> NativeStream:
         """See `Forecaster`."""
-        refuse_both_ways(self._network)
+        refuse_both_ways(self._variant)
         return NativeStream(self, Room(self))
 
 
