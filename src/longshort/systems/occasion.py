@@ -1,0 +1,102 @@
+"""What a system is handed when it is run, and what it owes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from longshort.config import Optimisation, Params, Variant, nearest
+from longshort.errors import UsageError
+from longshort.evaluation.tables import Table
+
+
+@dataclass(frozen=True)
+class Occasion:
+    """One run of a system.
+
+    root      the project's folder; its settings are `params`
+    name      the system's
+    data      a person's data in place of the embedded ones
+    fast      a smaller run, which shows that everything works and whose figures say nothing
+    settings  fields of the variant or of the optimisation, in place of the system's own: ``cell``, ``hidden_size``, ``learning_rate``
+    seeds     one network each, where the system trains any
+    say       tells a person how far it is
+    """
+
+    root: Path
+    params: Params
+    name: str
+    data: Path | None
+    fast: bool
+    settings: dict[str, Any]
+    seeds: Sequence[int]
+    say: Callable[[str], None]
+
+    def variant(self, **own: Any) -> Variant:
+        """The system's network, with what a person set. raises  UsageError"""
+        return self._made(Variant, {"num_layers": 1, "bidirectional": False, "dropout": 0.0, **own})
+
+    def optimisation(self, **own: Any) -> Optimisation:
+        """How the system is trained, with what a person set. raises  UsageError"""
+        return self._made(Optimisation, {"clip_norm": 1.0, **own})
+
+    def _made(self, kind: type[Any], own: dict[str, Any]) -> Any:
+        self.refuse_unknown()
+        said = {name: value for name, value in self.settings.items() if name in kind.model_fields}
+        try:
+            return kind(**{**own, **said})
+        except ValidationError as error:
+            problem = error.errors()[0]
+            name = ".".join(map(str, problem["loc"])) or ", ".join(said)
+            raise UsageError(f"--set {name}: {problem['msg'].removeprefix('Value error, ')}.") from None
+
+    def refuse_unknown(self) -> None:
+        """raises  UsageError when a setting is none of a network or its training"""
+        known = [*Variant.model_fields, *Optimisation.model_fields]
+        for name in self.settings:
+            if name not in known:
+                raise UsageError(f"--set {name}: no setting of a network or its training{nearest(name, known)}")
+
+    def with_settings(self, **settings: Any) -> Occasion:
+        """The same with other settings, where a system compares networks; what a person set stands."""
+        return replace(self, settings={**settings, **self.settings})
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure that was measured.
+
+    value  the mean over ``seeds`` runs, ``sd`` their standard deviation; sd None where there is one run, or nothing is drawn
+    unit   "%" of shares in percent, "$", "s", or "" of pure numbers
+    naive  name -> what a plain method comes to on the same
+    """
+
+    name: str
+    value: float
+    unit: str = ""
+    sd: float | None = None
+    seeds: int = 1
+    naive: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run of a system came to.
+
+    data      what it ran on, in words; ``real`` whether that is what its published figure is about
+    figures   the first is the system's own
+    settings  what is worth knowing of how it was made
+    said      what is printed besides, such as a generated text
+    """
+
+    data: str
+    real: bool
+    figures: list[Figure]
+    settings: dict[str, Any]
+    tables: dict[str, Table] = field(default_factory=dict)
+    pictures: dict[str, bytes] = field(default_factory=dict)
+    said: str = ""
