@@ -173,6 +173,14 @@ def test_another_dvc_that_holds_its_lock_is_waited_for(project):
     assert waiting.result(timeout=60) == set()
 
 
+@pytest.mark.parametrize("left", ["", '{"write": {"data/ingestion/goog": {"pid": 4'])
+@pytest.mark.parametrize("asked", [graph.changed, lambda root: graph.reproduce(root, "ingestion@goog", {}, print)], ids=["status", "repro"])
+def test_a_list_of_holders_that_a_kill_cut_short_holds_nobody(project, left, asked):
+    (project / ".dvc/tmp/rwlock").write_text(left)  # DVC itself runs nothing any more until a person removes it
+    asked(project)
+    assert not any(json.loads((project / ".dvc/tmp/rwlock").read_text()).values())
+
+
 # --- what a person is told --------------------------------------------------------------------
 
 

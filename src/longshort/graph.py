@@ -1,6 +1,6 @@
 """Graph: the stages of dvc.yaml, asked for and run through DVC, which alone decides what must run.
 
-`flows/retraining.py` walks this graph side by side; DVC itself walks it one by one with `dvc repro`.
+`flows/stages.py` walks this graph side by side; DVC itself walks it one by one with `dvc repro`.
 Both leave dvc.lock true. One retraining at a time: `lock` is held by the kernel and dies with its holder.
 """
 
@@ -28,6 +28,8 @@ from longshort.errors import DataRefused, LongshortError, StorageFull, UsageErro
 # DVC does not wait for another process that holds its lock; it says one of these and gives up
 BUSY = re.compile(r"Unable to acquire lock|is busy, it is being blocked by|Unable to lock|Could not acquire")
 PATIENCE_SECONDS = 600
+# its list of who reads and writes what, which it writes in place: a kill can cut it short, and then nothing runs any more
+CUT_SHORT = "Unable to read RWLock-file"
 
 
 @dataclass(frozen=True)
@@ -103,16 +105,35 @@ def changed(root: Path) -> set[str]:
     """The addresses whose inputs, command, settings or outputs are not as dvc.lock says."""
     from dvc.lock import LockError
     from dvc.repo import Repo
+    from dvc.rwlock import RWLockFileCorruptedError
 
     began = time.monotonic()
     while True:
         try:
             with Repo(str(root)) as repo:
                 return {_address(stage) for stage in repo.status()}
-        except LockError:  # a stage of a killed run ends, or a person asks DVC something
+        except (LockError, RWLockFileCorruptedError) as error:  # a stage of a killed run ends, or a person asks DVC something
             if time.monotonic() - began > PATIENCE_SECONDS:
                 raise
+            if isinstance(error, RWLockFileCorruptedError):
+                _mend_list_of_holders(root)
             time.sleep(0.2)
+
+
+def _mend_list_of_holders(root: Path) -> None:
+    """Take DVC's list of who reads and writes what away where it cannot be read: whoever wrote it is dead."""
+    from dvc.lock import LockError, make_lock
+    from dvc.repo import Repo
+
+    with Repo(str(root)) as repo:
+        folder, hardlink = Path(str(repo.tmp_dir)), repo.config["core"].get("hardlink_lock", False)
+    with contextlib.suppress(LockError), make_lock(str(folder / "rwlock.lock"), tmp_dir=str(folder), hardlink_lock=hardlink):
+        try:
+            json.loads((folder / "rwlock").read_bytes())
+        except FileNotFoundError:
+            pass
+        except ValueError:
+            (folder / "rwlock").unlink()
 
 
 def _address(addressing: str) -> str:
@@ -146,8 +167,11 @@ def reproduce(root: Path, address: str, slot: Slot, log: Callable[[str], None]) 
     began = time.monotonic()
     while True:
         code, output = _dvc(root, address, slot, path)
-        if code == 0 or not BUSY.search(output) or time.monotonic() - began > PATIENCE_SECONDS:
+        cut_short = CUT_SHORT in output
+        if code == 0 or not (cut_short or BUSY.search(output)) or time.monotonic() - began > PATIENCE_SECONDS:
             break
+        if cut_short:
+            _mend_list_of_holders(root)
         time.sleep(0.2 + random.random())  # several that wait must not knock at the same time
     log(output)
     if code != 0:
