@@ -13,8 +13,8 @@ from prefect import flow, get_run_logger, task
 from prefect.client.schemas import State
 from prefect.states import Completed
 
-from flows.stages import refresh_sources, store_was_away, take_in
-from longshort import clock, config, console, graph, tracking
+from flows.stages import store_was_away, take_in
+from longshort import clock, console, graph, tracking
 from longshort.config import Params
 
 
@@ -44,9 +44,7 @@ def forecasting(root: Path, as_of: dt.datetime | None = None) -> State[Any]:
     as_of  the logical date, of a replay of history
     """
     with clock.at(as_of), graph.lock(root, console.say):
-        params = config.read(root / "params.yaml")
-        refresh_sources(root, params)
-        take_in(root, params)
+        params = take_in(root)
         said = [write_next(root, params, dataset) for dataset in params.forecast_datasets()]
         for sentence in said:
             console.say(sentence)

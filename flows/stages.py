@@ -14,7 +14,7 @@ from prefect.client.schemas import State
 from prefect.futures import PrefectFuture, as_completed
 from prefect.states import Completed
 
-from longshort import clock, console, forkserver, graph
+from longshort import clock, config, console, forkserver, graph
 from longshort.config import Params
 from longshort.errors import PartlyDone
 from longshort.ingestion import intake, staleness
@@ -81,12 +81,15 @@ def walk(root: Path, stages: list[graph.Stage], slots: list[graph.Slot]) -> list
     return [bool(future.result()) for future in futures.values()]  # raises what a stage raised
 
 
-def take_in(root: Path, params: Params) -> None:
-    """Run no more of the graph than brings new data in and judges them.
+def take_in(root: Path) -> Params:
+    """Read the settings and the sources, and run no more of the graph than brings new data in and judges them.
 
     raises  DataRefused when they are refused: what was learned from earlier data stays in service
     """
+    params = config.read(root / "params.yaml")
+    refresh_sources(root, params)
     early = [stage for stage in graph.read(root) if stage.address.partition("@")[0] in ("ingestion", "validation")]
     with console.Ticker(root):
         walk(root, early, graph.slots(params))
         graph.put_lock_in_order(root)
+    return params

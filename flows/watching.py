@@ -15,8 +15,8 @@ from prefect.client.schemas import State
 from prefect.states import Completed
 
 from flows.retraining import retraining
-from flows.stages import refresh_sources, store_was_away, take_in
-from longshort import clock, config, console, graph, journal, tracking
+from flows.stages import store_was_away, take_in
+from longshort import clock, console, graph, journal, tracking
 from longshort.config import Params
 
 
@@ -41,9 +41,7 @@ def watching(root: Path, as_of: dt.datetime | None = None) -> State[Any]:
     as_of  the logical date, of a replay of history
     """
     with clock.at(as_of), graph.lock(root, console.say):
-        params = config.read(root / "params.yaml")
-        refresh_sources(root, params)
-        take_in(root, params)
+        params = take_in(root)
         seen = [look(root, params, dataset) for dataset in params.forecast_datasets()]
     reasons = [f"{one['dataset']}: {one['reason']}" if len(seen) > 1 else one["reason"] for one in seen if one["retrain"]]
     if not reasons:

@@ -200,6 +200,7 @@ def replay(
     settings: Set = None,
 ) -> None:
     """Live through the newest months of price files again: retraining, watching and forecasting as they would have run; and their worth."""
+    from longshort import console, tracking
     from longshort import replay as replays
     from longshort.ingestion import intake
     from longshort.ingestion.dataset import assemble, terms
@@ -210,11 +211,10 @@ def replay(
     table = assemble({file.name: file for file in files}, "forecast", terms(params, intake.CHECKED)).table
     made = replays.plan(table, tickers, months, regime, broken)
     folder = (source / into).resolve()
-    replays.lay_out(source, folder, settings or [], replays.progress)
+    replays.lay_out(source, folder, settings or [], console.say)
     environment.prepare(folder)
     os.chdir(folder)
-    replays.walk(folder, made, every, lambda occasion, **how: _run(occasion, folder, **how), replays.progress)
-    from longshort import tracking
+    replays.walk(folder, made, every, lambda occasion, **how: _run(occasion, folder, **how), console.say)
     from longshort.monitoring import trend as trends
     from longshort.registry import ledger
 

@@ -11,7 +11,6 @@ import dataclasses
 import datetime as dt
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,8 +187,3 @@ def _export(folder: Path, *rows: pd.DataFrame) -> None:
 
 def _git(folder: Path, *arguments: str) -> str:
     return subprocess.run(["git", *arguments], cwd=folder, check=True, capture_output=True, text=True).stdout
-
-
-def progress(text: str) -> None:
-    """A line of what happens."""
-    print(text, file=sys.stderr, flush=True)

@@ -5,7 +5,9 @@ What is written here is never made again from later data, so what a model is sai
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
+import io
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from longshort.models import artefact
     from longshort.serving import Forecast
 
-HEADER = "ticker,session,forecast,low,high,coverage,last_session,last_price,model,version,alias,data_sha256\n"
+HEADER = (
+    *("ticker", "session", "forecast", "low", "high", "coverage"),
+    *("last_session", "last_price", "model", "version", "alias", "data_sha256"),
+)
 
 
 def place(root: Path, dataset: str) -> Path:
@@ -55,8 +60,9 @@ def write(root: Path, dataset: str, table: pa.Table, model: artefact.Model, by: 
     if said and not any(all(old.get(name) == entry[name] for name in entry) for old in journal.read(place(root, dataset))):
         journal.append(place(root, dataset), {"time": clock.stamp(clock.now()), **entry})
     if said:
-        rows = [row for one in said for row in _rows(one, by, data_sha256)]
-        storage.write_bytes(newest(root, dataset), (HEADER + "".join(f"{row}\n" for row in rows)).encode())
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows([HEADER, *(row for one in said for row in _rows(one, by, data_sha256))])
+        storage.write_bytes(newest(root, dataset), text.getvalue().encode())
     return len(said), silent
 
 
@@ -72,11 +78,10 @@ def _plain(one: Forecast) -> dict[str, Any]:
     }
 
 
-def _rows(one: Forecast, by: dict[str, str], data_sha256: str) -> list[str]:
+def _rows(one: Forecast, by: dict[str, str], data_sha256: str) -> list[tuple[str, ...]]:
     bands = zip(one.sessions, one.levels, one.low, one.high, strict=True)
-    about = [str(one.coverage), one.last_session.isoformat(), repr(one.last_price), by["model"], by["version"], by["alias"], data_sha256]
-    cells = [[one.ticker, day.isoformat(), *("" if v is None else repr(v) for v in (level, low, high))] for day, level, low, high in bands]
-    return [",".join(own + about) for own in cells]
+    about = str(one.coverage), one.last_session.isoformat(), repr(one.last_price), by["model"], by["version"], by["alias"], data_sha256
+    return [(one.ticker, day.isoformat(), *("" if v is None else repr(v) for v in band), *about) for day, *band in bands]
 
 
 def said_before(root: Path, dataset: str, version: str, found: Outcomes, bands: Array) -> tuple[Outcomes, Array, int]:
