@@ -33,7 +33,7 @@ from longshort.models.engines.native.passes import LanguageModelPasses
 from longshort.models.network import Network
 from longshort.tasks.language_model import LanguageModelTask
 from longshort.training import checkpoints, loop
-from longshort.training.loop import Member, generator_of, mean_losses, state_of, train
+from longshort.training.loop import Member, generator_of, means, state_of, train
 from longshort.training.optimisers import Rows
 from longshort.windows.files import TextData
 from longshort.windows.text import Stretch, Vocabulary
@@ -262,8 +262,8 @@ def test_a_word_that_was_said_before_the_window_began_is_remembered():
     # the same weights are at a loss where every window begins anew
     network = Network(own, kind, "native")
     network.load_state_dict(state_of(network, found.best_weights))
-    assert mean_losses(network, [own], "validation", CPU, [0])[0] == pytest.approx(best[True], rel=1e-5)
-    assert mean_losses(network, [dataclasses.replace(own, carried=False)], "validation", CPU, [0])[0] > best[False]
+    assert means(network, [own], "validation", CPU, [0])[0].loss == pytest.approx(best[True], rel=1e-5)
+    assert means(network, [dataclasses.replace(own, carried=False)], "validation", CPU, [0])[0].loss > best[False]
 
 
 # --- scoring ----------------------------------------------------------------------------------
@@ -292,7 +292,7 @@ def test_every_word_is_charged_once_by_the_state_that_its_stream_came_to(part):
         logits = model(read[None, :-1])[0]
         by_hand.append(nn.functional.cross_entropy(logits, read[1:], reduction="none")[-words:])
     assert found == pytest.approx(torch.cat(by_hand).numpy(), rel=1e-5)
-    assert mean_losses(network, [task], part, CPU, [0])[0] == pytest.approx(found.mean(), rel=1e-5)
+    assert means(network, [task], part, CPU, [0])[0].loss == pytest.approx(found.mean(), rel=1e-5)
 
 
 def test_a_text_without_two_words_a_stream_is_refused_with_the_remedy():

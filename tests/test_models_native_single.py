@@ -77,7 +77,7 @@ def exact(task, kind, seed=5):
     read, target = next(iter(task.batches("train", 1, seed, 1)))
     if read.is_floating_point():
         read, target = read.double(), target.double()
-    losses, counts = task.loss(network, read[None], target[None], Draw((seed,), 1, 0))
+    losses, counts, _ = task.loss(network, read[None], target[None], Draw((seed,), 1, 0))
     (losses / counts).sum().backward()
     gradients = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in network.parameters()]
     return losses.item(), torch.cat([gradient[0].reshape(-1) for gradient in gradients])

@@ -27,7 +27,7 @@ from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import open_task
 from longshort.training import checkpoints, fleet, loop, optimisers, shards
 from longshort.training import runs as training_runs
-from longshort.training.loop import Member, mean_losses, train
+from longshort.training.loop import Mean, Member, means, train
 from longshort.training.optimisers import Rows
 
 CPU = torch.device("cpu")
@@ -83,7 +83,7 @@ def learn(task, params, variant="lstm", seed=0, resumed=None, after_epoch=lambda
 
 
 def validation_loss(model, task):
-    return mean_losses(model, [task], "validation", CPU, [0])[0]
+    return means(model, [task], "validation", CPU, [0])[0].loss
 
 
 def settings(params, **changes):
@@ -144,7 +144,7 @@ SCRIPT = [3.0, 2.0, 2.5, 1.0, 1.5, 1.0, 1.1, 0.5]  # a loss that is as low as th
 def follow(monkeypatch, task, params, script=SCRIPT, **changes):
     """Train with these validation losses; returns what `train` does and the weights after each epoch."""
     losses, after = iter(script), []
-    monkeypatch.setattr(loop, "mean_losses", lambda *_: {0: next(losses)})
+    monkeypatch.setattr(loop, "means", lambda *_: {0: Mean(next(losses))})
     keep = lambda _, progress: after.append(progress.weights.clone())  # noqa: E731
     return learn(task, params, max_epochs=8, batch_size=100, after_epoch=keep, **changes), after
 

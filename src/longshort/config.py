@@ -303,6 +303,23 @@ class LanguageModelTask(Section):
         return self.embedding_size if self.tied else None
 
 
+Pooling = Literal["final", "mean", "max"]
+
+
+class ClassifyTask(Section):
+    """How a classifier reads texts, and what becomes of its states; of images only the pooling and the smoothing are asked.
+
+    dropout          on the embeddings and before the head
+    pooling          what scores the labels: the final state, or the mean or the maximum of each unit over the steps
+    label_smoothing  the share of each training target that is spread over all labels
+    """
+
+    embedding_size: PositiveInt
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    pooling: Pooling
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class Tasks(Section):
     forecast: ForecastTask
     language_model: LanguageModelTask = Field(alias="language-model")

@@ -73,8 +73,8 @@ class Encoder(nn.Module):
 
         steps    (K, batch, steps, inputs)
         draw     where the batch stands, a seed a member, in training; in evaluation nothing is dropped, whatever it says
-        lengths  (batch,) how many steps of each row are its own, at least 1; the rest is padding, which reaches
-                 nothing. None: all
+        lengths  (batch,), or (K, batch) where members read other rows: how many steps of each row are its own, at least 1; the rest is
+                 padding, which reaches nothing. None: all
         carried  what the rows go on from; what they come to takes its place. None: all begin from the initial states
         returns  states (K, batch, steps, width), 0 where padding is; and final (K, batch, final_width): what was
                  known when each direction had read everything, which for the backward one is at the first step
@@ -92,13 +92,15 @@ class Encoder(nn.Module):
                 "them can go on from the window before. Carry states of a network that reads forward, without `lengths`."
             )
         read = steps.transpose(1, 2)
-        padding = None if lengths is None else torch.arange(read.shape[1], device=read.device)[:, None] >= lengths.to(read.device)
-        if padding is not None:
-            read = read.masked_fill(padding[:, :, None], 0.0)
+        padding = None
+        if lengths is not None:
+            lengths = lengths.to(read.device).expand(len(read), -1)
+            padding = torch.arange(read.shape[1], device=read.device)[:, None] >= lengths[:, None]  # (K, steps, batch)
+            read = read.masked_fill(padding.unsqueeze(-1), 0.0)
         for layer in range(len(self.layers)):
             states = self._layer(layer, read, draw, lengths, carried)
             if padding is not None:
-                states = states.masked_fill(padding[:, :, None], 0.0)
+                states = states.masked_fill(padding.unsqueeze(-1), 0.0)
             states = self._dropped(states, draw, masks.OUTPUT, stream(layer), self.variant.dropout)
             read = read + states if self.variant.residual and layer else states
         return read.transpose(1, 2), self._final(read, padding, lengths)
@@ -165,16 +167,16 @@ class Encoder(nn.Module):
         if lengths is None:
             last = states[:, -1]
         else:
-            last = states[:, lengths.to(states.device) - 1, torch.arange(states.shape[2], device=states.device)]
+            last = states.gather(1, (lengths - 1)[:, None, :, None].expand(-1, -1, -1, states.shape[-1]))[:, 0]
         if self.variant.bidirectional:
             last = torch.cat([last[..., : self.size], states[:, 0, :, self.size :]], dim=-1)
         if not self.cell.attends:
             return last
         # member by member: a product of all together may round otherwise than each alone
         attention = self.attention.tensors()
-        members = range(len(states))
+        behind = [None] * len(states) if padding is None else list(padding)
         return torch.stack(
-            [_attended({name: weight[k] for name, weight in attention.items()}, states[k], last[k], padding) for k in members]
+            [_attended({name: weight[k] for name, weight in attention.items()}, states[k], last[k], behind[k]) for k in range(len(states))]
         )
 
 
@@ -215,13 +217,12 @@ def drawn(module: nn.Module, draw: Masks | None, drops: bool) -> Masks | None:
 
 
 def _reversed(sequence: Tensor, lengths: Tensor | None) -> Tensor:
-    """(K, steps, batch, features) back to front, each row's own steps only: padding stays at the end."""
+    """(K, steps, batch, features) back to front, each row's own steps only: padding stays at the end. lengths: (K, batch)."""
     if lengths is None:
         return sequence.flip(1)
     steps = torch.arange(sequence.shape[1], device=sequence.device)[:, None]
-    lengths = lengths.to(sequence.device)
-    order = torch.where(steps < lengths, lengths - 1 - steps, steps)
-    return sequence.gather(1, order[None, :, :, None].expand_as(sequence))
+    order = torch.where(steps < lengths[:, None], lengths[:, None] - 1 - steps, steps)
+    return sequence.gather(1, order.unsqueeze(-1).expand_as(sequence))
 
 
 def _attended(weights: dict[str, Tensor], states: Tensor, last: Tensor, padding: Tensor | None) -> Tensor:

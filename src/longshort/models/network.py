@@ -25,6 +25,9 @@ class Shape(Protocol):
     def dropout(self) -> float:
         """The share that is dropped of what the recurrent layers read, and of their states before the head."""
 
+    def lengths(self, read: Tensor) -> Tensor | None:
+        """How many steps of each row are its own, (K, batch); None: all."""
+
     def front(self, generators: Generators) -> nn.Module:
         """The module before the recurrent layers."""
 
@@ -40,7 +43,7 @@ class Network(nn.Module):
         super().__init__()
         generators = generators or (torch.default_generator,)
         self.members = len(generators)
-        self.dropout = shape.dropout
+        self.dropout, self.lengths = shape.dropout, shape.lengths
         self.front = shape.front(generators)
         self.encoder = Encoder(shape.inputs, variant, engine, generators)
         self.head = shape.head(self.front, self.encoder.width, self.encoder.final_width, generators)
@@ -53,12 +56,12 @@ class Network(nn.Module):
         returns  states (K, batch, steps, width) and final (K, batch, final_width)
         """
         steps = self._dropped(self.front(read), draw, masks.FRONT)
-        states, final = self.encoder(steps, draw, carried=carried)
+        states, final = self.encoder(steps, draw, self.lengths(read), carried)
         return self._dropped(states, draw, masks.HEAD), final
 
     def forward(self, read: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> Tensor:
         """The task's answer; members do not see each other, nor do rows of a batch."""
-        return self.head(*self.encode(read, draw, carried))
+        return self.head(*self.encode(read, draw, carried), self.lengths(read))
 
     def _dropped(self, states: Tensor, draw: Masks | None, kind: int) -> Tensor:
         """Dropout on (K, batch, steps, features)."""

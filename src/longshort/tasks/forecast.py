@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from longshort.config import Task as TaskName
 from longshort.tasks.layers import Generators, Linears
-from longshort.tasks.task import Batch, Network, Numbers, Stretch
+from longshort.tasks.task import Batch, Charge, Network, Numbers, Stretch
 from longshort.windows.files import PriceData
 from longshort.windows.order import shuffled
 
@@ -31,7 +31,7 @@ class FinalStateHead(nn.Module):
         self.horizon, self.quantiles = horizon, quantiles
         self.linear = Linears(width, horizon * (1 + len(quantiles)), generators)
 
-    def forward(self, states: Tensor, final: Tensor) -> Tensor:
+    def forward(self, states: Tensor, final: Tensor, lengths: None = None) -> Tensor:
         """final (K, batch, width) -> the point forecast (K, batch, horizon), in scaled units; the states before it are not used."""
         return self.linear(final)[..., : self.horizon]
 
@@ -52,6 +52,9 @@ class ForecastShape:
     quantiles: Sequence[float] = field(default=(), kw_only=True)
     dropout: ClassVar[float] = 0.0
 
+    def lengths(self, read: Tensor) -> None:
+        """Windows are of one length."""
+
     def front(self, generators: Generators) -> nn.Module:
         """Prices need nothing before the recurrent layers."""
         return nn.Identity()
@@ -68,6 +71,7 @@ class ForecastTask(ForecastShape):
     data: PriceData
     scaled: NDArray[np.float32]  # (steps, columns), held once; windows are gathered from it
     name: TaskName = "forecast"
+    padding: ClassVar[float] = 0.0
     uncharged: ClassVar[float] = math.nan
     carried: ClassVar[bool] = False
 
@@ -94,9 +98,7 @@ class ForecastTask(ForecastShape):
             numbers = np.arange(start, min(start + size, count))
             yield start, shuffled(count, seed, epoch, numbers) if part == "train" else numbers
 
-    def loss(
-        self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> Charge:
         """Each member's squared error and pinball losses, summed over batch and horizon; windows are shuffled, so nothing is carried."""
         _, final = network.encode(read, draw)
         return charge(cast(FinalStateHead, network.head).whole(final), target, self.quantiles)
@@ -114,7 +116,7 @@ class ForecastTask(ForecastShape):
         return [self.of(fold, self.quantiles) for fold in self.data.earlier]
 
 
-def charge(answer: Tensor, target: Tensor, quantiles: Sequence[float]) -> tuple[Tensor, Tensor]:
+def charge(answer: Tensor, target: Tensor, quantiles: Sequence[float]) -> Charge:
     """Each member's squared error and pinball losses, summed over batch and horizon (K,), and over how many targets (K,).
 
     answer  (K, batch, 1 + quantiles, horizon), the point forecast first
@@ -125,7 +127,7 @@ def charge(answer: Tensor, target: Tensor, quantiles: Sequence[float]) -> tuple[
     losses = _sums(torch.where(charged, point - target, 0.0).square())
     for said, level in zip(named, quantiles, strict=True):
         losses = losses + _sums(pinball(torch.where(charged, target - said, 0.0), level))
-    return losses, charged.flatten(1).sum(1)
+    return Charge(losses, charged.flatten(1).sum(1))
 
 
 def pinball(above: Tensor, level: float) -> Tensor:

@@ -17,7 +17,7 @@ from longshort.config import LanguageModelTask as LanguageModelSettings
 from longshort.config import Task as TaskName
 from longshort.tasks.cross_entropy import IGNORED, summed_cross_entropy
 from longshort.tasks.layers import Embeddings, Generators, Linears
-from longshort.tasks.task import Batch, Network, Stretch
+from longshort.tasks.task import Batch, Charge, Network, Stretch
 from longshort.windows import text
 from longshort.windows.files import TextData
 from longshort.windows.order import shuffled
@@ -38,7 +38,7 @@ class NextWordHead(nn.Module):
         """Weight (width, vocabulary) and bias (vocabulary) of one member."""
         return self.linear.weight[k], self.linear.bias[k]
 
-    def forward(self, states: Tensor, final: Tensor) -> Tensor:
+    def forward(self, states: Tensor, final: Tensor, lengths: None = None) -> Tensor:
         """states (K, batch, steps, width) -> logits (K, batch, steps, vocabulary)."""
         return self.linear(states)
 
@@ -59,7 +59,7 @@ class TiedHead(nn.Module):
         """Weight (width, vocabulary) and bias (vocabulary) of one member."""
         return self._front[0].table[k].t(), self.bias[k]
 
-    def forward(self, states: Tensor, final: Tensor) -> Tensor:
+    def forward(self, states: Tensor, final: Tensor, lengths: None = None) -> Tensor:
         """states (K, batch, steps, width) -> logits (K, batch, steps, vocabulary)."""
         table = self._front[0].table
         return torch.stack([torch.nn.functional.linear(own, table[k], self.bias[k]) for k, own in enumerate(states)])
@@ -77,6 +77,9 @@ class LanguageModelShape:
     vocabulary_size: int
     dropout: float
     tied: bool = field(default=False, kw_only=True)
+
+    def lengths(self, read: Tensor) -> None:
+        """Windows are of one length."""
 
     def front(self, generators: Generators) -> nn.Module:
         """From ids to embeddings."""
@@ -98,6 +101,7 @@ class LanguageModelTask(LanguageModelShape):
     data: TextData
     name: TaskName = "language-model"
     carried: bool = field(default=False, kw_only=True)
+    padding: ClassVar[float] = 0
     uncharged: ClassVar[float] = IGNORED
 
     @classmethod
@@ -154,16 +158,14 @@ class LanguageModelTask(LanguageModelShape):
         target = np.where(np.arange(steps) >= steps - counts[:, None], ids[:, 1:], IGNORED)
         return torch.from_numpy(ids[:, :-1]), torch.from_numpy(target)
 
-    def loss(
-        self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> Charge:
         """Each member's cross-entropy in nats, summed over the tokens that are charged."""
         states, _ = network.encode(read, draw, carried)
         charged = target != IGNORED
         head = cast(NextWordHead | TiedHead, network.head)
         tokens, words = states.flatten(1, 2), target.flatten(1)
         sums = [summed_cross_entropy(tokens[k], *head.of_member(k), words[k]) for k in range(len(read))]
-        return torch.stack(sums), charged.flatten(1).sum(1)
+        return Charge(torch.stack(sums), charged.flatten(1).sum(1))
 
     def description(self) -> dict[str, Any]:
         """Spec and vocabulary, and whether states are carried from window to window."""

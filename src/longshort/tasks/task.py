@@ -39,6 +39,18 @@ class Stretch(NamedTuple):
     rows: int
 
 
+class Charge(NamedTuple):
+    """What a batch costs, by member.
+
+    losses  (K,) summed; terms (K,) over how many, so that means are exact whatever the batch sizes
+    right   (K,) how many of the terms were answered rightly; None where there is no right or wrong
+    """
+
+    losses: Tensor
+    terms: Tensor
+    right: Tensor | None = None
+
+
 class Network(Protocol):
     """What a task asks of a fleet of networks that it charges; `models.network` has it."""
 
@@ -71,25 +83,27 @@ class Task(Protocol):
         """Whether each row of a batch goes on from the state that the same row of the batch before came to, from the first of a pass on."""
 
     @property
+    def padding(self) -> float:
+        """What stands in a batch behind a row that is shorter than others."""
+
+    @property
     def uncharged(self) -> float:
         """The target of what is not charged."""
+
+    def lengths(self, read: Tensor) -> Tensor | None:
+        """How many steps of each row of a batch are its own, (K, batch); None: all."""
 
     def front(self, generators: Generators) -> nn.Module:
         """The module before the recurrent layers: what the network reads -> (K, batch, steps, inputs)."""
 
     def head(self, front: nn.Module, width: int, final_width: int, generators: Generators) -> nn.Module:
-        """The module behind them: states (K, batch, steps, width) and final (K, batch, final_width) -> the answer."""
+        """The module behind them: states (K, batch, steps, width), final (K, batch, final_width) and lengths -> the answer."""
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """One pass over a part, for one member. Shuffled for ``train`` as a pure function of seed and epoch, in order elsewhere."""
 
-    def order(self, part: str, seed: int, epoch: int, size: int, most: int) -> Iterator[Stretch]:
-        """Where the windows of the same pass begin in the series or the text, in its order: at most so many at a time, or one batch."""
-
-    def loss(
-        self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """Each member's summed loss on its batch (K,), and over how many terms (K,), so that means are exact whatever the batch sizes.
+    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> Charge:
+        """What each member is charged for its batch.
 
         read    the members' batches, the axis of members in front; target likewise, `uncharged` where nothing is asked
         draw    where the batch stands in its epoch, for the network's dropout; only handed on, as is ``carried``
@@ -103,6 +117,13 @@ class Task(Protocol):
 
     def earlier(self) -> list[Self]:
         """The same task over each fold before its own, oldest first."""
+
+
+class WindowedTask(Task, Protocol):
+    """A task whose examples are windows of one length, which an engine can cut itself."""
+
+    def order(self, part: str, seed: int, epoch: int, size: int, most: int) -> Iterator[Stretch]:
+        """Where the windows of a pass begin in the series or the text, in its order: at most so many at a time, or one batch."""
 
 
 def open_task(name: TaskName, folder: Path, params: Params) -> Task:

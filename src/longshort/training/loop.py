@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -42,17 +42,48 @@ class Member:
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass: mean losses in the task's unit, whether validation was the best so far, and its wall time."""
+    """One pass: mean losses in the task's unit, whether validation was the best so far, and its wall time.
+
+    accuracies  of training, each batch before its step, and of validation; None where nothing is right or wrong
+    """
 
     number: int  # from 1
     train_loss: float
     validation_loss: float
     best: bool
     seconds: float = field(compare=False)
+    accuracies: tuple[float, float] | None = None
 
     def result(self) -> dict[str, Any]:
         """What is the same on every run; the wall time is not."""
-        return {"epoch": self.number, "train_loss": self.train_loss, "validation_loss": self.validation_loss, "best": self.best}
+        told = {"epoch": self.number, "train_loss": self.train_loss, "validation_loss": self.validation_loss, "best": self.best}
+        return told | (dict(zip(("train_accuracy", "validation_accuracy"), self.accuracies, strict=True)) if self.accuracies else {})
+
+
+class Mean(NamedTuple):
+    """Of a pass: the mean loss, and the share that was right where something is."""
+
+    loss: float
+    accuracy: float | None = None
+
+
+class _Sums:
+    """What members were charged in a pass so far."""
+
+    def __init__(self, members: Sequence[int]) -> None:
+        self.losses, self.terms, self.right = dict.fromkeys(members, 0.0), dict.fromkeys(members, 0), dict.fromkeys(members, 0)
+        self.judged = False
+
+    def add(self, k: int, loss: float, terms: int, right: int | None) -> None:
+        self.losses[k] += loss
+        self.terms[k] += terms
+        if right is not None:
+            self.judged = True
+            self.right[k] += right
+
+    def means(self) -> dict[int, Mean]:
+        counts = {k: max(terms, 1) for k, terms in self.terms.items()}
+        return {k: Mean(loss / counts[k], self.right[k] / counts[k] if self.judged else None) for k, loss in self.losses.items()}
 
 
 @dataclass
@@ -152,21 +183,22 @@ def side_by_side(
         number = len(done[places[going[0]]].history) + 1
         began = time.monotonic()
         if inside is not None:
-            train_losses, failures = _learn_inside(inside, rows, moments, some, going, number)
-            validation_losses = {k: passed.mean for k, passed in inside.score(rows.weights, "validation", going).items()}
+            learned, failures = _learn_inside(inside, rows, moments, some, going, number)
+            scored = {k: Mean(passed.mean) for k, passed in inside.score(rows.weights, "validation", going).items()}
         else:
-            train_losses, failures = _learn(network, rows, moments, some, going, number, device, group)
-            validation_losses = mean_losses(network, [member.task for member in some], "validation", device, going, group)
+            learned, failures = _learn(network, rows, moments, some, going, number, device, group)
+            scored = means(network, [member.task for member in some], "validation", device, going, group)
         seconds = (time.monotonic() - began) / len(going)
         for k in going:
-            progress, loss = done[places[k]], validation_losses[k]
+            progress, loss = done[places[k]], scored[k].loss
             if k not in failures and not math.isfinite(loss):
                 failures[k] = f"epoch {number}, after its last step: validation loss {loss:g}. {_remedy(some[k])}"
             if k in failures:
                 progress.dropped = failures[k]
                 continue
             best = loss < min((entry["validation_loss"] for entry in progress.history), default=math.inf)
-            epoch = Epoch(number, train_losses[k], loss, best, seconds)
+            accuracies = None if (then := learned[k].accuracy) is None or (now := scored[k].accuracy) is None else (then, now)
+            epoch = Epoch(number, learned[k].loss, loss, best, seconds, accuracies)
             weights = rows.weights[k].cpu().clone()
             done[places[k]] = Progress(
                 weights,
@@ -202,20 +234,20 @@ def _learn(
     epoch: int,
     device: torch.device,
     group: Group,
-) -> tuple[dict[int, float], dict[int, str]]:
-    """One epoch of the members ``now``; returns their mean losses, and why some failed."""
+) -> tuple[dict[int, Mean], dict[int, str]]:
+    """One epoch of the members ``now``; returns what it came to for each, and why some failed."""
     network.train()
     step_of, _ = OPTIMIZERS[members[0].settings.optimizer]
     size = members[0].settings.batch_size
     seeds = tuple(member.seed for member in members)
     rates = [member.settings.learning_rate for member in members]
     limits = [member.settings.clip_norm for member in members]
-    totals, terms, failures = dict.fromkeys(now, 0.0), dict.fromkeys(now, 0), {}
-    passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in totals else iter(()) for k in range(len(members))]
-    carried = Carried() if members[0].task.carried else None
-    for step, batch in enumerate(together(passes, members[0].task.uncharged)):
-        read, target, first = group.share(batch, members[0].task.uncharged)
-        losses, counts = members[0].task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size, first), carried)
+    task, sums, failures = members[0].task, _Sums(now), dict[int, str]()
+    passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in now else iter(()) for k in range(len(members))]
+    carried = Carried() if task.carried else None
+    for step, batch in enumerate(together(passes, task)):
+        read, target, first = group.share(batch, task.uncharged)
+        losses, counts, right = task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size, first), carried)
         summed, counts = group.of_batch(losses, counts)
         rows.backward((losses / counts.clamp(min=1)).sum())
         group.add(rows.gradients)
@@ -224,17 +256,16 @@ def _learn(
         for k in active:
             if not (math.isfinite(norms[k]) and math.isfinite(found[k])):
                 failures[k] = _failure(members[k], epoch, step + 1, found[k] / asked[k], norms[k])
-            totals[k] += found[k]
-            terms[k] += asked[k]
+            sums.add(k, found[k], asked[k], None if right is None else int(right[k]))
         step_of(rows, moments, rates, [k for k in active if k not in failures])
         if len(failures) == len(now):
             break
-    return {k: totals[k] / max(terms[k], 1) for k in now}, failures
+    return sums.means(), failures
 
 
 def _learn_inside(
     inside: Epochs, rows: Rows, moments: Moments, members: Sequence[Member], now: Sequence[int], epoch: int
-) -> tuple[dict[int, float], dict[int, str]]:
+) -> tuple[dict[int, Mean], dict[int, str]]:
     """The same where the engine makes whole passes."""
     hows, losses, failures = {}, {}, {}
     for k in now:
@@ -244,42 +275,48 @@ def _learn_inside(
     for k, passed in inside.learn(rows.weights, moments.averages, moments.steps, hows).items():
         if passed.failed:
             failures[k] = _failure(members[k], epoch, passed.failed, passed.failed_loss, passed.failed_norm)
-        losses[k], moments.steps[k] = passed.mean, passed.steps
+        losses[k], moments.steps[k] = Mean(passed.mean), passed.steps
     return losses, failures
 
 
 @torch.inference_mode()
-def mean_losses(
+def means(
     network: Network, tasks: Sequence[Task], part: str, device: torch.device, members: Sequence[int], group: Group = ALONE
-) -> dict[int, float]:
-    """Each member's mean loss over a part, in the task's unit, dropout off."""
+) -> dict[int, Mean]:
+    """Each member's mean loss over a part, in the task's unit, dropout off, and its accuracy where something is right or wrong."""
     network.eval()
-    totals, terms = dict.fromkeys(members, 0.0), dict.fromkeys(members, 0)
-    passes = [task.batches(part, SCORING_BATCH, seed=0, epoch=0) if k in totals else iter(()) for k, task in enumerate(tasks)]
-    carried = Carried() if tasks[0].carried else None
-    for batch in together(passes, tasks[0].uncharged):
-        read, target, _ = group.share(batch, tasks[0].uncharged)
-        losses, counts = group.of_batch(*tasks[0].loss(network, read.to(device), target.to(device), carried=carried))
+    sums, task = _Sums(members), tasks[0]
+    passes = [own.batches(part, SCORING_BATCH, seed=0, epoch=0) if k in members else iter(()) for k, own in enumerate(tasks)]
+    carried = Carried() if task.carried else None
+    for batch in together(passes, task):
+        read, target, _ = group.share(batch, task.uncharged)
+        losses, counts, right = task.loss(network, read.to(device), target.to(device), carried=carried)
+        losses, counts = group.of_batch(losses, counts)
         for k in members:
-            totals[k] += losses[k].item()
-            terms[k] += int(counts[k])
-    return {k: totals[k] / terms[k] for k in members}
+            sums.add(k, losses[k].item(), int(counts[k]), None if right is None else int(right[k]))
+    return sums.means()
 
 
-def together(passes: Sequence[Iterator[Batch]], uncharged: float) -> Iterator[Batch]:
+def together(passes: Sequence[Iterator[Batch]], task: Task) -> Iterator[Batch]:
     """The members' batches side by side, the axis of members in front. A shorter one is filled up with rows that are not charged."""
     for batches in zip_longest(*passes):
         if len(batches) == 1:
             read, target = batches[0]
             yield read.unsqueeze(0), target.unsqueeze(0)
             continue
-        whole = max((batch for batch in batches if batch is not None), key=lambda batch: len(batch[0]))
-        reads = torch.zeros(len(batches), *whole[0].shape, dtype=whole[0].dtype)
-        targets = torch.full((len(batches), *whole[1].shape), uncharged, dtype=whole[1].dtype)
-        for k, batch in enumerate(batches):
-            if batch is not None:
-                reads[k, : len(batch[0])], targets[k, : len(batch[1])] = batch
-        yield reads, targets
+        there = {k: batch for k, batch in enumerate(batches) if batch is not None}
+        yield _filled(there, 0, len(batches), task.padding), _filled(there, 1, len(batches), task.uncharged)
+
+
+def _filled(batches: Mapping[int, Batch], side: int, members: int, value: float) -> Tensor:
+    """One side of the batches, each filled up to the longest in rows and in steps."""
+    own = {k: batch[side] for k, batch in batches.items()}
+    first = next(iter(own.values()))
+    shape = [max(each.shape[axis] for each in own.values()) for axis in range(first.ndim)]
+    filled = torch.full((members, *shape), value, dtype=first.dtype)
+    for k, each in own.items():
+        filled[k][tuple(map(slice, each.shape))] = each
+    return filled
 
 
 def _failure(member: Member, epoch: int, step: int, loss: float, norm: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -15,7 +15,7 @@ from longshort.models.engines.kernels import Kernels
 
 if TYPE_CHECKING:
     from longshort.models.network import Network
-    from longshort.tasks.task import Task
+    from longshort.tasks.task import Task, WindowedTask
 
 
 class Cuda(Kernels):
@@ -36,7 +36,7 @@ class Cuda(Kernels):
         from longshort.models.engines.cuda.passes import WholePasses, source_of
 
         source = source_of(tasks, next(network.parameters()).device)
-        return None if source is None else WholePasses(network, tasks, source)
+        return None if source is None else WholePasses(network, cast("Sequence[WindowedTask]", tasks), source)
 
     def forward(self, cell: Cell, activation: str, weights: Mapping[str, Tensor], steps: Tensor, inside: Inside) -> Tensor:
         """See `Engine`."""

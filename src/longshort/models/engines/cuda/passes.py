@@ -24,7 +24,7 @@ from longshort.models.network import Network
 from longshort.tasks.cross_entropy import IGNORED
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.language_model import LanguageModelTask
-from longshort.tasks.task import Task
+from longshort.tasks.task import Task, WindowedTask
 
 
 class Source(ABC):
@@ -154,7 +154,7 @@ class Step:
         self._network.train()
         read, target = self._source.windows(self.batch.firsts, self.batch.counts)
         with torch.enable_grad():
-            losses, asked = self._task.loss(self._network, read, target, self._draw)
+            losses, asked, _ = self._task.loss(self._network, read, target, self._draw)
             shares = losses / asked.clamp(min=1)
             found = torch.autograd.grad(shares.sum(), self._parameters, allow_unused=True, materialize_grads=True)
         gradients = torch.cat([gradient.reshape(len(gradient), -1) for gradient in found], dim=1)
@@ -200,7 +200,7 @@ class Score:
     @torch.no_grad()
     def _work(self) -> None:
         self._network.eval()
-        losses, asked = self._task.loss(self._network, *self._source.windows(self.batch.firsts, self.batch.counts))
+        losses, asked, _ = self._task.loss(self._network, *self._source.windows(self.batch.firsts, self.batch.counts))
         self.batch.losses += losses.double()
         self.batch.terms += asked
 
@@ -208,7 +208,7 @@ class Score:
 class WholePasses:
     """The passes of a fleet over its tasks; see `Epochs`."""
 
-    def __init__(self, network: Network, tasks: Sequence[Task], source: Source, recorder: Recorder | None = None) -> None:
+    def __init__(self, network: Network, tasks: Sequence[WindowedTask], source: Source, recorder: Recorder | None = None) -> None:
         """recorder: of what the device does; by default that of a GPU, and none elsewhere."""
         self._network, self._tasks, self._source = network, tasks, source
         self._device = source.values.device

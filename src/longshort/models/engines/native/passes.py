@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from longshort.models.network import Network
     from longshort.tasks.forecast import ForecastTask
     from longshort.tasks.language_model import LanguageModelTask
-    from longshort.tasks.task import Stretch, Task
+    from longshort.tasks.task import Stretch, WindowedTask
 
 Floats = NDArray[np.float32]
 
@@ -28,7 +28,7 @@ Floats = NDArray[np.float32]
 class WholePasses(ABC):
     """The passes of one shape of network over one task; weights are a member's row, in the order of `training.optimisers.Rows`."""
 
-    def __init__(self, network: Network, task: Task, width: int, tiles: int, **head: Any) -> None:
+    def __init__(self, network: Network, task: WindowedTask, width: int, tiles: int, **head: Any) -> None:
         """width: a number of `library.widths`; tiles: one of `library.tiles`, for passes in bfloat16; head: what `Told` is told of it."""
         self._task = task
         self._encoder, self._dropout = network.encoder, network.dropout

@@ -1,0 +1,76 @@
+"""Digits: images of handwritten digits, read row by row; the data of several systems, and how its classifiers are scored."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from longshort.config import ClassifyTask as Settings
+from longshort.config import Variant
+from longshort.evaluation import classes
+from longshort.evaluation.tables import spread
+from longshort.ingestion import idx
+from longshort.systems.fitting import Fitted, named
+from longshort.systems.occasion import Figure, Occasion
+from longshort.tasks.classify import ClassifyTask
+from longshort.windows.images import ImageData, image_data
+
+VALIDATION = {"mnist": 5000, "embedded": 180}
+EMBEDDED_TEST = 360
+FAST = 600  # images that train in a run that only shows that everything works
+
+
+@dataclass(frozen=True)
+class Digits:
+    """The images, what they are called, and whether they are those of the published figure."""
+
+    data: ImageData
+    name: str
+    real: bool
+
+    def task(self) -> ClassifyTask:
+        """To name the digit from the state behind the last row."""
+        return ClassifyTask.of(self.data, Settings(embedding_size=1, dropout=0.0, pooling="final"))
+
+    def naive(self) -> dict[str, float]:
+        """The accuracy of the most frequent digit, and of logistic regression on the pixels."""
+        labels = self.data.labels_of("test")
+        said = {
+            "majority": classes.majority(self.data.labels_of("train"), len(labels)),
+            "logistic regression": classes.linear_of_images(self.data),
+        }
+        return {name: float(np.mean(own == labels)) for name, own in said.items()}
+
+
+def read(occasion: Occasion) -> Digits:
+    """MNIST where a person gives it, else scikit-learn's digits. raises  DataRefused"""
+    if occasion.data is not None:
+        pixels, labels, test = idx.read_collection(occasion.data)
+        made = image_data(pixels, 255, labels, {"validation": VALIDATION["mnist"], "test": test})
+        name = f"MNIST, {len(labels) - test:,} + {test:,} images"
+    else:
+        pixels, labels = idx.digits()
+        made = image_data(pixels, 16, labels, {"validation": VALIDATION["embedded"], "test": EMBEDDED_TEST})
+        name = f"scikit-learn's digits, {len(labels) - EMBEDDED_TEST:,} + {EMBEDDED_TEST:,} images of 8 × 8"
+    if occasion.fast:
+        parts = {part: (first, min(end, first + FAST)) for part, (first, end) in made.parts.items()}
+        made = ImageData(made.pixels, made.white, made.labels, made.names, parts)
+    return Digits(made, name, occasion.data is not None and not occasion.fast)
+
+
+def figure(name: str, fitted: Sequence[Fitted], task: ClassifyTask, naive: dict[str, float]) -> tuple[Figure, list[NDArray[np.int64]]]:
+    """The accuracy on the test part, and what each seed named there."""
+    labels = task.data.labels[slice(*task.range_of("test"))]
+    said = [named(one, task, "test") for one in fitted]
+    shares = [100 * float(np.mean(own == labels)) for own in said]
+    beside = {rival: 100 * value for rival, value in naive.items()}
+    return Figure(name, float(np.mean(shares)), "%", spread(shares) if len(shares) > 1 else None, len(shares), beside), said
+
+
+def described(variant: Variant) -> str:
+    """A network in a few words: 2 × lstm of 128, both ways."""
+    layers = f"{variant.num_layers} × " if variant.num_layers > 1 else ""
+    return f"{layers}{variant.cell} of {variant.hidden_size}{', both ways' if variant.bidirectional else ''}"

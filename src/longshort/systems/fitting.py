@@ -1,0 +1,106 @@
+"""Fitting: the networks of a system, trained by the one training room, and what they answer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from longshort import storage
+from longshort.config import EngineName, Optimisation, Variant
+from longshort.errors import TrainingDiverged
+from longshort.models.encoder import at_hand
+from longshort.models.engines.engine import SCORING_BATCH
+from longshort.models.network import Network
+from longshort.systems.occasion import Occasion
+from longshort.tasks.task import Task
+from longshort.training import checkpoints
+from longshort.training.loop import Member, state_of
+from longshort.training.runs import Run, code_sha256, complete, display, prepared
+
+# besides the rooms that a training runs through
+CODE = ("ingestion", "windows", "tasks", "models", "training", "systems")
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained network, at its best epoch, in evaluation mode on the CPU.
+
+    history  its epochs, oldest first
+    """
+
+    seed: int
+    network: Network
+    history: list[dict[str, Any]]
+
+    @property
+    def best(self) -> dict[str, Any]:
+        """The epoch that was kept."""
+        return [epoch for epoch in self.history if epoch["best"]][-1]
+
+
+def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant, optimisation: Optimisation) -> tuple[list[Fitted], float]:
+    """Train one network a task and seed; goes on where a process was killed.
+
+    label    what the networks are called, among those of the system
+    tasks    one, or one a fold
+    returns  task by task, seed by seed; and the seconds that it took
+    raises   TrainingDiverged when a network did; ConfigError when no engine runs the variant
+    """
+    asked = occasion.params.training.engine
+    engine = cast(EngineName, at_hand("native" if asked == "auto" else asked, variant))
+    where = prepared(occasion.root, occasion.params.training.device, engine, occasion.params.resources)
+    item = f"systems-{occasion.name}-{label}"
+    origin = {
+        "item": item,
+        "data": data_sha256(occasion),
+        "fast": occasion.fast,
+        "variant": variant.model_dump(),
+        "optimisation": optimisation.model_dump(),
+        "code_sha256": code_sha256(CODE),
+        **where.origin(),
+    }
+    runs = []
+    for fold, task in enumerate(tasks, start=1):
+        for seed in occasion.seeds:
+            name = f"f{fold}-s{seed}" if len(tasks) > 1 else f"s{seed}"
+            identity = storage.digest({**origin, "name": name, "description": task.description()})
+            runs.append(Run(item, Member(name, seed, task, optimisation), variant, identity, occasion.root / ".state"))
+    began = time.monotonic()
+    with display(f"{occasion.name} {label}", len(runs), optimisation) as show:
+        ended = complete(runs, where, show)
+    seconds = time.monotonic() - began
+    for each, progress in zip(runs, ended, strict=True):
+        if progress.dropped:
+            raise TrainingDiverged(f"{item}-{each.name}: {progress.dropped.replace(' in params.yaml', ' with --set learning_rate=…')}")
+    fitted = []
+    for each, progress in zip(runs, ended, strict=True):
+        network = Network(each.member.task, variant, where.engine)
+        network.load_state_dict(state_of(network, progress.best_weights))
+        fitted.append(Fitted(each.member.seed, network.eval(), progress.history))
+    for each in runs:
+        checkpoints.forget(each.checkpoints)
+    return fitted, seconds
+
+
+def data_sha256(occasion: Occasion) -> str:
+    """Digest of a person's files; the embedded data are what code and libraries make them."""
+    if occasion.data is None:
+        return "embedded"
+    if occasion.data.is_file():
+        return storage.sha256(occasion.data)
+    files = sorted(path for path in occasion.data.rglob("*") if path.is_file())
+    return storage.digest({path.relative_to(occasion.data).as_posix(): storage.sha256(path) for path in files})
+
+
+@torch.inference_mode()
+def named(fitted: Fitted, task: Task, part: str) -> NDArray[np.int64]:
+    """The label that a classifier scores highest for each sequence of a part, in its order."""
+    torch.set_num_threads(1)
+    batches = task.batches(part, SCORING_BATCH, seed=0, epoch=0)
+    return np.concatenate([fitted.network(read.unsqueeze(0))[0].argmax(-1).numpy() for read, _ in batches])

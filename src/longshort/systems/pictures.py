@@ -1,0 +1,88 @@
+"""Pictures that several systems draw; PNG bytes, in the style of the evaluation room's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from longshort.evaluation.pictures import INK, MODEL, MUTED, NAIVE, NAIVE_LINE, TRAINED, as_png, house_style, label_ends, new_figure
+
+Points = Sequence[tuple[float, float]]
+LINES = (MODEL, "#009e73", "#cc79a7", "#e69f00", TRAINED, INK)
+
+
+def accuracy_curves(
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], naive: Mapping[str, float], published: Points, title: str
+) -> bytes:
+    """Validation accuracy by epoch, a line a network, labelled where it ends.
+
+    histories  network -> its seeds' epochs
+    naive      plain method -> its accuracy on the test part
+    published  epoch and accuracy, as a tutorial gives them; crosses
+    """
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    with house_style():
+        figure = new_figure(title, height=4.4)
+        axes = figure.subplots()
+        ends: list[tuple[float, str, str]] = []
+        for (name, seeds), colour in zip(histories.items(), LINES, strict=False):
+            for epochs in seeds:
+                shares = [100 * epoch["validation_accuracy"] for epoch in epochs]
+                axes.plot([epoch["epoch"] for epoch in epochs], shares, color=colour, linewidth=1.4, alpha=0.8)
+            last = float(np.mean([100 * epochs[-1]["validation_accuracy"] for epochs in seeds]))
+            ends.append((last, name, colour))
+        for name, value in naive.items():
+            axes.axhline(100 * value, **NAIVE_LINE)
+            ends.append((100 * value, f"{name} {value:.1%}", NAIVE))
+        if published:
+            axes.plot(*zip(*published, strict=True), "x", color=INK, markersize=7, markeredgewidth=1.8, clip_on=False, zorder=4)
+            axes.annotate("published", published[0], xytext=(9, -3), textcoords="offset points", fontsize=9, color=INK)
+        axes.set(xlabel="epoch", ylabel="accuracy on validation (%)")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.yaxis.set_major_formatter(PercentFormatter(decimals=0, symbol=""))
+        axes.margins(x=0.01)
+        label_ends(figure, {axes: ends})
+        return as_png(figure)
+
+
+def confusion(counts: NDArray[np.int64], names: Sequence[str], title: str) -> bytes:
+    """How often a sequence of the line's label was named the column's; what is right lies on the diagonal, and is left grey."""
+    wrong = counts.astype(float)
+    np.fill_diagonal(wrong, np.nan)
+    wrong[wrong == 0] = np.nan
+    most = max(1.0, float(np.nanmax(wrong, initial=0.0)))
+    with house_style():
+        figure = new_figure(title, height=7.0)
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        axes.imshow(wrong, cmap="Oranges", vmin=0, vmax=most)
+        ticks = np.arange(len(names))
+        many = len(names) > 30
+        axes.set_xticks(ticks, names, rotation=0 if max(map(len, names)) < 3 else 90, fontsize=5 if many else 9)
+        axes.set_yticks(ticks, names, fontsize=5 if many else 9)
+        axes.set(xlabel="named", ylabel="is")
+        if not many:
+            for row, column in np.argwhere(counts > 0).tolist():
+                right = row == column
+                shade = INK if right or wrong[row, column] < 0.6 * most else "white"
+                axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", fontsize=8, color=MUTED if right else shade)
+        return as_png(figure)
+
+
+def images(pixels: ArrayLike, captions: Sequence[str], title: str, columns: int = 8) -> bytes:
+    """Images side by side, each with its caption below."""
+    shown = np.asarray(pixels)
+    rows = -(-len(shown) // columns)
+    with house_style():
+        figure = new_figure(title, height=0.5 + 1.2 * rows)
+        grid: Any = figure.subplots(rows, columns, squeeze=False)
+        for axes in grid.flat:
+            axes.set_axis_off()
+        for axes, image, caption in zip(grid.flat, shown, captions, strict=False):
+            axes.imshow(image, cmap="gray_r", interpolation="nearest")
+            axes.set_title(caption, fontsize=9, color=MUTED, y=-0.22)
+        return as_png(figure)
