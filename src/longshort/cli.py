@@ -226,6 +226,38 @@ def replay(
     )
 
 
+@app.command()
+def systems(
+    names: Annotated[list[str] | None, typer.Argument(help="Of systems; default: the table of all.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Run them all.")] = False,
+    fast: Annotated[bool, typer.Option("--fast", help="A smaller run, to see that everything works.")] = False,
+    data: Annotated[Path | None, typer.Option("--data", help="The real files in place of the embedded ones; a file or a folder.")] = None,
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Networks of each kind, whose figures are averaged.")] = 1,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="a=b", help="A setting of the network or its training: cell=gru, hidden_size=300.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The systems of five well-known tutorials, published figures beside ours; or train some, with their figures and pictures."""
+    from longshort.systems import catalogue, record, running, showing
+
+    root = _root()
+    chosen = list(catalogue.SYSTEMS) if every else names or []
+    if not chosen:
+        entries = record.read(root)
+        if as_json:
+            return _print_json(entries)
+        _console().print(showing.table(entries))
+        return None
+    if data is not None and len(chosen) > 1:
+        raise UsageError("--data goes with one system: each reads files of its own. Name one, or leave --data out.")
+    _end_on_sigterm()
+    occasions = running.planned(root, _params(root), chosen, data, fast, range(seeds), settings or [])
+    found = running.run(occasions, lambda told: None if as_json else print("\n".join(told), flush=True))
+    if as_json:
+        _print_json(found)
+
+
 # --- a person's files -------------------------------------------------------------------------
 
 

@@ -320,6 +320,14 @@ class ClassifyTask(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class TagTask(Section):
+    """How a tagger reads texts; as `ClassifyTask`."""
+
+    embedding_size: PositiveInt
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class Tasks(Section):
     forecast: ForecastTask
     language_model: LanguageModelTask = Field(alias="language-model")

@@ -21,13 +21,16 @@ import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longshort import config, editing, storage
 from longshort.config import LABELLED, Params, Task
 from longshort.errors import ConfigError, DataRefused, LongshortError, StorageFull, UsageError
 from longshort.ingestion import recognition, source, stage, versions
 from longshort.ingestion.dataset import Terms, account_of, assemble, terms
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 MOST_FILES = 10_000  # a folder with more was probably named by mistake
 CHECKED = "checked"  # the data set that files belong to while they are only looked at
@@ -161,6 +164,11 @@ def inspect(files: list[Path], params: Params, dataset: str, among: list[Path] |
     """
     task = params.ingestion.datasets[dataset].task
     return account_of(_by_name(files, task, among), task, terms(params, dataset))
+
+
+def table_of(files: list[Path], params: Params, task: Task) -> pa.Table:
+    """The tidy table that these files would become; nothing is written. raises  DataRefused, as `take_in` does"""
+    return assemble(dict(_by_name(files, task)), task, terms(with_dataset(params, CHECKED, task, {}), CHECKED)).table
 
 
 def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_restatement: bool = False) -> Intake:

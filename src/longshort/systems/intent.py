@@ -1,0 +1,73 @@
+"""Intent: a recurrent network reads what was said, and a layer behind it names what is wanted."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from longshort.config import ClassifyTask as Settings
+from longshort.config import ClassifyWindows
+from longshort.evaluation import classes
+from longshort.evaluation.tables import Table
+from longshort.systems import pictures, texts
+from longshort.systems.digits import described, figure
+from longshort.systems.fitting import fit
+from longshort.systems.occasion import Occasion, Outcome
+from longshort.tasks.classify import ClassifyTask
+from longshort.windows.labelled import classify_data
+
+WINDOWS = ClassifyWindows(min_count=2, max_vocabulary=20000, max_length=400, validation=0.1, test=0.2, seed=0)
+SETTINGS = Settings(embedding_size=100, dropout=0.5, pooling="max", label_smoothing=0.1)
+SHOWN = 12
+
+
+def run(occasion: Occasion) -> Outcome:
+    """Train a classifier of texts.
+
+    raises  DataRefused, TrainingDiverged, UsageError
+    """
+    found = texts.read(occasion, texts.requests())
+    data = classify_data(found.texts, found.labels, found.parts, WINDOWS)
+    task = ClassifyTask.of(data, SETTINGS)
+    variant = occasion.variant(cell="lstm", hidden_size=128, bidirectional=True)
+    epochs = 2 if occasion.fast else 30
+    how = occasion.optimisation(optimizer="adam", learning_rate=0.002, batch_size=32, max_epochs=epochs, patience=6)
+    fitted, seconds = fit(occasion, "intent", [task], variant, how)
+    own = data.division.parts["test"]
+    labels = data.labels[own.start : own.stop].astype(np.int64)
+    train = data.division.parts["train"]
+    said = {
+        "majority": classes.majority(data.labels[train.start : train.stop], len(labels)),
+        "TF-IDF + logistic regression": classes.linear_of_texts(data),
+    }
+    naive = {name: float(np.mean(one == labels)) for name, one in said.items()}
+    accuracy, names = figure(f"test accuracy, {described(variant)}", fitted, task, naive)
+    unseen = int(np.sum(labels < 0))
+    wrong = np.flatnonzero(names[0] != labels)
+    misread = Table(
+        ["text", "is", "named"],
+        [
+            [found.texts[data.division.rows[own.start + k]], found.labels[data.division.rows[own.start + k]], data.names[names[0][k]]]
+            for k in wrong[:SHOWN]
+        ],
+    )
+    title = f"{found.name}: {accuracy.value:.2f} % named right, TF-IDF {100 * naive['TF-IDF + logistic regression']:.2f} %"
+    return Outcome(
+        data=found.name,
+        real=occasion.data is not None and not occasion.fast,
+        figures=[accuracy],
+        settings={
+            "variant": variant.model_dump(),
+            "optimisation": how.model_dump(),
+            "task": SETTINGS.model_dump(),
+            "test rows whose intent train never shows": unseen,
+            "seconds": round(seconds),
+        },
+        tables={"by-intent": classes.by_label(names, labels, data.names), "misread": misread},
+        pictures={
+            "accuracy.png": pictures.accuracy_curves({described(variant): [one.history for one in fitted]}, naive, [], title),
+            "confusion.png": pictures.confusion(
+                classes.confusion(names[0], labels, len(data.names)), data.names, f"{found.name}: what was taken for what"
+            ),
+        },
+        said="\n".join(f"  {text}  is {label}, named {name}" for text, label, name in misread.rows[:5]),
+    )

@@ -1,0 +1,100 @@
+"""Record: what a run of a system came to, in reports/systems/ and in MLflow; and the figures that the project was given with.
+
+`docs/systems/figures.json` holds what was measured on the real data when the project was made; a run on this machine takes its place
+in the table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import time
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from longshort import clock, storage, tracking
+from longshort.config import Params
+from longshort.systems.catalogue import SYSTEMS, System
+from longshort.systems.fitting import data_sha256
+from longshort.systems.occasion import Occasion, Outcome
+from longshort.training.runs import code_sha256
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+OUTCOME = "outcome.json"
+EXPERIMENT = "systems"
+GIVEN = Path("docs/systems/figures.json")
+Entry = dict[str, Any]
+
+
+def place(root: Path, name: str) -> Path:
+    """Where a system's pictures, tables and figures lie."""
+    return root / "reports/systems" / name
+
+
+def write(occasion: Occasion, outcome: Outcome, seconds: float) -> Entry:
+    """Write what a run came to in the place of the one before; returns its figures as they are written."""
+    folder = place(occasion.root, occasion.name)
+    entry = {
+        "system": occasion.name,
+        "when": clock.stamp(clock.now()),
+        "data": outcome.data,
+        "real": outcome.real,
+        "fast": occasion.fast,
+        "seeds": list(occasion.seeds),
+        "seconds": round(seconds, 1),
+        "figures": [asdict(figure) for figure in outcome.figures],
+        "settings": outcome.settings,
+        "asked": occasion.settings,
+        "said": outcome.said,
+        "commit": tracking.git(occasion.root, "rev-parse", "HEAD").strip(),
+        "identity": storage.digest({"code": code_sha256(), "data": data_sha256(occasion), "settings": outcome.settings}),
+    }
+    with storage.new_artefact(folder) as made:
+        for name, picture in outcome.pictures.items():
+            storage.write_bytes(made / name, picture)
+        for name, table in outcome.tables.items():
+            text = io.StringIO()
+            csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])
+            storage.write_bytes(made / f"{name}.csv", text.getvalue().encode())
+        storage.write_json(made / OUTCOME, entry)
+    return entry
+
+
+def read(root: Path) -> dict[str, Entry]:
+    """The figures of each system: of its last whole run on this machine, else as the project was given."""
+    given = root / GIVEN
+    entries: dict[str, Entry] = storage.read_json(given) if given.exists() else {}
+    for name in SYSTEMS:
+        own = place(root, name) / OUTCOME
+        if own.exists() and not (entry := storage.read_json(own))["fast"]:
+            entries[name] = {**entry, "here": True}
+    return entries
+
+
+def log(client: MlflowClient, root: Path, params: Params, system: System, entry: Entry) -> str:
+    """A run of MLflow's: figures, settings, pictures and tables; returns its id."""
+    from mlflow.entities import Metric, Param, RunTag
+
+    where = tracking.experiment(client, root, params, EXPERIMENT)
+    run = client.create_run(where, tags={tracking.KIND: "system"}, run_name=system.name)
+    now = int(time.time() * 1000)
+    metrics = [Metric(_key(figure["name"]), figure["value"], now, 0) for figure in entry["figures"]]
+    metrics += [Metric("seconds", entry["seconds"], now, 0)]
+    settings = {**entry["settings"], "data": entry["data"], "fast": entry["fast"], "published": system.published or "none"}
+    client.log_batch(
+        run.info.run_id,
+        metrics=metrics,
+        params=[Param(name, str(value)[:6000]) for name, value in settings.items()],
+        tags=[RunTag("git_commit", entry["commit"]), RunTag("system", system.name)],
+    )
+    client.log_artifacts(run.info.run_id, str(place(root, system.name)))
+    client.set_terminated(run.info.run_id)
+    return str(run.info.run_id)
+
+
+def _key(name: str) -> str:
+    """A figure's name as MLflow takes it: letters, digits, and few marks."""
+    return "".join(sign if sign.isalnum() or sign in " -_./" else "" for sign in name)
