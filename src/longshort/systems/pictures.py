@@ -15,9 +15,13 @@ LINES = (MODEL, "#009e73", "#cc79a7", "#e69f00", TRAINED, INK)
 
 
 def accuracy_curves(
-    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], naive: Mapping[str, float], published: Points, title: str
+    histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]],
+    naive: Mapping[str, float],
+    published: Points,
+    title: str,
+    part: str = "validation",
 ) -> bytes:
-    """Validation accuracy by epoch, a line a network, labelled where it ends.
+    """The accuracy on a part by epoch, a line a network, labelled where it ends.
 
     histories  network -> its seeds' epochs
     naive      plain method -> its accuracy on the test part
@@ -31,9 +35,9 @@ def accuracy_curves(
         ends: list[tuple[float, str, str]] = []
         for (name, seeds), colour in zip(histories.items(), LINES, strict=False):
             for epochs in seeds:
-                shares = [100 * epoch["validation_accuracy"] for epoch in epochs]
+                shares = [100 * epoch[f"{part}_accuracy"] for epoch in epochs]
                 axes.plot([epoch["epoch"] for epoch in epochs], shares, color=colour, linewidth=1.4, alpha=0.8)
-            last = float(np.mean([100 * epochs[-1]["validation_accuracy"] for epochs in seeds]))
+            last = float(np.mean([100 * epochs[-1][f"{part}_accuracy"] for epochs in seeds]))
             ends.append((last, name, colour))
         for name, value in naive.items():
             axes.axhline(100 * value, **NAIVE_LINE)
@@ -41,7 +45,7 @@ def accuracy_curves(
         if published:
             axes.plot(*zip(*published, strict=True), "x", color=INK, markersize=7, markeredgewidth=1.8, clip_on=False, zorder=4)
             axes.annotate("published", published[0], xytext=(9, -3), textcoords="offset points", fontsize=9, color=INK)
-        axes.set(xlabel="epoch", ylabel="accuracy on validation (%)")
+        axes.set(xlabel="epoch", ylabel=f"accuracy on {part} (%)")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.yaxis.set_major_formatter(PercentFormatter(decimals=0, symbol=""))
         axes.margins(x=0.01)

@@ -90,6 +90,7 @@ class ClassifyTask(ClassifyShape):
     data: ClassifyData | ImageData
     smoothing: float = field(default=0.0, kw_only=True)
     name: TaskName = "classify"
+    judged: ClassVar[bool] = True
     padding: ClassVar[float] = -1
     uncharged: ClassVar[float] = UNCHARGED
     carried: ClassVar[bool] = False

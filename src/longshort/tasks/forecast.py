@@ -71,6 +71,7 @@ class ForecastTask(ForecastShape):
     data: PriceData
     scaled: NDArray[np.float32]  # (steps, columns), held once; windows are gathered from it
     name: TaskName = "forecast"
+    judged: ClassVar[bool] = False
     padding: ClassVar[float] = 0.0
     uncharged: ClassVar[float] = math.nan
     carried: ClassVar[bool] = False

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Self, cast
 
 import numpy as np
 import torch
@@ -101,6 +101,7 @@ class LanguageModelTask(LanguageModelShape):
     data: TextData
     name: TaskName = "language-model"
     carried: bool = field(default=False, kw_only=True)
+    judged: ClassVar[bool] = False
     padding: ClassVar[float] = 0
     uncharged: ClassVar[float] = IGNORED
 
@@ -175,6 +176,6 @@ class LanguageModelTask(LanguageModelShape):
         """See `Task`."""
         return self.data.extent()
 
-    def earlier(self) -> list[LanguageModelTask]:
+    def earlier(self) -> list[Self]:
         """See `Task`; each fold has as many words to tell apart as its vocabulary holds."""
         return [dataclasses.replace(self, data=fold, vocabulary_size=len(fold.vocabulary)) for fold in self.data.earlier]

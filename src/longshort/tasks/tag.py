@@ -67,6 +67,7 @@ class TagTask(TagShape):
     data: TagData
     smoothing: float = field(default=0.0, kw_only=True)
     name: TaskName = "tag"
+    judged: ClassVar[bool] = True
     padding: ClassVar[float] = -1
     uncharged: ClassVar[float] = UNCHARGED
     carried: ClassVar[bool] = False

@@ -83,6 +83,10 @@ class Task(Protocol):
         """Whether each row of a batch goes on from the state that the same row of the batch before came to, from the first of a pass on."""
 
     @property
+    def judged(self) -> bool:
+        """Whether an answer is right or wrong, and an epoch tells how many were right."""
+
+    @property
     def padding(self) -> float:
         """What stands in a batch behind a row that is shorter than others."""
 

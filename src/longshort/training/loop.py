@@ -22,7 +22,7 @@ from longshort.config import Optimisation, Variant
 from longshort.errors import ConfigError
 from longshort.models.choice import without_bfloat16
 from longshort.models.encoder import Carried
-from longshort.models.engines.engine import SCORING_BATCH, Epochs, Learning
+from longshort.models.engines.engine import SCORING_BATCH, Epochs, Learning, Passed
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Batch, Task
@@ -184,7 +184,7 @@ def side_by_side(
         began = time.monotonic()
         if inside is not None:
             learned, failures = _learn_inside(inside, rows, moments, some, going, number)
-            scored = {k: Mean(passed.mean) for k, passed in inside.score(rows.weights, "validation", going).items()}
+            scored = {k: _mean(some[k], passed) for k, passed in inside.score(rows.weights, "validation", going).items()}
         else:
             learned, failures = _learn(network, rows, moments, some, going, number, device, group)
             scored = means(network, [member.task for member in some], "validation", device, going, group)
@@ -275,8 +275,12 @@ def _learn_inside(
     for k, passed in inside.learn(rows.weights, moments.averages, moments.steps, hows).items():
         if passed.failed:
             failures[k] = _failure(members[k], epoch, passed.failed, passed.failed_loss, passed.failed_norm)
-        losses[k], moments.steps[k] = Mean(passed.mean), passed.steps
+        losses[k], moments.steps[k] = _mean(members[k], passed), passed.steps
     return losses, failures
+
+
+def _mean(member: Member, passed: Passed) -> Mean:
+    return Mean(passed.mean, passed.accuracy if member.task.judged else None)
 
 
 @torch.inference_mode()

@@ -21,16 +21,19 @@ KEEPS = {"adam": BETAS, "rmsprop": (0.0, SMOOTHING)}  # the shares that averages
 class Rows:
     """A fleet's parameters and gradients as two arrays, a row a member: (members, parameters of one).
 
-    The network's own parameters are views of the first from here on.
+    The network's own parameters are views of the first from here on. Those of modules that say that they are ``fixed`` never move.
     """
 
     def __init__(self, network: Network) -> None:
         self._parameters = list(network.parameters())
+        kept = {id(parameter) for module in network.modules() if getattr(module, "fixed", False) for parameter in module.parameters()}
         self._ends = np.cumsum([parameter[0].numel() for parameter in self._parameters]).tolist()
         self.weights = torch.cat([parameter.detach().reshape(network.members, -1) for parameter in self._parameters], dim=1)
         self.gradients = torch.zeros_like(self.weights)
         for parameter, own in zip(self._parameters, self._cut(self.weights), strict=True):
             parameter.data = own.view(parameter.shape)
+        places = zip([0, *self._ends], self._ends, self._parameters, strict=False)
+        self.fixed = [slice(first, end) for first, end, parameter in places if id(parameter) in kept]
 
     def _cut(self, rows: Tensor) -> tuple[Tensor, ...]:
         return rows.tensor_split(self._ends[:-1], dim=1)
@@ -89,4 +92,7 @@ OPTIMIZERS = {"adam": (adam, 2), "rmsprop": (rmsprop, 1)}
 def fresh(optimizer: str, rows: Rows) -> Moments:
     """The moments before the first step."""
     _, averages = OPTIMIZERS[optimizer]
-    return Moments(tuple(torch.zeros_like(rows.weights) for _ in range(averages)), [0] * len(rows.weights))
+    made = tuple(torch.zeros_like(rows.weights) for _ in range(averages))
+    for place in rows.fixed:  # what a step is divided by: so every optimiser leaves them where they are, in every engine
+        made[-1][:, place] = torch.inf
+    return Moments(made, [0] * len(rows.weights))

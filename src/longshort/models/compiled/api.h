@@ -53,9 +53,10 @@ struct Optimiser {
 };
 
 // What a pass came to. failed: the number of the step, from 1, whose loss or norm is not finite; nothing was moved in it.
+// right: of a language model, the words that were scored highest.
 struct Outcome {
     double loss, failed_loss, failed_norm;
-    int64_t terms, failed_terms, failed;
+    int64_t terms, failed_terms, failed, right;
 };
 
 // What the groups of a batch of a language model share; text.h draws it.
@@ -63,6 +64,7 @@ struct Charged {
     int32_t* targets;  // the word that follows each token
     float *tops, *backs, *scores;
     double* losses;  // of each block
+    int64_t* rights;  // of each block, the tokens whose word was scored highest
     int64_t count;   // tokens
 };
 constexpr int64_t HAND = 4, MOST_AT_ONCE = 64;  // blocks that a thread takes at a time, and whose scores are kept together
@@ -129,7 +131,8 @@ struct Kernels {
     void (*tick)(const Network&, const float* packed, float* room, const float* newest, float* answers);
     int64_t (*single_size)(const Network&);
     void (*single_begin)(const Network&, float* room);
-    double (*learn_single)(const Network&, const Pass&, const float* row, float* room, int64_t number, float share, const Team&, double* squares);
+    double (*learn_single)(const Network&, const Pass&, const float* row, float* room, int64_t number, float share, const Team&, double* squares,
+                           int64_t* right);
     void (*move_single)(const Network&, const Pass&, const Optimiser&, float* room, int64_t number, float scale, const Team&);
     int (*cell)(const char* name);  // its number, or -1
     void (*function)(int which, const float* x, float* y, int64_t count);

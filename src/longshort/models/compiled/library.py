@@ -74,7 +74,7 @@ class Outcome(ctypes.Structure):
 
     _fields_ = (
         *((name, ctypes.c_double) for name in ("loss", "failed_loss", "failed_norm")),
-        *((name, ctypes.c_int64) for name in ("terms", "failed_terms", "failed")),
+        *((name, ctypes.c_int64) for name in ("terms", "failed_terms", "failed", "right")),
     )
 
 

@@ -203,15 +203,16 @@ class TokenList {
   public:
     TokenList(const Network& net, int64_t windows, int threads)
         : at_once_(std::min({blocks_of(windows * net.steps), 2 * HAND * threads, MOST_AT_ONCE})), targets_(blocks_of(windows * net.steps) * LANES),
-          losses_(blocks_of(windows * net.steps)) {
+          losses_(blocks_of(windows * net.steps)), rights_(blocks_of(windows * net.steps)) {
         const int64_t width = net.layers[0].hidden * net.directions, blocks = blocks_of(windows * net.steps);
         tops_ = room(blocks * (width + 1) * LANES), backs_ = room(blocks * width * LANES), scores_ = room(at_once_ * blocks_of(net.words) * LANES * LANES);
-        list = {targets_.data(), tops_.get(), backs_.get(), scores_.get(), losses_.data(), 0};
+        list = {targets_.data(), tops_.get(), backs_.get(), scores_.get(), losses_.data(), rights_.data(), 0};
     }
     static int64_t blocks_of(int64_t count) { return (count + LANES - 1) / LANES; }
     int64_t blocks() const { return blocks_of(list.count); }
     int64_t at_once() const { return at_once_; }
     double loss() const { return std::accumulate(losses_.begin(), losses_.begin() + blocks(), 0.0); }
+    int64_t right() const { return std::accumulate(rights_.begin(), rights_.begin() + blocks(), int64_t{0}); }
 
     Charged list;
 
@@ -219,11 +220,13 @@ class TokenList {
     const int64_t at_once_;
     std::vector<int32_t> targets_;
     std::vector<double> losses_;
+    std::vector<int64_t> rights_;
     Floats tops_, backs_, scores_;
 };
 
-void note(Outcome& outcome, int64_t number, double loss, int64_t terms, double norm, bool fails) {
+void note(Outcome& outcome, int64_t number, double loss, int64_t right, int64_t terms, double norm, bool fails) {
     outcome.loss += loss;
+    outcome.right += right;
     outcome.terms += terms;
     if (fails) outcome.failed = number, outcome.failed_loss = loss, outcome.failed_terms = terms, outcome.failed_norm = norm;
 }
@@ -272,13 +275,14 @@ class Training {
             const int64_t count = std::min(pass_.batch, pass_.windows - first), terms = charged(net_, pass_, first, count);
             if (!terms) continue;  // nothing to learn from is no step
             const float share = 1.0f / static_cast<float>(terms);
-            const double loss = net_.words ? learn_words(way, first, count, share, before) : learn(way, first, count, share);
+            int64_t right = 0;
+            const double loss = net_.words ? learn_words(way, first, count, share, before, right) : learn(way, first, count, share);
             add_up(way, sums_of(groups_of(count)));
             double squares = 0;
             for (const double own : squares_) squares += own;
             const double norm = std::sqrt(squares);
             const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
-            if (way.thread() == 0) note(outcome_, pass_.step + first / pass_.batch + 1, loss, terms, norm, fails);
+            if (way.thread() == 0) note(outcome_, pass_.step + first / pass_.batch + 1, loss, right, terms, norm, fails);
             if (fails) break;  // every thread comes to the same
             ++taken;
             before = first;
@@ -303,8 +307,9 @@ class Training {
         return std::accumulate(losses_.begin(), losses_.begin() + groups, 0.0);
     }
 
-    // A batch of a language model, as many groups at a time as there are sums. before: the first window of the batch before it, or -1
-    double learn_words(Way& way, int64_t first, int64_t count, float share, int64_t before) {
+    // A batch of a language model, as many groups at a time as there are sums. before: the first window of the batch before it, or -1;
+    // right: takes the words that were scored highest
+    double learn_words(Way& way, int64_t first, int64_t count, float share, int64_t before, int64_t& right) {
         const int64_t groups = groups_of(count);
         double loss = 0;
         for (int64_t round = 0; round < groups; round += MOST_SUMS) {
@@ -321,7 +326,7 @@ class Training {
             if (way.thread() == 0) tokens_->list.count = places[some], width_.fill_up(net_, tokens_->list);
             way.meet();
             go_through_head(way, share, !round);
-            loss += tokens_->loss();
+            loss += tokens_->loss(), right += tokens_->right();
             way.share(some, [&](int64_t group) {
                 lanes_for(width_, lanes(group)).behind_head(net_, pass_, window(group), lanes(group), packed_.get(), way_.weights, scratch_[group].get(), tokens_->list,
                                    places[group], sums_[group].get());
@@ -411,10 +416,12 @@ class Singly {
             const int64_t terms = charged(net_, pass_, window, 1);
             if (!terms) continue;  // nothing to learn from is no step
             double squares = 0;
-            const double loss = width_.learn_single(net_, pass_, way_.weights, room_.get(), window, 1.0f / static_cast<float>(terms), team, &squares);
+            int64_t right = 0;
+            const float share = 1.0f / static_cast<float>(terms);
+            const double loss = width_.learn_single(net_, pass_, way_.weights, room_.get(), window, share, team, &squares, &right);
             const double norm = std::sqrt(squares);
             const bool fails = !std::isfinite(norm) || !std::isfinite(loss);
-            if (thread == 0) note(outcome_, pass_.step + window + 1, loss, terms, norm, fails);
+            if (thread == 0) note(outcome_, pass_.step + window + 1, loss, right, terms, norm, fails);
             if (fails) break;  // every thread comes to the same
             ++taken;
             width_.move_single(net_, pass_, unbiased(way_, taken), room_.get(), window, clipped(way_, norm), team);
@@ -439,14 +446,15 @@ Floats packed(const Kernels& width, const Network& net, int parts, const float* 
     return made;
 }
 
-// The loss over one group of a language model.
+// The loss over one group of a language model; right takes its words that were scored highest.
 double score_words(const Kernels& width, const Network& net, const Pass& pass, int64_t first, int count, const float* packed, const float* row,
-                   float* scratch, TokenList& tokens) {
+                   float* scratch, TokenList& tokens, int64_t& right) {
     tokens.list.count = charged(net, pass, first, count);
     lanes_for(width, count).ahead_of_head(net, pass, first, count, false, packed, row, scratch, tokens.list, 0);
     width.fill_up(net, tokens.list);
     for (int64_t base = 0; base < tokens.blocks(); base += HAND)
         width.charge(net, tokens.list, base, base, std::min(base + HAND, tokens.blocks()), 0.0f, false, packed);
+    right += tokens.right();
     return tokens.loss();
 }
 
@@ -496,6 +504,7 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
         const int threads = std::max(pass->threads, 1);
         const int64_t rows = pass->states ? pass->batch : pass->windows;  // where states are carried, batches wait for one another
         std::vector<double> losses(groups_of(rows));
+        std::vector<int64_t> rights(groups_of(rows));
         std::vector<Floats> scratch;
         std::deque<TokenList> tokens;
         for (int n = 0; n < threads; ++n) {
@@ -507,12 +516,13 @@ API int32_t longshort_score(int32_t width, const Network* net, const Pass* pass,
             for (int64_t group; (group = next.fetch_add(1)) < static_cast<int64_t>(losses.size());) {
                 const int count = lanes_of(rows, group);
                 for (int64_t first = group * LANES; first < pass->windows; first += rows)
-                    losses[group] += net->words ? score_words(own, *net, *pass, first, count, weights.get(), row, scratch[thread].get(), tokens[thread])
+                    losses[group] += net->words ? score_words(own, *net, *pass, first, count, weights.get(), row, scratch[thread].get(), tokens[thread], rights[group])
                                                 : lanes_for(own, count).group(*net, *pass, first, count, 0.0f, false, weights.get(), row,
                                                                               scratch[thread].get(), nullptr);
             }
         });
         for (const double loss : losses) outcome->loss += loss;
+        for (const int64_t right : rights) outcome->right += right;
         outcome->terms += charged(*net, *pass, 0, pass->windows);
     });
 }

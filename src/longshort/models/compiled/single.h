@@ -471,7 +471,7 @@ struct Window {
     // --- head
 
     // The answers, their loss, and its gradient in their place.
-    double charge(float share) const {
+    double charge(float share, int64_t* right) const {
         if (!net.words) {
             const long hidden = net.layers[0].hidden;
             over_units(at.width, columns(at.width), [&]<bool WHOLE>(long u, int count) {
@@ -491,7 +491,7 @@ struct Window {
         } else {
             spread(head(), row, heads(0), at.row, charged, at.scores, at.padded, own);
         }
-        return net.words ? charge_words(share, own) : charge_forecast(share, own);
+        return net.words ? charge_words(share, own, right) : charge_forecast(share, own);
     }
 
     double charge_forecast(float share, Share own) const {
@@ -510,7 +510,7 @@ struct Window {
     }
 
     // Softmax and cross-entropy: each piece of the words by its own largest score, then all by the largest of those.
-    double charge_words(float share, Share own) const {
+    double charge_words(float share, Share own, int64_t* right) const {
         const auto over_own = [&](long k, const auto& body) {
             for (long from = own.from; from < own.to && from < at.answers; from += PIECE) {
                 const long to = from + PIECE < at.answers ? from + PIECE : at.answers;
@@ -547,6 +547,7 @@ struct Window {
             for (long n = 1; n < at.pieces; ++n) top = tops[n] > top ? tops[n] : top;
             for (long n = 0; n < at.pieces; ++n) total += totals[n] * __builtin_exp(tops[n] - top);
             loss += __builtin_log(total) + top - at.right[k];
+            *right += at.right[k] >= top;
             over_own(k, [&](float* scores, long from, long to, long target, long piece) {
                 const Lanes factor = all(static_cast<float>(static_cast<double>(share) * __builtin_exp(tops[piece] - top) / total));
                 for (long a = from; a < to; a += LANES) store(scores + a, load(scores + a) * factor);
@@ -806,14 +807,15 @@ struct Window {
     }
 };
 
-// One window there and back: its loss, and into squares that of its gradient's norm. Every thread of the team gets the same.
+// One window there and back: its loss, into squares that of its gradient's norm, and into right its words that were scored highest. Every
+// thread of the team gets the same.
 inline double learn_single(const Network& net, const Pass& pass, const float* row, float* room, int64_t number, float share, const Team& team,
-                           double* squares) {
+                           double* squares, int64_t* right) {
     const Window window(net, pass, row, room, team, number);
     window.begin();
     for (long l = 0; l < net.depth; ++l)
         for (long d = 0; d < net.directions; ++d) window.forward(l, d);
-    const double loss = window.charge(share);
+    const double loss = window.charge(share, right);
     window.go_back();
     *squares = window.squares();
     return loss;

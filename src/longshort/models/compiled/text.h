@@ -95,13 +95,14 @@ inline void add_to_table(const Network& net, const Pass& pass, int64_t first, in
 #if LANES == 16  // what is done once for all groups
 
 // The cross-entropy of a block of tokens in nats, summed. scores become e^(score - largest), less their sum at the target;
-// factor, share / sum for each lane with a token and 0 for others, is what turns that into the gradient.
-inline double soften(float* scores, long words, const int32_t* targets, long count, float share, float* factor) {
+// factor, share / sum for each lane with a token and 0 for others, is what turns that into the gradient. rights: tokens whose target was scored highest
+inline double soften(float* scores, long words, const int32_t* targets, long count, float share, float* factor, int64_t* rights) {
     Lanes largest = load(scores);
     for (long w = 1; w < words; ++w) largest = larger(largest, load(scores + w * LANES));
     float top[LANES], right[LANES], total[LANES];
     store(top, largest);
-    for (long l = 0; l < count; ++l) right[l] = scores[targets[l] * LANES + l];
+    *rights = 0;
+    for (long l = 0; l < count; ++l) right[l] = scores[targets[l] * LANES + l], *rights += right[l] >= top[l];
     Lanes sums[4] = {all(0.0f), all(0.0f), all(0.0f), all(0.0f)};  // a chain of one would wait for each addition
     for (long w = 0; w < words; ++w) {
         const Exponential e = exponential(larger(all(-87.0f), load(scores + w * LANES) - largest));
@@ -137,7 +138,8 @@ inline void charge(const Network& net, const Charged& list, int64_t base, int64_
     float factors[HAND * TOKENS];
     for (long b = 0; b < some; ++b) {
         const long left = list.count - (first + b) * TOKENS;
-        list.losses[first + b] = soften(scores + b * room, words, list.targets + (first + b) * TOKENS, left < TOKENS ? left : TOKENS, share, factors + b * TOKENS);
+        list.losses[first + b] = soften(scores + b * room, words, list.targets + (first + b) * TOKENS, left < TOKENS ? left : TOKENS, share, factors + b * TOKENS,
+                                        list.rights + first + b);
     }
     if (!learns) return;
     for (long w = 0; w < words; w += WORDS_AT_ONCE)

@@ -78,6 +78,7 @@ class Passed:
     """What a pass came to.
 
     loss    summed over so many terms
+    right   of a language model, the words that were scored highest
     steps   that the optimiser has taken in all
     failed  the number, from 1, of the step whose loss or gradient is not finite, with which the pass ended before it moved
             anything; 0: none. failed_loss, its mean, and failed_norm: of that step
@@ -89,6 +90,12 @@ class Passed:
     failed: int = 0
     failed_loss: float = 0.0
     failed_norm: float = 0.0
+    right: int = 0
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the terms that were answered rightly."""
+        return self.right / max(self.terms, 1)
 
     @property
     def mean(self) -> float:

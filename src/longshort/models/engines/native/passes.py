@@ -64,7 +64,7 @@ class WholePasses(ABC):
             if outcome.failed:
                 failed = outcome.failed, outcome.failed_loss / max(outcome.failed_terms, 1), outcome.failed_norm
                 return Passed(outcome.loss, outcome.terms, way.steps, *failed)
-        return Passed(outcome.loss, outcome.terms, way.steps)
+        return Passed(outcome.loss, outcome.terms, way.steps, right=outcome.right)
 
     def score(self, weights: Tensor, part: str) -> Passed:
         """See `Epochs`."""
@@ -73,7 +73,7 @@ class WholePasses(ABC):
             states = self._states(stretch, states)
             work = self._network(stretch.steps), self._pass(stretch, states)
             library.call("score", self._width, *work, _row(weights).data_ptr(), outcome)
-        return Passed(outcome.loss, outcome.terms, 0)
+        return Passed(outcome.loss, outcome.terms, 0, right=outcome.right)
 
     def _states(self, stretch: Stretch, before: Floats | None) -> Floats | None:
         """What the batches of a pass hand on, and the calls that it is made of; None where each window begins anew."""

@@ -1,0 +1,61 @@
+"""Spans: what a tagger marks, from a B- to the last I- of one name, and how many it found (Tjong Kim Sang and Buchholz, 2000)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from longshort.evaluation.tables import Table
+
+Span = tuple[str, int, int]  # its name, its first word, and the one behind its last
+Tags = Sequence[str]
+
+
+def spans(tags: Tags) -> Iterator[Span]:
+    """The spans of a row, first to last. An I- that follows no span of its name begins one, as conlleval counts it.
+
+    >>> list(spans(["B-city", "I-city", "O", "B-day", "I-hour"]))
+    [('city', 0, 2), ('day', 3, 4), ('hour', 4, 5)]
+    """
+    name, first = "", 0
+    for place, tag in enumerate([*tags, "O"]):
+        kind, _, own = tag.partition("-")
+        if name and (kind != "I" or own != name):
+            yield name, first, place
+            name = ""
+        if kind in ("B", "I") and not name:
+            name, first = own, place
+
+
+def score(named: Sequence[Tags], tags: Sequence[Tags]) -> dict[str, float]:
+    """Precision, recall and F1 of spans over all rows: one is found where its name and both its ends are right; and accuracy of words."""
+    found, said, there = _counted(named, tags)
+    right = sum(a == b for own, wanted in zip(named, tags, strict=True) for a, b in zip(own, wanted, strict=True))
+    return {**_rates(found.total(), said.total(), there.total()), "word_accuracy": right / max(sum(map(len, tags)), 1)}
+
+
+def by_name(named: Sequence[Tags], tags: Sequence[Tags]) -> Table:
+    """A row a name, the most frequent first: how many spans there are, and precision, recall and F1."""
+    found, said, there = _counted(named, tags)
+    rows: list[list[Any]] = []
+    for name, count in there.most_common():
+        rates = _rates(found[name], said[name], count)
+        rows.append([name, count, *rates.values()])
+    return Table(["span", "rows", "precision", "recall", "f1"], rows)
+
+
+def _counted(named: Sequence[Tags], tags: Sequence[Tags]) -> tuple[Counter[str], Counter[str], Counter[str]]:
+    """By name: spans that were found, that were said, and that there are."""
+    found, said, there = Counter[str](), Counter[str](), Counter[str]()
+    for own, wanted in zip(named, tags, strict=True):
+        mine, theirs = set(spans(own)), set(spans(wanted))
+        said.update(name for name, *_ in mine)
+        there.update(name for name, *_ in theirs)
+        found.update(name for name, *_ in mine & theirs)
+    return found, said, there
+
+
+def _rates(found: int, said: int, there: int) -> dict[str, float]:
+    precision, recall = found / max(said, 1), found / max(there, 1)
+    return {"precision": precision, "recall": recall, "f1": 2 * found / max(said + there, 1)}

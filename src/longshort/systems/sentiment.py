@@ -1,0 +1,84 @@
+"""Sentiment: words in, one label out; how good it is comes from ten folds, each tested by networks that learned the other nine."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from longshort.config import ClassifyTask as Settings
+from longshort.config import ClassifyWindows
+from longshort.evaluation import classes
+from longshort.evaluation.tables import Table, spread
+from longshort.systems import pictures, texts
+from longshort.systems.digits import described
+from longshort.systems.fitting import fit, named
+from longshort.systems.occasion import Figure, Occasion, Outcome
+from longshort.tasks.classify import ClassifyTask
+from longshort.windows.labelled import ClassifyData, classify_data
+
+WINDOWS = ClassifyWindows(min_count=1, max_vocabulary=20000, max_length=400, validation=0.1, test=0.1, seed=0)
+SETTINGS = Settings(embedding_size=128, dropout=0.5, pooling="max", label_smoothing=0.1)
+FOLDS = 10
+SHUFFLE = 0  # the seed of the folds
+
+
+def run(occasion: Occasion) -> Outcome:
+    """Train a classifier a fold.
+
+    raises  DataRefused, TrainingDiverged, UsageError
+    """
+    found = texts.read(occasion, texts.opinions())
+    folds = folds_of(found, 2 if occasion.fast else FOLDS)
+    tasks = [ClassifyTask.of(data, SETTINGS) for data in folds]
+    variant = occasion.variant(cell="lstm", hidden_size=128, bidirectional=True)
+    epochs = 2 if occasion.fast else 12
+    how = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=50, max_epochs=epochs, patience=3)
+    fitted, seconds = fit(occasion, "sentiment", tasks, variant, how)
+    linear, most, own = [], [], []
+    rows = []
+    for number, (task, data) in enumerate(zip(tasks, folds, strict=True)):
+        parts = data.division.parts
+        labels = data.labels[parts["test"].start : parts["test"].stop].astype(np.int64)
+        said = classes.majority(data.labels[parts["train"].start : parts["train"].stop], len(labels))
+        most.append(100 * float(np.mean(said == labels)))
+        linear.append(100 * float(np.mean(classes.linear_of_texts(data) == labels)))
+        networks = fitted[number * len(occasion.seeds) : (number + 1) * len(occasion.seeds)]
+        own.append(float(np.mean([100 * np.mean(named(one, task, "test") == labels) for one in networks])))
+        rows.append([number + 1, len(labels), most[-1], linear[-1], own[-1]])
+    naive = {"majority": float(np.mean(most)), "TF-IDF + logistic regression": float(np.mean(linear))}
+    accuracy = Figure(f"accuracy over {len(folds)} folds, {described(variant)}", float(np.mean(own)), "%", naive=naive)
+    shares = {name: value / 100 for name, value in naive.items()}
+    title = f"{found.name}: {accuracy.value:.2f} % over {len(folds)} folds, TF-IDF {naive['TF-IDF + logistic regression']:.2f} %"
+    return Outcome(
+        data=found.name,
+        real=occasion.data is not None and not occasion.fast,
+        figures=[accuracy],
+        settings={
+            "variant": variant.model_dump(),
+            "optimisation": how.model_dump(),
+            "task": SETTINGS.model_dump(),
+            "windows": WINDOWS.model_dump(),
+            "sd over folds": round(spread(own), 2),
+            "seconds": round(seconds),
+        },
+        tables={"by-fold": Table(["fold", "rows", "majority", "linear", "network"], rows)},
+        pictures={"accuracy.png": pictures.accuracy_curves({"each fold": [one.history for one in fitted]}, shares, [], title)},
+    )
+
+
+def folds_of(found: texts.Texts, count: int) -> list[ClassifyData]:
+    """The rows cut into folds with the same shares of labels; each the test part once, its validation part drawn from the others.
+
+    Where the files say the parts, those are the one fold.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    if found.parts is not None:
+        return [classify_data(found.texts, found.labels, found.parts, WINDOWS)]
+    cut = StratifiedKFold(count, shuffle=True, random_state=SHUFFLE).split(found.texts, found.labels)
+    folds = []
+    for _, test in cut:
+        parts = ["train"] * len(found.texts)
+        for row in test.tolist():
+            parts[row] = "test"
+        folds.append(classify_data(found.texts, found.labels, parts, WINDOWS))
+    return folds
