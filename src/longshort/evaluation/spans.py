@@ -39,7 +39,7 @@ def by_name(named: Sequence[Tags], tags: Sequence[Tags]) -> Table:
     """A row a name, the most frequent first: how many spans there are, and precision, recall and F1."""
     found, said, there = _counted(named, tags)
     rows: list[list[Any]] = []
-    for name, count in there.most_common():
+    for name, count in sorted(there.items(), key=lambda entry: (-entry[1], entry[0])):
         rates = _rates(found[name], said[name], count)
         rows.append([name, count, *rates.values()])
     return Table(["span", "rows", "precision", "recall", "f1"], rows)

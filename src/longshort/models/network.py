@@ -56,7 +56,7 @@ class Network(nn.Module):
         returns  states (K, batch, steps, width) and final (K, batch, final_width)
         """
         steps = self._dropped(self.front(read), draw, masks.FRONT)
-        states, final = self.encoder(steps, draw, self.lengths(read), carried)
+        states, final = self.encoder(steps, draw, lengths=self.lengths(read), carried=carried)
         return self._dropped(states, draw, masks.HEAD), final
 
     def forward(self, read: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> Tensor:
