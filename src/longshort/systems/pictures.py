@@ -90,3 +90,27 @@ def images(pixels: ArrayLike, captions: Sequence[str], title: str, columns: int 
             axes.imshow(image, cmap="gray_r", interpolation="nearest")
             axes.set_title(caption, fontsize=9, color=MUTED, y=-0.22)
         return as_png(figure)
+
+
+def curve_beside_published(
+    histories: Sequence[Sequence[Mapping[str, float]]], published: Sequence[float], naive: float, title: str
+) -> bytes:
+    """Training loss by epoch on a logarithmic axis, a line a seed, with a tutorial's own as crosses and the naive loss."""
+    with house_style():
+        figure = new_figure(title, height=4.2)
+        axes = figure.subplots()
+        for epochs in histories:
+            axes.plot(
+                [epoch["epoch"] for epoch in epochs], [epoch["train_loss"] for epoch in epochs], color=MODEL, linewidth=1.4, alpha=0.8
+            )
+        ends = [(float(np.mean([epochs[-1]["train_loss"] for epochs in histories])), "ours", MODEL)]
+        ends.append((naive, f"naive {naive:.2g}", NAIVE))
+        axes.axhline(naive, **NAIVE_LINE)
+        if published:
+            axes.plot(range(1, len(published) + 1), published, "x", color=INK, markersize=6, markeredgewidth=1.6, zorder=4)
+            axes.annotate("published", (len(published), published[-1]), xytext=(8, 4), textcoords="offset points", fontsize=9, color=INK)
+        axes.set_yscale("log")
+        axes.set(xlabel="epoch", ylabel="training loss (squared, prices from 0 to 1)")
+        axes.margins(x=0.01)
+        label_ends(figure, {axes: ends})
+        return as_png(figure)
