@@ -29,6 +29,7 @@ ROOMS = (
     "registry",
     "serving",
     "monitoring",
+    "systems",
 )
 # what stands under all of them, and what stands over all of them
 GROUND = {"errors", "config", "editing", "storage", "databases", "journal", "sessions", "environment", "faults", "clock"}
