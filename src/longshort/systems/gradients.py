@@ -8,7 +8,7 @@ standard normal distribution.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from longshort.config import Variant
+from longshort.config import Optimisation, Variant
 from longshort.errors import UsageError
 from longshort.evaluation.pictures import INK, MODEL, NAIVE, TRAINED, as_png, house_style, label_ends, new_figure
 from longshort.evaluation.tables import Table
@@ -36,7 +36,6 @@ Array = NDArray[np.float64]
 BACK = 100  # steps between the farthest state and the loss
 TOLD = (1, 10, 25, 50, 100)
 WINDOW = 25  # steps of truncated back-propagation
-CLIP = 1.0
 LARGE = 2.0  # an orthogonal R times this explodes
 INPUTS, HIDDEN = 4, 32
 LOWEST = 1e-12  # where the picture ends: what is smaller is nothing in float32 beside what is added to it
@@ -51,7 +50,7 @@ class Line:
 
     settings   of the variant
     identity   whether R begins as the identity; scale: a factor on what it begins with
-    clipped    whether the gradient is scaled down to `CLIP`, as the loop of training does it
+    clipped    whether the gradient is scaled down to ``clip_norm``, as the loop of training does it
     truncated  whether the gradient is cut `WINDOW` steps before the loss
     """
 
@@ -84,6 +83,13 @@ GATED = (
     Line("LSTM, chrono", "lstm", MODEL, {"chrono_steps": BACK}),
     Line("LSTM, layer norm", "lstm_layer_norm", GREEN),
 )
+OWN = (  # of a cell that a person names
+    Line("", "", INK),
+    Line("orthogonal R", "", MODEL, {"initialisation": "keras"}),
+    Line("forget bias 1", "", TRAINED, {"forget_bias": 1.0}),
+    Line("chrono", "", GREEN, {"chrono_steps": BACK}),
+    Line("truncated", "", ORANGE, truncated=True),
+)
 
 
 @dataclass(frozen=True)
@@ -108,7 +114,7 @@ class Profile:
     @property
     def reach(self) -> list[float]:
         """Steps back, of each seed, over which more than 1 % is left of what there is one step back."""
-        below = self.norms[:, 1:] < 0.01 * self.norms[:, 1:2]
+        below = self.norms[:, 1:] <= 0.01 * self.norms[:, 1:2]
         return [float(np.argmax(row)) if row.any() else float(BACK) for row in below]
 
 
@@ -123,7 +129,8 @@ def run(occasion: Occasion) -> Outcome:
         raise UsageError("--set bidirectional: a step is so far from the loss in one direction. Leave it out.")
     seeds, sequences = (occasion.seeds[:1], 4) if occasion.fast else (occasion.seeds, 16)
     panels = _panels(occasion)
-    found = {line.name: follow(line, variant, seeds, sequences) for lines in panels.values() for line, variant in lines}
+    how = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=sequences, max_epochs=1, patience=1)
+    found = {line.name: follow(line, variant, seeds, sequences, how.clip_norm) for lines in panels.values() for line, variant in lines}
     figures = [
         Figure(f"steps that the gradient reaches: {name}", float(np.mean(own.reach)), sd=_sd(own.reach), seeds=len(seeds))
         for name, own in found.items()
@@ -146,8 +153,8 @@ def run(occasion: Occasion) -> Outcome:
                 [_row(name, own) for name, own in found.items()],
             ),
             "updates": Table(
-                ["network", "gradient", "step of SGD", f"clipped to {CLIP:g}", "step of RMSProp", "step of Adam"],
-                [[name, *_updates(float(own.weights.mean()))] for name, own in found.items() if "clipped" not in name],
+                ["network", "gradient", "step of SGD", f"clipped to {how.clip_norm:g}", "step of RMSProp", "step of Adam"],
+                [[name, *_updates(float(own.weights.mean()), how)] for name, own in found.items() if "clipped" not in name],
             ),
             "series": Table(["steps back", "state", "derivative", "product"], series),
         },
@@ -157,31 +164,26 @@ def run(occasion: Occasion) -> Outcome:
 
 
 def _panels(occasion: Occasion) -> dict[str, list[tuple[Line, Variant]]]:
-    """A heading of the picture -> its lines with their variants."""
-    if "cell" not in occasion.settings:
-        panels = {"without gates": PLAIN, "with gates": GATED}
-        return {name: [(line, _variant(occasion, line)) for line in lines] for name, lines in panels.items()}
-    cell = occasion.settings["cell"]
-    own = Line(cell, cell, INK)
-    lines = [(own, _variant(occasion, own))]
-    for line in (
-        Line("orthogonal R", cell, MODEL, {"initialisation": "keras"}),
-        Line("forget bias 1", cell, TRAINED, {"forget_bias": 1.0}),
-        Line("chrono", cell, GREEN, {"chrono_steps": BACK}),
-        Line("truncated", cell, ORANGE, truncated=True),
-    ):
-        try:
-            lines.append((line, _variant(occasion, line)))
-        except UsageError:  # the cell has no such gate
-            continue
-    return {cell: lines}
+    """A heading of the picture -> its lines with their variants, without those whose cell has none of what is set."""
+    panels: dict[str, Sequence[Line]] = {"without gates": PLAIN, "with gates": GATED}
+    if "cell" in occasion.settings:
+        cell = occasion.settings["cell"]
+        panels = {cell: [replace(line, cell=cell, name=line.name or cell) for line in OWN]}
+    refused = []
+    found: dict[str, list[tuple[Line, Variant]]] = {}
+    for heading, lines in panels.items():
+        for line in lines:
+            try:
+                found.setdefault(heading, []).append((line, variant_of(occasion, line.cell, hidden_size=HIDDEN, **line.settings)))
+            except UsageError as error:
+                refused.append(error)
+    found = {heading: lines for heading, lines in found.items() if lines}
+    if not found:
+        raise refused[0]
+    return found
 
 
-def _variant(occasion: Occasion, line: Line) -> Variant:
-    return variant_of(occasion, line.cell, hidden_size=HIDDEN, **line.settings)
-
-
-def follow(line: Line, variant: Variant, seeds: Sequence[int], sequences: int) -> Profile:
+def follow(line: Line, variant: Variant, seeds: Sequence[int], sequences: int, clip_norm: float) -> Profile:
     """A line's gradients, for networks and sequences of each seed."""
     norms, weights, far = [], [], []
     for seed in seeds:
@@ -193,10 +195,10 @@ def follow(line: Line, variant: Variant, seeds: Sequence[int], sequences: int) -
         of_states, of_weights = backwards(encoder, read, aim, WINDOW if line.truncated else BACK + 1)
         _, of_near = backwards(encoder, read, aim, WINDOW)
         norm = float(of_weights.norm())
-        factor = min(1.0, CLIP / norm) if line.clipped else 1.0
+        factor = min(1.0, clip_norm / norm) if line.clipped else 1.0
         norms.append(factor * of_states.norm(dim=2).mean(dim=1).flip(0).numpy())
         weights.append(factor * norm)
-        far.append(float((of_weights - of_near).norm()) / norm)
+        far.append(float((of_weights - of_near).norm()) / norm if norm else 0.0)
     return Profile(np.array(norms), np.array(weights), np.array(far))
 
 
@@ -257,17 +259,22 @@ def teaching_series() -> list[list[float]]:
 
 def _row(name: str, own: Profile) -> list[str | float]:
     norms = own.typical
-    ratio = norms[BACK] / norms[1]
+    ratio = norms[BACK] / norms[1] if norms[1] else 0.0
     return [name, *(float(norms[k]) for k in TOLD), float(ratio), float(np.mean(own.reach)), float(own.far.mean())]
 
 
-def _updates(norm: float) -> list[float]:
-    """How far the first step of an optimiser moves one weight whose gradient has this size, at a rate of 0.001; nothing else is known."""
+def _updates(norm: float, how: Optimisation) -> list[float]:
+    """How far the first step of each optimiser moves a lone weight whose gradient has this size."""
     moved = [norm]
-    for kind, most in ((torch.optim.SGD, np.inf), (torch.optim.SGD, CLIP), (torch.optim.RMSprop, np.inf), (torch.optim.Adam, np.inf)):
+    for kind, most in (
+        (torch.optim.SGD, np.inf),
+        (torch.optim.SGD, how.clip_norm),
+        (torch.optim.RMSprop, np.inf),
+        (torch.optim.Adam, np.inf),
+    ):
         weight = torch.zeros(1, dtype=torch.float64, requires_grad=True)
         weight.grad = torch.tensor([min(norm, most)], dtype=torch.float64)
-        kind([weight], lr=0.001).step()
+        kind([weight], lr=how.learning_rate).step()
         moved.append(abs(weight.item()))
     return moved
 

@@ -34,6 +34,11 @@ def variant_of(occasion: Occasion, cell: str, **own: Any) -> Variant:
     return variant
 
 
+def is_written(variant: Variant) -> bool:
+    """Whether the printed equations stand in `equations` for this cell with these settings."""
+    return variant.cell in EQUATIONS and not variant.zoneout
+
+
 def step(encoder: Encoder, weights: Weights, x: Tensor, before: States) -> States:
     """The states of one layer after a step; gradients flow into those ``before`` it, which are empty ahead of the first.
 
@@ -63,13 +68,12 @@ def cell_by_cell(encoder: Encoder, steps: Tensor) -> Tensor:
 
 def by_hand(encoder: Encoder, steps: Tensor) -> Tensor | None:
     """The same by the printed equations, of a lone network, in float64; None where they are not written out for its cell or options."""
-    name, zoneout = encoder.variant.cell, encoder.variant.zoneout
-    if name not in EQUATIONS or zoneout:
+    if not is_written(encoder.variant):
         return None
 
     def run(weights: Weights, read: Tensor) -> Tensor:
         own = {key: weight[0].detach().double().numpy() for key, weight in weights.items()}
-        told = worked_out(name, own, read[0].transpose(0, 1).numpy(), encoder.variant.activation or encoder.cell.activation)
+        told = worked_out(encoder.variant.cell, own, read[0].transpose(0, 1).numpy(), encoder.variant.activation or encoder.cell.activation)
         return torch.from_numpy(told["h"]).transpose(0, 1).unsqueeze(0)
 
     return layered(encoder, steps.double(), run)
