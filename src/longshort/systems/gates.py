@@ -267,7 +267,8 @@ def _moves_with(shown: Shown, moved: Array) -> str:
     kept = _keeps(shown)
     name, mean = kept if kept is not None else ("hidden state", np.abs(shown.found["h"]).mean(axis=1))
     together = float(np.corrcoef(mean, moved)[0, 1]) if mean.std() > 0 else 0.0
-    return f"The {name} and the size of a session's return: correlation {together:+.2f}".replace("-", "−")
+    verb = "does not move with" if abs(together) < 0.3 else "moves with" if together > 0 else "moves against"
+    return f"The {name} {verb} the size of a session's return: correlation {together:+.2f}".replace("-", "−")
 
 
 def _maps(shown: Shown, title: str, level: Array | None) -> bytes:
