@@ -204,9 +204,15 @@ def test_the_gradient_of_a_state_is_that_of_finite_differences(name):
             assert float(loss(nudge) - loss(-nudge)) / 2e-6 == pytest.approx(float(of_states[1, 0, unit]), rel=1e-6)
 
 
+def test_of_a_cell_that_carries_its_cell_state_alone_that_is_followed():
+    outcome = gradients.run(occasion("gradients", cell="sru"))
+    reach = dict(zip(column(outcome.tables["norms"], "network"), column(outcome.tables["norms"], "reach"), strict=True))
+    assert 2 < reach["sru"] < reach["forget bias 1"] < reach["chrono"] == gradients.BACK
+
+
 def test_a_cell_that_is_named_is_followed_with_the_remedies_that_it_has():
     outcome = gradients.run(occasion("gradients", cell="rnn", num_layers=2, clip_norm=0.5))
-    assert column(outcome.tables["norms"], "network") == ["rnn", "orthogonal R", "truncated"]
+    assert column(outcome.tables["norms"], "network") == ["rnn", "begun as in Keras", "truncated"]
     assert "clipped to 0.5" in outcome.tables["updates"].header
 
 

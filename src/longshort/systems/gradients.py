@@ -85,7 +85,7 @@ GATED = (
 )
 OWN = (  # of a cell that a person names
     Line("", "", INK),
-    Line("orthogonal R", "", MODEL, {"initialisation": "keras"}),
+    Line("begun as in Keras", "", MODEL, {"initialisation": "keras"}),
     Line("forget bias 1", "", TRAINED, {"forget_bias": 1.0}),
     Line("chrono", "", GREEN, {"chrono_steps": BACK}),
     Line("truncated", "", ORANGE, truncated=True),
@@ -219,23 +219,26 @@ def backwards(encoder: Encoder, read: Tensor, aim: Tensor, window: int) -> tuple
     read     (1, sequences, steps, inputs)
     aim      (sequences, size of h)
     window   steps before the loss, the last one among them, that the gradient goes through; before them it is cut
-    returns  (steps, sequences, size) dL/dh of the last layer, of each sequence's own loss; and that of all weights in one row
+    returns  (steps, sequences, size) dL/dh of the last layer, of each sequence's own loss, or dL/dc where h is made anew at each step
+             and c alone is carried; and the gradient of all weights in one row
     """
     steps = read.shape[2]
+    carried = next(name for name, state in encoder.cell.states.items() if state.learned)
     below = read.unbind(2)
     for layer in range(len(encoder.layers)):
         weights = encoder.directions(layer)[0].tensors()
         states: States = {}
-        told = []
+        told, followed = [], []
         for number, x in enumerate(below):
             if number == steps - window:
                 states = {name: state.detach() for name, state in states.items()}
             states = step(encoder, weights, x, states)
             told.append(states["h"])
+            followed.append(states[carried])
         below = tuple(told)
     loss = (below[-1][0] * aim).sum()
-    found = torch.autograd.grad(loss, [*below, *encoder.parameters()], allow_unused=True)
-    of_states = [torch.zeros_like(state) if own is None else own for own, state in zip(found[:steps], below, strict=True)]
+    found = torch.autograd.grad(loss, [*followed, *encoder.parameters()], allow_unused=True)
+    of_states = [torch.zeros_like(state) if own is None else own for own, state in zip(found[:steps], followed, strict=True)]
     of_weights = torch.cat([own.flatten() for own in found[steps:] if own is not None])
     return torch.cat(of_states), of_weights / len(aim)
 
