@@ -161,3 +161,10 @@ def test_every_token_of_a_part_is_charged_once_whatever_the_stretches_of_a_call(
 def test_a_network_trains_the_same_alone_and_again():
     task = texts()
     assert same(learn(KINDS[2], task), learn(KINDS[2], task)) and not same(learn(KINDS[2], task), learn(KINDS[2], task, seed=6))
+
+
+@native_is_built
+def test_a_language_model_whose_cell_attends_goes_batch_by_batch():
+    # its row holds the attention's weights between the layers and the head, which the library knows nothing of
+    task, kind = texts(), variant("alstm", hidden_size=5)
+    agree(learn(kind, task, max_epochs=2), learn(kind, task, "reference", max_epochs=2), weights=1e-4, loss=1e-5)

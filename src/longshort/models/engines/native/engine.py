@@ -31,17 +31,15 @@ class Native:
         return library.absent()
 
     def epochs(self, network: Network, tasks: Sequence[Task]) -> Epochs | None:
-        """Of a forecaster whose final state is that of its last step, or a language model; with R whole."""
+        """Of a forecaster or a language model whose cell does not attend, with R whole."""
         from longshort.models.engines.native.passes import ForecastPasses, LanguageModelPasses
         from longshort.tasks.forecast import ForecastTask
         from longshort.tasks.language_model import LanguageModelTask
 
-        if network.encoder.variant.weight_dropout:
+        if network.encoder.variant.weight_dropout or network.encoder.cell.attends:
             return None
         if all(isinstance(task, LanguageModelTask) for task in tasks):
             return OneByOne([LanguageModelPasses(network, task) for task in tasks if isinstance(task, LanguageModelTask)])
-        if network.encoder.cell.attends:
-            return None
         own = [ForecastPasses(network, task) for task in tasks if isinstance(task, ForecastTask)]
         return OneByOne(own) if len(own) == len(tasks) else None
 
