@@ -27,7 +27,7 @@ from longshort.sessions import EVERY_ROW
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.task import Task
 from longshort.training.loop import generator_of
-from longshort.training.optimisers import EPSILON, KEEPS, Rows
+from longshort.training.optimisers import BETAS, EPSILON, Rows
 from longshort.windows.files import PriceData
 from longshort.windows.prices import Scaler, Segment, Series, Windows
 
@@ -115,7 +115,7 @@ def driven(
     def epoch() -> None:
         torch.set_num_threads(threads)
         past["epoch"] += 1
-        how = Learning(0, past["epoch"], batch, "adam", RATE, 1.0, *KEEPS["adam"], EPSILON, precision)
+        how = Learning(0, past["epoch"], batch, "adam", RATE, 1.0, *BETAS, EPSILON, precision)
         passed = inside.learn(rows.weights, averages, [past["steps"]], {0: how})[0]
         past["steps"] = passed.steps
         if losses is not None:

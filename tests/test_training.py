@@ -24,11 +24,14 @@ from longshort.models.encoder import Encoder
 from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.forecast import ForecastTask
+from longshort.tasks.next_word import NextWordTask
 from longshort.tasks.task import open_task
 from longshort.training import checkpoints, fleet, loop, optimisers, shards
 from longshort.training import runs as training_runs
 from longshort.training.loop import Mean, Member, means, train
 from longshort.training.optimisers import Rows
+from longshort.windows.files import TextData
+from longshort.windows.text import Stretch, Vocabulary
 
 CPU = torch.device("cpu")
 ITEM = "goog-stacked"
@@ -184,17 +187,22 @@ def test_gradients_are_clipped_to_their_norm(monkeypatch, task, params):
     assert all(before == pytest.approx(after, rel=1e-6) for before, after in norms)
 
 
-@pytest.mark.parametrize(("name", "theirs"), [("adam", torch.optim.Adam), ("rmsprop", torch.optim.RMSprop)])
-def test_an_optimiser_takes_the_steps_of_torchs_own(name, theirs, task, params):
+@pytest.mark.parametrize(
+    ("name", "theirs", "more"),
+    [("adam", torch.optim.Adam, {}), ("rmsprop", torch.optim.RMSprop, {}), ("rmsprop", torch.optim.RMSprop, {"alpha": 0.7})],
+)
+def test_an_optimiser_takes_the_steps_of_torchs_own(name, theirs, more, task, params):
     ours, other = network(task, params), network(task, params)
-    rows, optimizer = Rows(ours), theirs(other.parameters(), lr=0.01)
+    rows, optimizer = Rows(ours), theirs(other.parameters(), lr=0.01, **more)
+    said = {"smoothing": more["alpha"]} if more else {}
+    keeps = optimisers.keeps_of(params.training.forecast.model_copy(update={"optimizer": name, **said}))
     moments = optimisers.fresh(name, rows)
     past, future = next(task.batches("train", 32, 0, 1))
     for _ in range(5):
         optimizer.zero_grad()
         task.loss(other.eval(), past[None], future[None])[0].sum().backward()
         rows.backward(task.loss(ours.eval(), past[None], future[None])[0].sum())
-        optimisers.OPTIMIZERS[name][0](rows, moments, [0.01], [0])
+        optimisers.OPTIMIZERS[name][0](rows, moments, [0.01], [keeps], [0])
         optimizer.step()
     for mine, torchs in zip(ours.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, torchs)
@@ -678,3 +686,22 @@ def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_cpu():
     with pytest.raises(ConfigError, match=r"`training\.device` is 'cuda'"):
         training_runs.choose_device("cuda")
     assert training_runs.choose_device("auto") == training_runs.choose_device("cpu") == CPU
+
+
+@pytest.mark.parametrize("engine", ["native", "torch"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+def test_what_a_module_calls_fixed_never_moves_and_the_rest_does(engine, optimizer):
+    ids = (np.arange(60) * 7 % 5).astype(np.int32)
+    spec = config.TextWindows(lookback=3, min_count=1, max_vocabulary=5, validation=0.1, test=0.1)
+    part = Stretch(0, 60, 60)
+    data = TextData(spec, ids, {"train": part, "validation": part}, Vocabulary(tuple("abcde")), {}, [])
+    task = NextWordTask(1, 5, 0.0, data, numbers=True)
+    settings = config.Optimisation(optimizer=optimizer, learning_rate=0.01, batch_size=1, max_epochs=3, patience=3, clip_norm=1.0)
+    variant = config.Variant(cell="lstm", hidden_size=8, num_layers=2, bidirectional=False, dropout=0.0)
+    (done,) = train([Member("s0", 0, task, settings)], variant, engine, CPU, [None], lambda *_: None)
+    assert done.best_weights[:5].tolist() == [0, 1, 2, 3, 4]
+    began = Rows(Network(task, variant, engine, [loop.generator_of(0)])).weights[0]
+    assert (done.weights[5:] != began[5:]).all()
+    # the words say one another, so the last epoch names more of them; both engines count them alike
+    accuracies = [epoch["train_accuracy"] for epoch in done.history]
+    assert accuracies[-1] > accuracies[0] and 0 <= accuracies[0] < 0.9 and accuracies[0] * 57 == pytest.approx(round(accuracies[0] * 57))

@@ -466,6 +466,7 @@ class Optimisation(Section):
     """How a network is trained.
 
     precision  of what products are made of while it learns; sums, weights, gates and every score are float32 all the same
+    smoothing  the share that RMSProp's mean of squares keeps: torch's default, where TensorFlow has 0.9; Adam does not ask
     """
 
     optimizer: Optimizer
@@ -475,6 +476,13 @@ class Optimisation(Section):
     patience: PositiveInt
     clip_norm: PositiveFloat
     precision: Precision = "float32"
+    smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.99
+
+    @model_serializer(mode="wrap")
+    def _as_before_it_was_asked(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # a run's identity hangs on what is written here
+        written: dict[str, Any] = usual(self)
+        return written if self.smoothing != 0.99 else {name: value for name, value in written.items() if name != "smoothing"}
 
 
 class Training(Section):

@@ -87,7 +87,7 @@ def loss_curves(
         axes.axhline(naive_loss, **NAIVE_LINE)
         low, high = axes.dataLim.intervaly
         if low > 0 and high > 10 * low:
-            _logarithmic(axes)
+            logarithmic(axes)
         axes.set_xlim(longest[0]["epoch"] - 0.5, last["epoch"] + 0.5)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set(xlabel="epoch (a disc marks each seed's best)", ylabel=f"loss ({unit})")
@@ -291,7 +291,8 @@ def _losses_by_frequency(axes: Axes, nats: Array, rivals: Mapping[str, Array], s
     return [(float(line[-1]), name, colours[name]) for name, line in lines.items()]
 
 
-def _logarithmic(axes: Axes) -> None:
+def logarithmic(axes: Axes) -> None:
+    """A logarithmic axis upwards, with numbers as people write them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     axes.set_yscale("log")

@@ -166,9 +166,9 @@ def inspect(files: list[Path], params: Params, dataset: str, among: list[Path] |
     return account_of(_by_name(files, task, among), task, terms(params, dataset))
 
 
-def table_of(files: list[Path], params: Params, task: Task) -> pa.Table:
-    """The tidy table that these files would become; nothing is written. raises  DataRefused, as `take_in` does"""
-    return assemble(dict(_by_name(files, task)), task, terms(with_dataset(params, CHECKED, task, {}), CHECKED)).table
+def table_of(files: list[Path], params: Params, task: Task, **read: Any) -> pa.Table:
+    """The tidy table that these files would become, read as somebody says; nothing is written. raises  DataRefused, as `take_in` does"""
+    return assemble(dict(_by_name(files, task)), task, terms(with_dataset(params, CHECKED, task, read), CHECKED)).table
 
 
 def take_in(root: Path, dataset: str, files: list[Path], params: Params, accept_restatement: bool = False) -> Intake:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 
 from longshort.config import nearest
@@ -26,6 +27,11 @@ class System:
     aim: str
     embedded: str
     real: str = ""
+
+    @property
+    def is_built(self) -> bool:
+        """Whether there is a module that runs it."""
+        return importlib.util.find_spec(self.module) is not None
 
     @property
     def module(self) -> str:

@@ -44,7 +44,7 @@ def run(occasion: Occasion) -> Outcome:
         figures=figures,
         settings={"optimisation": how.model_dump(), "dropout keeps": KEPT, "epochs": epochs},
         tables={"by-seed": Table(["network", "seed", "accuracy"], rows)},
-        pictures={"dropout.png": _picture(each, f"{found.name}: {verdict}")},
+        pictures={"dropout": _picture(each, f"{found.name}: {verdict}")},
         said=verdict,
     )
 

@@ -54,12 +54,12 @@ def run(occasion: Occasion) -> Outcome:
         },
         tables={"by-digit": classes.by_label(best_said, labels, found.data.names)},
         pictures={
-            "accuracy.png": pictures.accuracy_curves(
+            "accuracy": pictures.accuracy_curves(
                 curves, naive, PUBLISHED if found.real else [], f"{found.name}: {own.value:.2f} %, and {better.value:.2f} %"
             ),
-            "confusion.png": pictures.confusion(
+            "confusion": pictures.confusion(
                 classes.confusion(said[0], labels, len(found.data.names)), found.data.names, f"{own.value:.2f} %: what was taken for what"
             ),
-            **({"misread.png": misread} if len(wrong) else {}),
+            **({"misread": misread} if len(wrong) else {}),
         },
     )

@@ -35,7 +35,7 @@ from longshort.systems.stepping import is_written, step, variant_of
 from longshort.tasks.forecast import ForecastTask
 from longshort.tasks.language_model import LanguageModelTask
 from longshort.tasks.task import Task
-from longshort.training.loop import Member, generator_of, mean_losses, state_of, train
+from longshort.training.loop import Member, generator_of, means, state_of, train
 from longshort.windows import stage, text
 from longshort.windows.tokens import Paragraphs, tokenise
 
@@ -196,7 +196,7 @@ def _trained(occasion: Occasion, task: Task, hidden: int, rate: float, size: int
         raise UsageError(f"--set learning_rate: {done.dropped}")
     network = Network(task, variant, "reference", [generator_of(seed)])
     network.load_state_dict(state_of(network, done.best_weights))
-    return network.eval(), mean_losses(network, [task], "test", torch.device("cpu"), [0])[0]
+    return network.eval(), means(network, [task], "test", torch.device("cpu"), [0])[0].loss
 
 
 @torch.inference_mode()

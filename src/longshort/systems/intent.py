@@ -64,8 +64,8 @@ def run(occasion: Occasion) -> Outcome:
         },
         tables={"by-intent": classes.by_label(names, labels, data.names), "misread": misread},
         pictures={
-            "accuracy.png": pictures.accuracy_curves({described(variant): [one.history for one in fitted]}, naive, [], title),
-            "confusion.png": pictures.confusion(
+            "accuracy": pictures.accuracy_curves({described(variant): [one.history for one in fitted]}, naive, [], title),
+            "confusion": pictures.confusion(
                 classes.confusion(names[0], labels, len(data.names)), data.names, f"{found.name}: what was taken for what"
             ),
         },

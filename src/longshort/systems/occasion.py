@@ -90,6 +90,7 @@ class Outcome:
     data      what it ran on, in words; ``real`` whether that is what its published figure is about
     figures   the first is the system's own
     settings  what is worth knowing of how it was made
+    tables    and pictures (PNG bytes): by what they are called, without an ending
     said      what is printed besides, such as a generated text
     """
 

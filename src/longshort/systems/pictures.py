@@ -8,7 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from longshort.evaluation.pictures import INK, MODEL, MUTED, NAIVE, NAIVE_LINE, TRAINED, as_png, house_style, label_ends, new_figure
+from longshort.evaluation.pictures import (
+    INK,
+    MODEL,
+    MUTED,
+    NAIVE,
+    NAIVE_LINE,
+    TRAINED,
+    as_png,
+    house_style,
+    label_ends,
+    logarithmic,
+    new_figure,
+)
 
 Points = Sequence[tuple[float, float]]
 LINES = (MODEL, "#009e73", "#cc79a7", "#e69f00", TRAINED, INK)
@@ -109,7 +121,7 @@ def curve_beside_published(
         if published:
             axes.plot(range(1, len(published) + 1), published, "x", color=INK, markersize=6, markeredgewidth=1.6, zorder=4)
             axes.annotate("published", (len(published), published[-1]), xytext=(8, 4), textcoords="offset points", fontsize=9, color=INK)
-        axes.set_yscale("log")
+        logarithmic(axes)
         axes.set(xlabel="epoch", ylabel="training loss (squared, prices from 0 to 1)")
         axes.margins(x=0.01)
         label_ends(figure, {axes: ends})

@@ -54,7 +54,7 @@ def write(occasion: Occasion, outcome: Outcome, seconds: float) -> Entry:
     }
     with storage.new_artefact(folder) as made:
         for name, picture in outcome.pictures.items():
-            storage.write_bytes(made / name, picture)
+            storage.write_bytes(made / f"{name}.png", picture)
         for name, table in outcome.tables.items():
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows([table.header, *table.rows])

@@ -61,7 +61,7 @@ def run(occasion: Occasion) -> Outcome:
             "seconds": round(seconds),
         },
         tables={"by-fold": Table(["fold", "rows", "majority", "linear", "network"], rows)},
-        pictures={"accuracy.png": pictures.accuracy_curves({"each fold": [one.history for one in fitted]}, shares, [], title)},
+        pictures={"accuracy": pictures.accuracy_curves({"each fold": [one.history for one in fitted]}, shares, [], title)},
     )
 
 

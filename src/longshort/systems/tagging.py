@@ -75,7 +75,7 @@ def run(occasion: Occasion) -> Outcome:
             "seconds": round(seconds),
         },
         tables={"by-slot": spans.by_name(said[0], wanted), "mistaken": shown},
-        pictures={"accuracy.png": pictures.accuracy_curves({described(variant): [one.history for one in fitted]}, {}, [], title)},
+        pictures={"accuracy": pictures.accuracy_curves({described(variant): [one.history for one in fitted]}, {}, [], title)},
         said="\n".join(f"  {text}\n    is     {tags}\n    named  {own}" for text, tags, own in shown.rows[:2]),
     )
 

@@ -27,7 +27,7 @@ from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Batch, Task
 from longshort.training.group import ALONE, Group
-from longshort.training.optimisers import EPSILON, KEEPS, OPTIMIZERS, Moments, Rows, fresh
+from longshort.training.optimisers import EPSILON, OPTIMIZERS, Moments, Rows, fresh, keeps_of
 
 
 @dataclass(frozen=True)
@@ -240,7 +240,7 @@ def _learn(
     step_of, _ = OPTIMIZERS[members[0].settings.optimizer]
     size = members[0].settings.batch_size
     seeds = tuple(member.seed for member in members)
-    rates = [member.settings.learning_rate for member in members]
+    rates, keeps = [member.settings.learning_rate for member in members], [keeps_of(member.settings) for member in members]
     limits = [member.settings.clip_norm for member in members]
     task, sums, failures = members[0].task, _Sums(now), dict[int, str]()
     passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in now else iter(()) for k in range(len(members))]
@@ -257,7 +257,7 @@ def _learn(
             if not (math.isfinite(norms[k]) and math.isfinite(found[k])):
                 failures[k] = _failure(members[k], epoch, step + 1, found[k] / asked[k], norms[k])
             sums.add(k, found[k], asked[k], None if right is None else int(right[k]))
-        step_of(rows, moments, rates, [k for k in active if k not in failures])
+        step_of(rows, moments, rates, keeps, [k for k in active if k not in failures])
         if len(failures) == len(now):
             break
     return sums.means(), failures
@@ -271,7 +271,7 @@ def _learn_inside(
     for k in now:
         settings = members[k].settings
         given = (settings.batch_size, settings.optimizer, settings.learning_rate, settings.clip_norm)
-        hows[k] = Learning(members[k].seed, epoch, *given, *KEEPS[settings.optimizer], EPSILON, settings.precision)
+        hows[k] = Learning(members[k].seed, epoch, *given, *keeps_of(settings), EPSILON, settings.precision)
     for k, passed in inside.learn(rows.weights, moments.averages, moments.steps, hows).items():
         if passed.failed:
             failures[k] = _failure(members[k], epoch, passed.failed, passed.failed_loss, passed.failed_norm)

@@ -12,10 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from longshort.config import Optimisation
 from longshort.models.network import Network
 
-BETAS, SMOOTHING, EPSILON = (0.9, 0.999), 0.99, 1e-8  # torch's defaults
-KEEPS = {"adam": BETAS, "rmsprop": (0.0, SMOOTHING)}  # the shares that averages of gradients and of their squares keep
+BETAS, EPSILON = (0.9, 0.999), 1e-8  # torch's defaults
+Keeps = tuple[float, float]  # the shares that averages of gradients and of their squares keep
+
+
+def keeps_of(settings: Optimisation) -> Keeps:
+    """Those of a member's optimiser."""
+    return BETAS if settings.optimizer == "adam" else (0.0, settings.smoothing)
 
 
 class Rows:
@@ -66,23 +72,24 @@ class Moments:
     steps: list[int]
 
 
-def adam(rows: Rows, moments: Moments, rates: Sequence[float], members: Sequence[int]) -> None:
+def adam(rows: Rows, moments: Moments, rates: Sequence[float], keeps: Sequence[Keeps], members: Sequence[int]) -> None:
     """One step of Adam (Kingma and Ba, 2015) for some of the members."""
     for k in members:
         moments.steps[k] += 1
         gradient, mean, square = rows.gradients[k], moments.averages[0][k], moments.averages[1][k]
-        mean.lerp_(gradient, 1 - BETAS[0])
-        square.mul_(BETAS[1]).addcmul_(gradient, gradient, value=1 - BETAS[1])
-        unbiased = (square.sqrt() / (1 - BETAS[1] ** moments.steps[k]) ** 0.5).add_(EPSILON)
-        rows.weights[k].addcdiv_(mean, unbiased, value=-rates[k] / (1 - BETAS[0] ** moments.steps[k]))
+        mean_keeps, square_keeps = keeps[k]
+        mean.lerp_(gradient, 1 - mean_keeps)
+        square.mul_(square_keeps).addcmul_(gradient, gradient, value=1 - square_keeps)
+        unbiased = (square.sqrt() / (1 - square_keeps ** moments.steps[k]) ** 0.5).add_(EPSILON)
+        rows.weights[k].addcdiv_(mean, unbiased, value=-rates[k] / (1 - mean_keeps ** moments.steps[k]))
 
 
-def rmsprop(rows: Rows, moments: Moments, rates: Sequence[float], members: Sequence[int]) -> None:
+def rmsprop(rows: Rows, moments: Moments, rates: Sequence[float], keeps: Sequence[Keeps], members: Sequence[int]) -> None:
     """One step of RMSProp (Tieleman and Hinton, 2012) for some of the members."""
     for k in members:
         moments.steps[k] += 1
         gradient, square = rows.gradients[k], moments.averages[0][k]
-        square.mul_(SMOOTHING).addcmul_(gradient, gradient, value=1 - SMOOTHING)
+        square.mul_(keeps[k][1]).addcmul_(gradient, gradient, value=1 - keeps[k][1])
         rows.weights[k].addcdiv_(gradient, square.sqrt().add_(EPSILON), value=-rates[k])
 
 

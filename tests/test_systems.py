@@ -1,0 +1,181 @@
+"""Systems: every row of the table is run by one command, written down and logged; what cannot be run is refused before anything begins."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import subprocess
+from pathlib import Path
+
+import clones
+import pytest
+from mlflow import MlflowClient
+
+from longshort import config, editing
+from longshort.errors import DataRefused, PartlyDone, UsageError
+from longshort.systems import cell, intent, record, running, showing, story, texts
+from longshort.systems.catalogue import SYSTEMS, system
+from longshort.systems.occasion import Figure, Outcome
+
+SHARED = Path(__file__).parents[2] / "shared/data"
+BUILT = [name for name in SYSTEMS if system(name).is_built]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A project with a commit, and nothing in it but its settings."""
+    root = tmp_path_factory.mktemp("systems")
+    (root / "params.yaml").write_bytes((Path(__file__).parent / "params.yaml").read_bytes())
+    editing.assign(root / "params.yaml", ["training.engine=native"])
+    (root / "dvc.yaml").write_text("stages: {}\n")
+    for arguments in (("init",), ("add", "--all"), ("-c", "user.name=t", "-c", "user.email=t@t", "commit", "-m", "settings")):
+        subprocess.run(["git", *arguments], cwd=root, check=True, capture_output=True)
+    return root
+
+
+def planned(root, *names, data=None, fast=True, settings=()):
+    return running.planned(root, config.read(root / "params.yaml"), names, data, fast, [0], settings)
+
+
+def module_of(name):
+    return importlib.import_module(system(name).module)
+
+
+# --- running ----------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_figures_pictures_and_tables_in_a_folder_and_in_mlflow(root):
+    told = []
+    (entry,) = running.run(planned(root, "cell"), told.extend)
+    folder = record.place(root, "cell")
+    assert json.loads((folder / record.OUTCOME).read_text()) == entry and entry["fast"] and entry["figures"][0]["value"] < 1e-6
+    pictures = sorted(path.name for path in folder.glob("*.png"))
+    assert pictures and list(folder.glob("*.csv")) and showing.line(entry["figures"][0]) in "\n".join(told)
+    client = MlflowClient(f"sqlite:///{root}/mlflow/store/mlflow.db")
+    (run,) = client.search_runs([client.get_experiment_by_name(record.EXPERIMENT).experiment_id])
+    assert run.info.run_name == "cell" and run.info.status == "FINISHED" and run.data.tags["git_commit"] == entry["commit"]
+    assert run.data.metrics[record._key(entry["figures"][0]["name"])] == entry["figures"][0]["value"]
+    assert {*pictures, record.OUTCOME} <= {each.path for each in client.list_artifacts(run.info.run_id)}
+
+
+def test_of_several_those_that_fail_are_named_in_the_end_and_the_others_stand(root, monkeypatch):
+    def refuse(_):
+        raise DataRefused("no such words")
+
+    monkeypatch.setattr(intent, "run", refuse)
+    with pytest.raises(DataRefused, match="no such words"):
+        running.run(planned(root, "intent"), print)
+    with pytest.raises(PartlyDone, match="1 of 2 systems ran; intent did not"):
+        running.run(planned(root, "intent", "cell"), lambda _: None)
+    assert not record.place(root, "intent").exists()
+
+
+def test_the_table_shows_whole_runs_of_this_machine_in_place_of_what_was_given_and_never_fast_ones(root, monkeypatch):
+    figure = Figure("accuracy", 97.25, "%", 0.5, 3, {"majority": 50.0})
+    monkeypatch.setattr(cell, "run", lambda _: Outcome("rows", True, [figure], {}))
+    (root / "docs/systems").mkdir(parents=True)
+    running.run(planned(root, "cell"), lambda _: None)
+    given = {**json.loads((record.place(root, "cell") / record.OUTCOME).read_text()), "data": "given", "fast": False}
+    (root / record.GIVEN).write_text(json.dumps({"cell": given}))
+    assert showing.data(record.read(root)["cell"]).startswith("given; ")
+    running.run(planned(root, "cell", fast=False), lambda _: None)
+    entry = record.read(root)["cell"]
+    assert showing.data(entry).startswith("rows; ") and showing.ours(entry) == "accuracy 97.25 % ± 0.5 over 3 seeds (majority 50.00 %)"
+
+
+@pytest.mark.parametrize("name", [name for name in BUILT if name not in ("cell", "variable-length", "gradients", "gates", "translation")])
+def test_every_system_runs_small_and_gives_figures_pictures_and_what_it_ran_on(root, name):
+    (occasion,) = planned(root, name)
+    outcome = module_of(name).run(occasion)
+    assert outcome.figures and outcome.pictures and outcome.data and not outcome.real
+    assert all(picture.startswith(b"\x89PNG") for picture in outcome.pictures.values())
+    assert not list((root / ".state/checkpoints").glob(f"systems-{name}-*/*"))  # nothing is left to go on from
+
+
+@pytest.mark.parametrize("name", ["digits-rnn", "intent", "tagging", "google-stock"])
+def test_the_cell_and_its_size_are_one_setting_on_every_row(root, name):
+    (occasion,) = planned(root, name, settings=["cell=gru", "hidden_size=7", "max_epochs=1"])
+    variant = module_of(name).run(occasion).settings["variant"]
+    assert (variant["cell"], variant["hidden_size"]) == ("gru", 7)
+
+
+# --- refused ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "more", "said"),
+    [
+        (["digits-rn"], {}, "there is no system 'digits-rn'. Did you mean 'digits-rnn'"),
+        (["cell"], {"settings": ["hiden_size=3"]}, "--set hiden_size: no setting.* Did you mean 'hidden_size'"),
+        (["cell"], {"settings": ["hidden_size"]}, "write it as name=value"),
+        (["cell"], {"data": Path("/")}, "cell runs on the tutorial's eight rows, and takes no other data"),
+        (["story"], {"data": Path("/nowhere/at/all")}, "/nowhere/at/all: there is no such file or folder"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_begins(root, names, more, said):
+    with pytest.raises(UsageError, match=said):
+        planned(root, *names, **more)
+
+
+def test_a_setting_that_is_none_for_this_network_is_named(root):
+    (occasion,) = planned(root, "digits-rnn", settings=["hidden_size=-3"])
+    with pytest.raises(UsageError, match="--set hidden_size: Input should be greater than 0"):
+        module_of("digits-rnn").run(occasion)
+
+
+BAD = {
+    "story": ("few.txt", b"two words", "2 words, and a story takes 30"),
+    "intent": ("labels.csv", b"text,label\n" + b"".join(b"a row of words,same\n" for _ in range(60)), ""),
+    "tagging": (
+        "rows.csv",
+        b"text,label\n" + b"".join(b"row %d of words,%d\n" % (n, n % 2) for n in range(60)),
+        "takes words with a tag each",
+    ),
+    "google-stock": ("other.csv", b"", r"Google_Stock_Price_Train\.csv: there is no such file"),
+    "digits-rnn": ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "there is no train-images-idx3-ubyte"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_data_that_are_none_for_a_system_are_refused_and_nothing_is_left(root, tmp_path, name):
+    file, content, said = BAD[name]
+    (tmp_path / file).write_bytes(content)
+    data = tmp_path / file if name == "story" else tmp_path
+    (occasion,) = planned(root, name, data=data)
+    with pytest.raises(DataRefused, match=said):
+        module_of(name).run(occasion)
+    assert not record.place(root, name).exists()
+
+
+def test_a_system_that_is_not_built_is_told_as_that(root):
+    for name in SYSTEMS.keys() - set(BUILT):
+        with pytest.raises(UsageError, match=f"{name} is not built yet"):
+            planned(root, name)
+
+
+# --- what they are made of --------------------------------------------------------------------
+
+
+def test_our_story_has_as_many_symbols_as_the_tutorials():
+    assert len(set(story.STORY.split())) == story.SYMBOLS and 190 <= len(story.STORY.split()) <= 230
+
+
+def test_a_look_up_of_trigrams_is_right_where_two_words_say_the_third():
+    assert story.look_up(["a", "b", "c", "a", "b", "c", "a", "b", "d"]) == pytest.approx(5 / 6)  # it says c behind a b, and once d comes
+
+
+def test_made_sentences_hang_on_the_seed_alone_and_have_a_tag_a_word():
+    assert texts.requests(50) == texts.requests(50) != texts.requests(50, seed=1)
+    found = texts.requests(200)
+    assert all(len(words.split()) == len(tags.split()) for words, tags in zip(found.texts, found.tags, strict=True))
+    assert set(texts.opinions(200).labels) == {"good", "bad"}
+
+
+def test_the_command_prints_the_table_and_json(root):
+    def said(*arguments):
+        command = [f"{clones.BIN}/longshort", "systems", *arguments]
+        return subprocess.run(command, cwd=root, env=clones.environment(root), check=True, capture_output=True, text=True).stdout
+
+    assert isinstance(json.loads(said("--json")), dict)
+    table = said()
+    assert all(name in table for name in SYSTEMS)
