@@ -143,7 +143,7 @@ def test_the_nearest_source_is_one_of_training_that_shares_most():
 def spoken():
     """Pairs, a task over them, and a network that nobody has trained but that says many things."""
     sources, targets = dictionary()
-    pairs = translation._pairs(sources, targets, SPEC, "made", True)
+    pairs = translation._pairs(sources, targets, SPEC, "made", real=True)
     task = TranslateTask.of(pairs.data, Settings(embedding_size=6, dropout=0.0, attention="luong"))
     variant = config.Variant(cell="gru", hidden_size=5, num_layers=1, bidirectional=False, dropout=0.0)
     network = Network(task, variant, "reference", [generator_of(0)]).eval()
@@ -199,7 +199,7 @@ def test_a_fast_run_has_its_figures_tables_and_pictures(tmp_path, monkeypatch):
     assert found.data == "150 made dates" and not found.real and set(found.figures[0].naive) == {"nearest source"}
     assert set(found.pictures) == {"losses.png", "alignment.png"}
     assert all(picture.startswith(b"\x89PNG") for picture in found.pictures.values())
-    assert found.settings["network"] == "gru of 8, both ways" and found.settings["tokens"] == "characters"
+    assert found.settings["network"] == "gru of 8, both ways" and found.settings["tokens"] == "words"
     assert [row[0] for row in found.tables["scores"].rows][-1] == "nearest source" and len(found.tables["samples"].rows) == 12
 
 

@@ -7,27 +7,12 @@ import datetime as dt
 import numpy as np
 
 FIRST, DAYS = dt.date(1950, 1, 1), 36525  # a hundred years, so that a year of two digits names one: 50 is 1950, 49 is 2049
-MONTHS = ["january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december"]
-WEEKDAYS = ["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
-UNITS = [
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-]
-UNITS += ["sixteenth", "seventeenth", "eighteenth", "nineteenth", "twentieth"]
-SPOKEN = [*UNITS, *(f"twenty-{one}" for one in UNITS[:9]), "thirtieth", "thirty-first"]  # of the days of a month
+MONTHS = ("january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+UNITS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth")
+TEENS = ("tenth", "eleventh", "twelfth", "thirteenth", "fourteenth", "fifteenth", "sixteenth", "seventeenth", "eighteenth", "nineteenth")
+TWENTIES = "twentieth", *(f"twenty-{one}" for one in UNITS)
+SPOKEN = *UNITS, *TEENS, *TWENTIES, "thirtieth", "thirty-first"  # days of a month
 WORDINGS = (
     "the {spoken} of {month} {year}",
     "{month} the {spoken}, {year}",

@@ -36,23 +36,20 @@ SHOWN = 12  # sample translations, and tokens of a source in words whose alignme
 class Pairs:
     """The pairs, what they are called, and whether a person gave them.
 
-    texts  (source, target) of each number of ``data``
+    texts   (source, target) of each number of ``data``
+    figure  what counts: of sentences BLEU ("bleu"), of dates and sums what is right to the letter ("exact")
     """
 
     data: TranslateData
     texts: list[tuple[str, str]]
     name: str
     real: bool
+    figure: str
 
     @property
     def kind(self) -> str:
         """What tokens are: words or characters."""
         return self.data.spec.tokens
-
-    @property
-    def figure(self) -> str:
-        """What counts: of sentences BLEU, of dates and sums what is right to the letter."""
-        return "bleu" if self.kind == "words" else "exact"
 
     def of(self, part: str) -> list[tuple[str, str]]:
         """The texts of a part."""
@@ -75,15 +72,14 @@ def run(occasion: Occasion) -> Outcome:
     raises  DataRefused, TrainingDiverged, UsageError, ConfigError
     """
     pairs = read(occasion)
-    words = pairs.kind == "words"
-    variant = occasion.variant(cell="lstm", hidden_size=16 if occasion.fast else 192 if words else 128)
-    epochs = 2 if occasion.fast else 14 if words else 10
-    how = occasion.optimisation(optimizer="adam", learning_rate=0.002 if words else 0.003, batch_size=32, max_epochs=epochs, patience=3)
+    sentences = pairs.figure == "bleu"
+    # dates and sums are said rightly or not; sentences have many ways to be said, and few examples of each word
+    size, hidden, dropout, smoothing, rate, epochs = (128, 192, 0.2, 0.1, 0.002, 14) if sentences else (64, 128, 0.0, 0.0, 0.003, 10)
+    variant = occasion.variant(cell="lstm", hidden_size=16 if occasion.fast else hidden)
+    how = occasion.optimisation(optimizer="adam", learning_rate=rate, batch_size=32, max_epochs=2 if occasion.fast else epochs, patience=3)
     translators = {}
     for attention, name in KINDS.items():
-        # dates and sums are said rightly or not; sentences have many ways to be said, and few examples of each word
-        dropout, smoothing = (0.2, 0.1) if words else (0.0, 0.0)
-        settings = Settings(embedding_size=128 if words else 32, dropout=dropout, attention=attention, label_smoothing=smoothing)
+        settings = Settings(embedding_size=size, dropout=dropout, attention=attention, label_smoothing=smoothing)
         task = TranslateTask.of(pairs.data, settings)
         translators[name] = Translator(task, *fit(occasion, attention, [task], variant, how))
     made = {"network": described(variant), "variant": variant.model_dump(), "optimisation": how.model_dump()}
@@ -92,14 +88,14 @@ def run(occasion: Occasion) -> Outcome:
 
 def told(pairs: Pairs, translators: dict[str, Translator], settings: dict[str, Any], real: bool) -> Outcome:
     """What the translators say to the test part, what that is worth, and where they looked."""
-    words, sources = pairs.kind == "words", pairs.of("test")
+    sentences, sources = pairs.figure == "bleu", pairs.of("test")
     asked = [target for _, target in sources]
     answers = {
         f"{name}, {way}": [translated(one, own.task, pairs, beam) for one in own.fitted]
         for name, own in translators.items()
         for way, beam in WAYS.items()
     }
-    naive = {"nearest source": nearest(pairs)} | ({"word by word": word_by_word(pairs)} if words else {})
+    naive = {"nearest source": nearest(pairs)} | ({"word by word": word_by_word(pairs)} if sentences else {})
     beside = {name: translations.score(said, asked) for name, said in naive.items()}
     scores = {name: [translations.score(said, asked) for said in seeds] for name, seeds in answers.items()}
     ordered = sorted(scores, key=lambda name: name.endswith("greedy"))  # what a beam finds comes first
@@ -111,9 +107,9 @@ def told(pairs: Pairs, translators: dict[str, Translator], settings: dict[str, A
         f"{name} {own.value:.1f}": [one.history for one in translators[name].fitted]
         for name, own in zip(translators, figures, strict=False)
     }
-    unit = "BLEU" if words else "% exact"
-    tables = {"scores": table_of(scores, beside, pairs.kind), "samples": samples(pairs, firsts)}
-    if words:
+    unit = "BLEU" if sentences else "% exact"
+    tables = {"scores": table_of(scores, beside, pairs.figure), "samples": samples(pairs, firsts)}
+    if sentences:
         first = pairs.data.division.parts["test"].start
         tables["by-length"] = translations.by_length({**firsts, **naive}, asked, np.diff(pairs.data.sources.offsets)[first:])
     return Outcome(
@@ -126,7 +122,7 @@ def told(pairs: Pairs, translators: dict[str, Translator], settings: dict[str, A
             "tokens": pairs.kind,
             "vocabularies": [len(pairs.data.source_vocabulary), len(pairs.data.target_vocabulary)],
             "pairs": {part: own.stop - own.start for part, own in pairs.data.division.parts.items()},
-            **({"sacrebleu": translations.signatures()} if words else {}),
+            **({"sacrebleu": translations.signatures()} if sentences else {}),
         },
         tables=tables,
         pictures={
@@ -144,8 +140,8 @@ def read(occasion: Occasion) -> Pairs:
     spec = occasion.params.windows.translate
     if occasion.data is None:
         sources, targets = dates.phrases(FAST if occasion.fast else MADE, seed=0)
-        spec = spec.model_copy(update={"tokens": "characters", "min_count": 1})
-        return _pairs(sources, targets, spec, f"{len(sources):,} made dates", False)
+        spec = spec.model_copy(update={"tokens": "words", "min_count": 1})
+        return _pairs(sources, targets, spec, f"{len(sources):,} made dates", real=False)
     if not occasion.data.is_file():
         raise DataRefused(f"{occasion.data}: no file of pairs. Hand in one with a pair a line, a tab between source and target.")
     found = labelled.read_pairs(occasion.data.read_bytes(), occasion.data.name)
@@ -160,12 +156,13 @@ def read(occasion: Occasion) -> Pairs:
         every = max(1, len(sources) // FAST)
         sources, targets = sources[::every], targets[::every]
         spec = spec.model_copy(update={"min_count": 1})
-    return _pairs(sources, targets, spec, f"{occasion.data.name}, {len(sources):,} pairs", True)
+    return _pairs(sources, targets, spec, f"{occasion.data.name}, {len(sources):,} pairs", real=True)
 
 
 def _pairs(sources: list[str], targets: list[str], spec: TranslateWindows, name: str, real: bool) -> Pairs:
     data = translate_data(sources, targets, None, spec)
-    return Pairs(data, [(sources[row], targets[row]) for row in data.division.rows.tolist()], name, real)
+    texts = [(sources[row], targets[row]) for row in data.division.rows.tolist()]
+    return Pairs(data, texts, name, real, "bleu" if real and data.spec.tokens == "words" else "exact")
 
 
 def tongue_of(data: TranslateData) -> Tongue:
@@ -209,9 +206,9 @@ def figure_of(name: str, scores: Sequence[dict[str, float]], which: str, beside:
     return Figure(f"{said}, {name}", float(np.mean(values)), unit, spread(values) if len(values) > 1 else None, len(values), naive)
 
 
-def table_of(scores: dict[str, list[dict[str, float]]], beside: dict[str, dict[str, float]], kind: str) -> Table:
-    """Every score of every method, the mean over seeds; BLEU of words alone."""
-    keys = ("bleu", "chrf", "exact") if kind == "words" else ("chrf", "exact")
+def table_of(scores: dict[str, list[dict[str, float]]], beside: dict[str, dict[str, float]], figure: str) -> Table:
+    """Every score of every method, the mean over seeds; BLEU of sentences alone."""
+    keys = ("bleu", "chrf", "exact") if figure == "bleu" else ("chrf", "exact")
     rows: list[list[Any]] = []
     for name, each in (*scores.items(), *((name, [one]) for name, one in beside.items())):
         rows.append([name, *(float(np.mean([one[key] for one in each])) for key in keys)])
