@@ -131,6 +131,6 @@ def alignment(shares: ArrayLike, read: Sequence[str], said: Sequence[str], title
                 label.set(ha="right", rotation_mode="anchor")
             for row, column in np.argwhere(weights >= 0.1).tolist():
                 colour = "white" if weights[row, column] > 0.55 else INK
-                axes.text(column, row, f"{weights[row, column]:.2f}"[1:], ha="center", va="center", fontsize=8, color=colour)
+                axes.text(column, row, f"{weights[row, column]:.2f}".removeprefix("0"), ha="center", va="center", fontsize=8, color=colour)
         axes.set(xlabel="the source", ylabel="said")
         return as_png(figure)

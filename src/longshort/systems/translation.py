@@ -74,9 +74,12 @@ def run(occasion: Occasion) -> Outcome:
     pairs = read(occasion)
     sentences = pairs.figure == "bleu"
     # dates and sums are said rightly or not; sentences have many ways to be said, and few examples of each word
-    size, hidden, dropout, smoothing, rate, epochs = (128, 192, 0.2, 0.1, 0.002, 14) if sentences else (64, 128, 0.0, 0.0, 0.003, 10)
+    size, hidden, dropout, smoothing = (128, 192, 0.2, 0.1) if sentences else (64, 128, 0.0, 0.0)
+    rate, batch, epochs = (0.002, 32, 14) if sentences else (0.01, 64, 16)
     variant = occasion.variant(cell="lstm", hidden_size=16 if occasion.fast else hidden)
-    how = occasion.optimisation(optimizer="adam", learning_rate=rate, batch_size=32, max_epochs=2 if occasion.fast else epochs, patience=3)
+    how = occasion.optimisation(
+        optimizer="adam", learning_rate=rate, batch_size=batch, max_epochs=2 if occasion.fast else epochs, patience=3
+    )
     translators = {}
     for attention, name in KINDS.items():
         settings = Settings(embedding_size=size, dropout=dropout, attention=attention, label_smoothing=smoothing)
@@ -104,7 +107,7 @@ def told(pairs: Pairs, translators: dict[str, Translator], settings: dict[str, A
     best, looking = firsts[ordered[0]], translators[KINDS["luong"]]
     shares, read, said = looked_at(looking.fitted[0], looking.task, pairs, best)
     shown = {
-        f"{name} {own.value:.1f}": [one.history for one in translators[name].fitted]
+        f"{name}, {own.value:.1f}": [one.history for one in translators[name].fitted]
         for name, own in zip(translators, figures, strict=False)
     }
     unit = "BLEU" if sentences else "% exact"
