@@ -304,6 +304,7 @@ class LanguageModelTask(Section):
 
 
 Pooling = Literal["final", "mean", "max"]
+Attention = Literal["none", "luong"]
 
 
 class ClassifyTask(Section):
@@ -325,6 +326,23 @@ class TagTask(Section):
 
     embedding_size: PositiveInt
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class TranslateTask(Section):
+    """How an encoder reads a source, and a decoder says it in the words of the target.
+
+    embedding_size   of the words of both sides
+    dropout          on the embeddings of both sides, on the states that are attended to, and on the decoder's
+    attention        none: the decoder knows the source by the encoder's final state alone; luong: it looks back at every state
+    reversed_source  whether the source is read from its last word to its first (Sutskever et al., 2014)
+    label_smoothing  the share of each training target that is spread over all words
+    """
+
+    embedding_size: PositiveInt
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    attention: Attention
+    reversed_source: bool = True
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 

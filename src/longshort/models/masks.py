@@ -102,6 +102,30 @@ class Draw:
         return torch.from_numpy(self.factors(kind, stream, rate, shape)).to(like)
 
 
+@dataclass(frozen=True)
+class Behind:
+    """The masks of layers that stand behind others, a decoder's: of the same draw as theirs, and other ones.
+
+    layers  how many stand before
+    """
+
+    masks: Masks
+    layers: int
+
+    @property
+    def seeds(self) -> Sized:
+        """See `Masks`."""
+        return self.masks.seeds
+
+    def dropped_for(self, like: Tensor, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> Tensor:
+        """See `Masks`."""
+        return self.masks.dropped_for(like, kind, (self.layers << 8) + stream, rate, shape)
+
+    def factors_for(self, like: Tensor, kind: int, stream: int, rate: float, shape: tuple[int, int, int]) -> Tensor:
+        """See `Masks`."""
+        return self.masks.factors_for(like, kind, (self.layers << 8) + stream, rate, shape)
+
+
 def stream(layer: int, direction: int = 0, part: int = 0) -> int:
     """Word 1 of the counter."""
     return layer << 8 | direction << 4 | part

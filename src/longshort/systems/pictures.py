@@ -126,3 +126,51 @@ def curve_beside_published(
         axes.margins(x=0.01)
         label_ends(figure, {axes: ends})
         return as_png(figure)
+
+
+def losses(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], unit: str, title: str) -> bytes:
+    """Validation loss by epoch, a line a network and seed, and paler the loss of training; labelled where they end.
+
+    histories  network -> its seeds' epochs
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with house_style():
+        figure = new_figure(title, height=4.2)
+        axes = figure.subplots()
+        ends: list[tuple[float, str, str]] = []
+        for (name, seeds), colour in zip(histories.items(), LINES, strict=False):
+            for epochs in seeds:
+                numbers = [epoch["epoch"] for epoch in epochs]
+                axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], color=colour, linewidth=1, alpha=0.35)
+                axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=colour, linewidth=1.8)
+            ends.append((float(np.mean([epochs[-1]["validation_loss"] for epochs in seeds])), name, colour))
+        axes.set(xlabel="epoch (pale: in training)", ylabel=f"loss on validation ({unit})")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        label_ends(figure, {axes: ends})
+        return as_png(figure)
+
+
+def alignment(shares: ArrayLike, read: Sequence[str], said: Sequence[str], title: str) -> bytes:
+    """Where a decoder looked at each token that it said: dark is much, and each line sums to 1.
+
+    shares  (said, read)
+    """
+    weights = np.asarray(shares)
+    letters = max(map(len, [*read, *said])) == 1
+    with house_style():
+        figure = new_figure(title, height=1.6 + 0.3 * len(said))
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        axes.imshow(weights, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+        shown = {" ": "␣"}
+        axes.set_xticks(np.arange(len(read)), [shown.get(token, token) for token in read], rotation=0 if letters else 40, fontsize=10)
+        axes.set_yticks(np.arange(len(said)), [shown.get(token, token) for token in said], fontsize=10)
+        if not letters:
+            for label in axes.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
+            for row, column in np.argwhere(weights >= 0.1).tolist():
+                colour = "white" if weights[row, column] > 0.55 else INK
+                axes.text(column, row, f"{weights[row, column]:.2f}".removeprefix("0"), ha="center", va="center", fontsize=8, color=colour)
+        axes.set(xlabel="the source", ylabel="said")
+        return as_png(figure)

@@ -59,6 +59,15 @@ class Network(Protocol):
     def encode(self, read: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> tuple[Tensor, Tensor]:
         """The recurrent layers' states (K, batch, steps, width) and final state (K, batch, final_width)."""
 
+    def decode(
+        self,
+        fed: Tensor,
+        heard: tuple[Tensor, Tensor, Tensor | None],
+        draw: Masks | None = None,
+        carried: Carried | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Of a head that is a `speech.Speech`: what it answers."""
+
     def __call__(self, read: Tensor, draw: Masks | None = None) -> Tensor:
         """The answer."""
 
