@@ -45,6 +45,16 @@ class NextWordTask(LanguageModelTask):
         """From ids to embeddings, or to numbers."""
         return WordNumbers(self.vocabulary_size, len(generators)) if self.numbers else super().front(generators)
 
+    def head(self, front: nn.Module, width: int, final_width: int, generators: Generators) -> nn.Module:
+        """From the state to the vocabulary. Where words are numbers it begins wide, normal with deviation 1, as the tutorial's does: one
+        window a step moves it little from there, and what is learned is to answer in a code that is given.
+        """
+        head = super().head(front, width, final_width, generators)
+        if self.numbers:
+            for parameter in head.parameters():
+                parameter.data = torch.stack([torch.empty(parameter.shape[1:]).normal_(generator=own) for own in generators])
+        return head
+
     def windows(self, part: str, seed: int, epoch: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Where the windows of a pass begin, in its order; the last word of each is charged."""
         stretch = self.data.stretches[part]

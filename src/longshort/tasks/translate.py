@@ -65,7 +65,7 @@ class TranslateTask(TranslateShape):
     reversed_source: bool = field(default=True, kw_only=True)
     smoothing: float = field(default=0.0, kw_only=True)
     name: TaskName = "translate"
-    judged: ClassVar[bool] = True
+    judged: ClassVar[bool] = False
     padding: ClassVar[float] = PADDING
     uncharged: ClassVar[float] = IGNORED
     carried: ClassVar[bool] = False
