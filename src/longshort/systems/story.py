@@ -69,7 +69,7 @@ def run(occasion: Occasion) -> Outcome:
             "variant": _variant(occasion, 2, hidden).model_dump(),
             "optimisation": _optimisation(occasion, whole, steps).model_dump(),
             "steps": steps,
-            "words are read as": "their numbers, 0 to the last, as they first appear",
+            "words are read as": "their numbers, the most frequent 0",
         },
         tables={"seconds": Table(["network", "seconds"], rows)},
         pictures={
@@ -97,7 +97,7 @@ def _read(path: Path) -> tuple[list[str], str]:
 
 def _task(words: Sequence[str], known: int) -> NextWordTask:
     """To name the next of the first ``known`` words; validation is on the rest, or where there is none on the same."""
-    vocabulary = list(dict.fromkeys(words))
+    vocabulary = [word for word, _ in Counter(words).most_common()]  # as the tutorial numbers them; alike ones as they first appear
     ids = np.array([vocabulary.index(word) for word in words], np.int32)
     spec = TextWindows(lookback=LOOKBACK, min_count=1, max_vocabulary=len(vocabulary), validation=0.1, test=0.1)
     train = Stretch(0, known, sum(map(len, words[:known])))
