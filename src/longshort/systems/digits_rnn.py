@@ -21,7 +21,7 @@ def run(occasion: Occasion) -> Outcome:
     found = digits.read(occasion)
     task, naive = found.task(), found.naive()
     epochs = 3 if occasion.fast else 100
-    variant = occasion.variant(cell="rnn", hidden_size=150)
+    variant = occasion.variant(cell="rnn", hidden_size=150, initialisation="keras")
     how = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=150, max_epochs=epochs, patience=epochs)
     fitted, seconds = fit(occasion, "rnn", [task], variant, how)
     best_variant = occasion.variant(cell="gru", hidden_size=150, bidirectional=True, dropout=0.3)
