@@ -34,7 +34,7 @@ def root(tmp_path_factory):
 
 
 def planned(root, *names, data=None, fast=True, settings=()):
-    return running.planned(root, config.read(root / "params.yaml"), names, data, fast, [0], settings)
+    return running.planned(root, config.read(root / "params.yaml"), names, data, fast, [0], settings, print)
 
 
 def module_of(name):

@@ -239,6 +239,7 @@ def systems(
     as_json: Json = False,
 ) -> None:
     """The systems of five well-known tutorials, published figures beside ours; or train some, with their figures and pictures."""
+    from longshort import console
     from longshort.systems import catalogue, record, running, showing
 
     root = _root()
@@ -252,7 +253,7 @@ def systems(
     if data is not None and len(chosen) > 1:
         raise UsageError("--data goes with one system: each reads files of its own. Name one, or leave --data out.")
     _end_on_sigterm()
-    occasions = running.planned(root, _params(root), chosen, data, fast, range(seeds), settings or [])
+    occasions = running.planned(root, _params(root), chosen, data, fast, range(seeds), settings or [], console.say)
     found = running.run(occasions, lambda told: None if as_json else print("\n".join(told), flush=True))
     if as_json:
         _print_json(found)

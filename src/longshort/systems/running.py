@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from longshort import console, tracking
+from longshort import tracking
 from longshort.config import Params
 from longshort.errors import LongshortError, PartlyDone, UsageError
 from longshort.systems import catalogue, record, showing
@@ -16,11 +16,18 @@ from longshort.systems.occasion import Occasion
 
 
 def planned(
-    root: Path, params: Params, names: Sequence[str], data: Path | None, fast: bool, seeds: Sequence[int], settings: Sequence[str]
+    root: Path,
+    params: Params,
+    names: Sequence[str],
+    data: Path | None,
+    fast: bool,
+    seeds: Sequence[int],
+    settings: Sequence[str],
+    say: Callable[[str], None],
 ) -> list[Occasion]:
     """The runs that are asked for, checked before any begins.
 
-    settings  name=value, as YAML has it
+    settings  name=value, as YAML has it; say: tells a person how far it is
     raises    UsageError when a system, a setting or a file is not known
     """
     if data is not None and not data.exists():
@@ -33,7 +40,7 @@ def planned(
             raise UsageError(f"{name} is not built yet. `longshort systems` shows what is.")
         if data is not None and not system.real:
             raise UsageError(f"{name} runs on {system.embedded}, and takes no other data. Leave --data out.")
-        occasions.append(Occasion(root, params, name, data, fast, said, tuple(seeds), console.say))
+        occasions.append(Occasion(root, params, name, data, fast, said, tuple(seeds), say))
     for occasion in occasions:
         occasion.refuse_unknown()
     return occasions
@@ -61,7 +68,7 @@ def run(occasions: Sequence[Occasion], tell: Callable[[list[str]], None]) -> lis
             if len(occasions) == 1:
                 raise
             failed[occasion.name] = str(error)
-            console.say(f"{occasion.name}: {error}")
+            occasion.say(f"{occasion.name}: {error}")
             continue
         try:
             with tracking.reachable(occasion.root, occasion.params, f"longshort systems {occasion.name}"):
@@ -78,7 +85,7 @@ def run(occasions: Sequence[Occasion], tell: Callable[[list[str]], None]) -> lis
 
 def _run(occasion: Occasion, tell: Callable[[list[str]], None]) -> dict[str, Any]:
     system = catalogue.system(occasion.name)
-    console.say(f"{system.name}: {system.title}")
+    occasion.say(f"{system.name}: {system.title}")
     began = time.monotonic()
     outcome = importlib.import_module(system.module).run(occasion)
     entry = record.write(occasion, outcome, time.monotonic() - began)
