@@ -125,7 +125,7 @@ def test_a_setting_that_is_none_for_this_network_is_named(root):
 
 BAD = {
     "story": ("few.txt", b"two words", "2 words, and a story takes 30"),
-    "intent": ("labels.csv", b"text,label\n" + b"".join(b"a row of words,same\n" for _ in range(60)), ""),
+    "intent": ("labels.csv", b"text,label\n" + b"".join(b"a row of words,same\n" for _ in range(60)), "the validation part holds no row"),
     "tagging": (
         "rows.csv",
         b"text,label\n" + b"".join(b"row %d of words,%d\n" % (n, n % 2) for n in range(60)),
