@@ -9,9 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort.config import ClassifyTask as Settings
-from longshort.config import Variant
 from longshort.evaluation import classes
-from longshort.evaluation.tables import spread
 from longshort.ingestion import idx
 from longshort.systems.fitting import Fitted, named
 from longshort.systems.occasion import Figure, Occasion
@@ -67,10 +65,4 @@ def figure(name: str, fitted: Sequence[Fitted], task: ClassifyTask, naive: dict[
     said = [named(one, task, "test") for one in fitted]
     shares = [100 * float(np.mean(own == labels)) for own in said]
     beside = {rival: 100 * value for rival, value in naive.items()}
-    return Figure(name, float(np.mean(shares)), "%", spread(shares) if len(shares) > 1 else None, len(shares), beside), said
-
-
-def described(variant: Variant) -> str:
-    """A network in a few words: 2 × lstm of 128, both ways."""
-    layers = f"{variant.num_layers} × " if variant.num_layers > 1 else ""
-    return f"{layers}{variant.cell} of {variant.hidden_size}{', both ways' if variant.bidirectional else ''}"
+    return Figure.over(name, shares, "%", beside), said

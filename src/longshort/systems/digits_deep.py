@@ -7,7 +7,7 @@ import numpy as np
 from longshort.evaluation.pictures import MODEL, NAIVE, as_png, house_style, new_figure
 from longshort.evaluation.tables import Table
 from longshort.systems import digits
-from longshort.systems.fitting import fit
+from longshort.systems.fitting import described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 
 KEPT = 0.5  # of what a layer gives, where it drops
@@ -30,7 +30,7 @@ def run(occasion: Occasion) -> Outcome:
     for cell in cells:
         for dropout in (0.0, 1 - KEPT):
             variant = occasion.variant(cell=cell, hidden_size=100, num_layers=3, dropout=dropout)
-            label = f"{digits.described(variant)}, {'no dropout' if dropout == 0 else f'dropout {dropout:g}'}"
+            label = f"{described(variant)}, {'no dropout' if dropout == 0 else f'dropout {dropout:g}'}"
             fitted, _ = fit(occasion, f"{cell}-{dropout:g}", [task], variant, how)
             figure, said = digits.figure(f"test accuracy, {label}", fitted, task, {} if figures else naive)
             figures.append(figure)

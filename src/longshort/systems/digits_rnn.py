@@ -6,7 +6,7 @@ import numpy as np
 
 from longshort.evaluation import classes
 from longshort.systems import digits, pictures
-from longshort.systems.fitting import fit
+from longshort.systems.fitting import described, fit
 from longshort.systems.occasion import Occasion, Outcome
 
 PUBLISHED = [(1, 72.99), (2, 79.77), (100, 98.09)]  # epoch and accuracy on MNIST's test part
@@ -29,8 +29,8 @@ def run(occasion: Occasion) -> Outcome:
         optimizer="adam", learning_rate=0.002, batch_size=150, max_epochs=3 if occasion.fast else 25, patience=8
     )
     best, best_seconds = fit(occasion, "best", [task], best_variant, best_how)
-    own, said = digits.figure(f"test accuracy, {digits.described(variant)}", fitted, task, naive)
-    better, best_said = digits.figure(f"test accuracy, {digits.described(best_variant)}", best, task, {})
+    own, said = digits.figure(f"test accuracy, {described(variant)}", fitted, task, naive)
+    better, best_said = digits.figure(f"test accuracy, {described(best_variant)}", best, task, {})
     labels = found.data.labels_of("test").astype(np.int64)
     wrong = np.flatnonzero(best_said[0] != labels)[:SHOWN]
     first = found.data.parts["test"][0]
@@ -39,7 +39,7 @@ def run(occasion: Occasion) -> Outcome:
         [f"{found.data.names[labels[k]]} as {found.data.names[best_said[0][k]]}" for k in wrong],
         f"{len(np.flatnonzero(best_said[0] != labels)):,} of {len(labels):,} digits that the best network misreads",
     )
-    curves = {digits.described(variant): [one.history for one in fitted], digits.described(best_variant): [one.history for one in best]}
+    curves = {described(variant): [one.history for one in fitted], described(best_variant): [one.history for one in best]}
     return Outcome(
         data=found.name,
         real=found.real,

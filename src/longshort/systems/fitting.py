@@ -53,8 +53,9 @@ def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant,
     raises   TrainingDiverged when a network did; ConfigError when no engine runs the variant
     """
     asked = occasion.params.training.engine
-    engine = cast(EngineName, at_hand("native" if asked == "auto" else asked, variant))
-    where = prepared(occasion.root, occasion.params.training.device, engine, occasion.params.resources)
+    engine = cast(EngineName, at_hand("native" if asked in ("auto", "cuda") else asked, variant))
+    # not on a GPU: fleets there are told apart by shapes that only the pipeline's tasks have
+    where = prepared(occasion.root, "cpu", engine, occasion.params.resources)
     item = f"systems-{occasion.name}-{label}"
     origin = {
         "item": item,
@@ -104,3 +105,9 @@ def named(fitted: Fitted, task: Task, part: str) -> NDArray[np.int64]:
     torch.set_num_threads(1)
     batches = task.batches(part, SCORING_BATCH, seed=0, epoch=0)
     return np.concatenate([fitted.network(read.unsqueeze(0))[0].argmax(-1).numpy() for read, _ in batches])
+
+
+def described(variant: Variant) -> str:
+    """A network in a few words: 2 × lstm of 128, both ways."""
+    layers = f"{variant.num_layers} × " if variant.num_layers > 1 else ""
+    return f"{layers}{variant.cell} of {variant.hidden_size}{', both ways' if variant.bidirectional else ''}"

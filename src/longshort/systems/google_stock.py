@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from longshort.config import PriceWindows
 from longshort.errors import DataRefused
 from longshort.evaluation import pictures as house
-from longshort.evaluation.tables import Table, spread
+from longshort.evaluation.tables import Table
 from longshort.ingestion import embedded, intake
 from longshort.systems import pictures
 from longshort.systems.fitting import Fitted, fit
@@ -56,8 +56,8 @@ def run(occasion: Occasion) -> Outcome:
     eighth = [one.history[min(7, len(one.history) - 1)]["train_loss"] for one in fitted]
     more = {"naive": naive_loss}
     figures = [
-        Figure("training loss in epoch 8", float(np.mean(eighth)), "", *_spread(eighth), more),
-        Figure("RMSE on the last 20 sessions", float(errors.mean()), "$", *_spread(errors.tolist()), {"naive, tomorrow = today": naive}),
+        Figure.over("training loss in epoch 8", eighth, "", more),
+        Figure.over("RMSE on the last 20 sessions", errors.tolist(), "$", {"naive, tomorrow = today": naive}),
         Figure("seconds an epoch", seconds / max(len(one.history) for one in fitted) / len(fitted), "s"),
     ]
     better = "worse" if errors.mean() > naive else "better"
@@ -140,7 +140,3 @@ def _levels(fitted: Fitted, task: ForecastTask) -> NDArray[np.float64]:
     scaled = np.concatenate([fitted.network(read.unsqueeze(0))[0, :, 0].numpy() for read, _ in task.batches("test", 256, 0, 0)])
     scaler = task.data.scaler
     return scaled.astype(np.float64) * scaler.scale[0] + scaler.offset[0]
-
-
-def _spread(values: list[float]) -> tuple[float | None, int]:
-    return (spread(values) if len(values) > 1 else None), len(values)

@@ -9,8 +9,8 @@ from longshort.config import ClassifyWindows
 from longshort.evaluation import classes
 from longshort.evaluation.tables import Table
 from longshort.systems import pictures, texts
-from longshort.systems.digits import described, figure
-from longshort.systems.fitting import fit
+from longshort.systems.digits import figure
+from longshort.systems.fitting import described, fit
 from longshort.systems.occasion import Occasion, Outcome
 from longshort.tasks.classify import ClassifyTask
 from longshort.windows.labelled import classify_data
@@ -33,13 +33,7 @@ def run(occasion: Occasion) -> Outcome:
     how = occasion.optimisation(optimizer="adam", learning_rate=0.002, batch_size=32, max_epochs=epochs, patience=6)
     fitted, seconds = fit(occasion, "intent", [task], variant, how)
     own = data.division.parts["test"]
-    labels = data.labels[own.start : own.stop].astype(np.int64)
-    train = data.division.parts["train"]
-    said = {
-        "majority": classes.majority(data.labels[train.start : train.stop], len(labels)),
-        "TF-IDF + logistic regression": classes.linear_of_texts(data),
-    }
-    naive = {name: float(np.mean(one == labels)) for name, one in said.items()}
+    labels, naive = texts.asked(data), texts.rivals(data)
     accuracy, names = figure(f"test accuracy, {described(variant)}", fitted, task, naive)
     unseen = int(np.sum(labels < 0))
     wrong = np.flatnonzero(names[0] != labels)
@@ -50,7 +44,7 @@ def run(occasion: Occasion) -> Outcome:
             for k in wrong[:SHOWN]
         ],
     )
-    title = f"{found.name}: {accuracy.value:.2f} % named right, TF-IDF {100 * naive['TF-IDF + logistic regression']:.2f} %"
+    title = f"{found.name}: {accuracy.value:.2f} % named right, TF-IDF {100 * naive[texts.LINEAR]:.2f} %"
     return Outcome(
         data=found.name,
         real=occasion.data is not None and not occasion.fast,

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from longshort.config import Optimisation, Params, Variant, nearest
 from longshort.errors import UsageError
-from longshort.evaluation.tables import Table
+from longshort.evaluation.tables import Table, spread
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,12 @@ class Figure:
     sd: float | None = None
     seeds: int = 1
     naive: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def over(cls, name: str, values: Sequence[float], unit: str = "", naive: dict[str, float] | None = None) -> Figure:
+        """The mean of one value a seed, with their standard deviation where there are several."""
+        sd = spread(values) if len(values) > 1 else None
+        return cls(name, sum(values) / len(values), unit, sd, len(values), naive or {})
 
 
 @dataclass(frozen=True)

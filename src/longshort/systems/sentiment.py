@@ -6,11 +6,9 @@ import numpy as np
 
 from longshort.config import ClassifyTask as Settings
 from longshort.config import ClassifyWindows
-from longshort.evaluation import classes
 from longshort.evaluation.tables import Table, spread
 from longshort.systems import pictures, texts
-from longshort.systems.digits import described
-from longshort.systems.fitting import fit, named
+from longshort.systems.fitting import described, fit, named
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.classify import ClassifyTask
 from longshort.windows.labelled import ClassifyData, classify_data
@@ -36,18 +34,16 @@ def run(occasion: Occasion) -> Outcome:
     linear, most, own = [], [], []
     rows = []
     for number, (task, data) in enumerate(zip(tasks, folds, strict=True)):
-        parts = data.division.parts
-        labels = data.labels[parts["test"].start : parts["test"].stop].astype(np.int64)
-        said = classes.majority(data.labels[parts["train"].start : parts["train"].stop], len(labels))
-        most.append(100 * float(np.mean(said == labels)))
-        linear.append(100 * float(np.mean(classes.linear_of_texts(data) == labels)))
+        labels, naive = texts.asked(data), texts.rivals(data)
+        most.append(100 * naive[texts.MAJORITY])
+        linear.append(100 * naive[texts.LINEAR])
         networks = fitted[number * len(occasion.seeds) : (number + 1) * len(occasion.seeds)]
         own.append(float(np.mean([100 * np.mean(named(one, task, "test") == labels) for one in networks])))
         rows.append([number + 1, len(labels), most[-1], linear[-1], own[-1]])
-    naive = {"majority": float(np.mean(most)), "TF-IDF + logistic regression": float(np.mean(linear))}
+    naive = {texts.MAJORITY: float(np.mean(most)), texts.LINEAR: float(np.mean(linear))}
     accuracy = Figure(f"accuracy over {len(folds)} folds, {described(variant)}", float(np.mean(own)), "%", naive=naive)
     shares = {name: value / 100 for name, value in naive.items()}
-    title = f"{found.name}: {accuracy.value:.2f} % over {len(folds)} folds, TF-IDF {naive['TF-IDF + logistic regression']:.2f} %"
+    title = f"{found.name}: {accuracy.value:.2f} % over {len(folds)} folds, TF-IDF {naive[texts.LINEAR]:.2f} %"
     return Outcome(
         data=found.name,
         real=occasion.data is not None and not occasion.fast,

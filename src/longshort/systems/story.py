@@ -11,7 +11,7 @@ import torch
 
 from longshort.config import Optimisation, TextWindows, Variant
 from longshort.errors import DataRefused
-from longshort.evaluation.tables import Table, spread
+from longshort.evaluation.tables import Table
 from longshort.systems import pictures
 from longshort.systems.fitting import Fitted, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
@@ -49,12 +49,12 @@ def run(occasion: Occasion) -> Outcome:
         fitted, seconds[label] = _fit(occasion, whole, layers, hidden, steps)
         shares = [100 * _accuracy(one, len(words) - LOOKBACK) for one in fitted]
         naive = {"look-up of trigrams": 100 * look_up(words)} if layers == 2 else {}
-        figures.append(Figure(f"{label}, accuracy of the last {LAST:,} steps", float(np.mean(shares)), "%", *_spread(shares), naive))
+        figures.append(Figure.over(f"{label}, accuracy of the last {LAST:,} steps", shares, "%", naive))
         networks[label] = fitted
     known = round(len(words) * (1 - HELD_OUT))
     part, seconds["held out"] = _fit(occasion, _task(words, known), 2, hidden, steps // 5)
     held = [100 * float(one.best["validation_accuracy"]) for one in part]
-    figures.append(Figure(f"2 layers, on the last {HELD_OUT:.0%}, never seen", float(np.mean(held)), "%", *_spread(held)))
+    figures.append(Figure.over(f"2 layers, on the last {HELD_OUT:.0%}, never seen", held, "%"))
     figures.append(Figure("2 layers, steps a second", steps / seconds["2 layers"] * len(occasion.seeds)))
     told = tell(networks["2 layers"][0], whole, words[:LOOKBACK], TOLD)
     right = sum(said == came for said, came in zip(told, words[LOOKBACK:], strict=False))
@@ -125,10 +125,6 @@ def _fit(occasion: Occasion, task: NextWordTask, layers: int, hidden: int, steps
 def _accuracy(fitted: Fitted, windows: int) -> float:
     """Of the last steps, each window before its step."""
     return float(np.mean([epoch["train_accuracy"] for epoch in fitted.history[-max(1, round(LAST / windows)) :]]))
-
-
-def _spread(values: Sequence[float]) -> tuple[float | None, int]:
-    return (spread(values) if len(values) > 1 else None), len(values)
 
 
 def look_up(words: Sequence[str]) -> float:

@@ -11,11 +11,10 @@ import torch
 from longshort.config import TagTask as Settings
 from longshort.config import TagWindows
 from longshort.evaluation import spans
-from longshort.evaluation.tables import Table, spread
+from longshort.evaluation.tables import Table
 from longshort.models.engines.engine import SCORING_BATCH
 from longshort.systems import pictures, texts
-from longshort.systems.digits import described
-from longshort.systems.fitting import Fitted, fit
+from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.tag import TagTask
 from longshort.windows.labelled import TagData, tag_data, tagged_words
@@ -45,14 +44,7 @@ def run(occasion: Occasion) -> Outcome:
     scored = [spans.score(each, wanted) for each in said]
     naive = 100 * spans.score(_most_frequent(data, found, rows), wanted)["f1"]
     f1 = [100 * each["f1"] for each in scored]
-    figure = Figure(
-        f"slot F1 on test, {described(variant)}",
-        float(np.mean(f1)),
-        "%",
-        spread(f1) if len(f1) > 1 else None,
-        len(f1),
-        {"each word's most frequent tag": naive},
-    )
+    figure = Figure.over(f"slot F1 on test, {described(variant)}", f1, "%", {"each word's most frequent tag": naive})
     words = Figure("words tagged right", 100 * float(np.mean([each["word_accuracy"] for each in scored])), "%")
     shown = Table(
         ["words", "is", "named"],

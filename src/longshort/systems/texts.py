@@ -7,10 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from longshort.errors import DataRefused
+from longshort.evaluation import classes
 from longshort.ingestion import intake, recognition
 from longshort.systems.occasion import Occasion
+from longshort.windows.labelled import ClassifyData
 
+MAJORITY, LINEAR = "majority", "TF-IDF + logistic regression"
 FAST = 400  # rows of a run that only shows that everything works
 
 # of what a home is asked: the words, and in braces what has a tag
@@ -134,3 +140,16 @@ def opinions(count: int = 2000, seed: int = 0) -> Texts:
         texts.append(" ".join([*filter(None, said), tail]).strip())
         labels.append("good" if good else "bad")
     return Texts(f"{count:,} made opinions of guests", texts, labels, None, None)
+
+
+def asked(data: ClassifyData) -> NDArray[np.int64]:
+    """The number of each test row's label."""
+    own = data.division.parts["test"]
+    return data.labels[own.start : own.stop].astype(np.int64)
+
+
+def rivals(data: ClassifyData) -> dict[str, float]:
+    """The accuracy of what costs nothing: the most frequent label of train, and a linear model of words and pairs of words."""
+    labels, train = asked(data), data.division.parts["train"]
+    said = {MAJORITY: classes.majority(data.labels[train.start : train.stop], len(labels)), LINEAR: classes.linear_of_texts(data)}
+    return {name: float(np.mean(one == labels)) for name, one in said.items()}

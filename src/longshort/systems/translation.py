@@ -17,8 +17,7 @@ from longshort.evaluation.tables import Table, spread
 from longshort.ingestion import labelled
 from longshort.models.decoding import Tongue, search
 from longshort.systems import dates, pictures
-from longshort.systems.digits import described
-from longshort.systems.fitting import Fitted, fit
+from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.translate import TranslateTask
 from longshort.windows.labelled import END, START, TranslateData, translate_data
