@@ -22,6 +22,11 @@ os.environ.update(environment.QUIET)
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes are named by their argument: a gzip file holds the second in which it was packed, and workers have to find the same names."""
+    return argname if isinstance(val, bytes) else None
+
+
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """Torch, and engines that ask it, on one thread, whatever a test makes of it."""
