@@ -48,6 +48,6 @@ def test_a_linear_model_learns_from_train_alone_and_what_words_say():
     data = classify_data(texts, [str(n % 2) for n in range(80)], None, ClassifyWindows(**COMMON, max_length=9))
     own = data.division.parts["test"]
     labels = data.labels[own.start : own.stop]
-    np.testing.assert_array_equal(classes.linear_of_texts(data), labels)
+    np.testing.assert_array_equal(classes.LinearOfTexts(data).named("test"), labels)
     table = classes.by_label([labels.astype(np.int64)], labels.astype(np.int64), data.names)
     assert [row[2:] for row in table.rows] == [[1, 1, 1, 0]] * 2

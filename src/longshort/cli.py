@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Write a value into params.yaml first; may be repeated.")]
+OfDataset = Annotated[str | None, typer.Option("--dataset", help="Whose model; default: the first data set that has one.")]
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
@@ -375,10 +376,7 @@ def check(
 
 def _next(name: str, task: str) -> str:
     """What a person does with a data set that was taken in."""
-    from longshort.config import LABELLED
-
-    untrained = f" (for {task} data sets it judges and windows; nothing is trained on them yet)" if task in LABELLED else ""
-    return f"Next: longshort run{untrained}; then git add data/raw/{name}.dvc params.yaml dvc.lock && git commit"
+    return f"Next: longshort run; then git add data/raw/{name}.dvc params.yaml dvc.lock && git commit"
 
 
 def _kind(kind: str | None) -> Any:
@@ -631,24 +629,73 @@ def forecast(
 def generate(
     prompt: str,
     count: Annotated[int, typer.Option("-n", min=1, max=1000, help="Words to write.")] = 32,
-    dataset: Annotated[str | None, typer.Option("--dataset", help="Whose language model; default: the first.")] = None,
+    dataset: OfDataset = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Another seed, another text.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Write on from a few words."""
     from longshort import serving
 
-    root, client, params = _models()
-    known = [name for name, entry in params.ingestion.datasets.items() if entry.task == "language-model"]
-    if not known or (dataset is not None and dataset not in known):
-        raise UsageError(f"no text data set '{dataset or ''}'. Known: {', '.join(known) or 'none; take one in with `longshort ingest`'}.")
-    model, by = _serving_model(root, client, f"language-model-{dataset or known[0]}")
+    model, by = _model_of("language-model", dataset)
     written, unknown = serving.generate(model, prompt, count, seed)
     if as_json:
         return _print_json({"text": written, "unknown_words_in_prompt": unknown, **by})
     print(written)
     if unknown:
         print(f"({unknown} word(s) of the prompt are not in the vocabulary)", file=sys.stderr)
+    print(_by_whom(by))
+
+
+@app.command()
+def classify(text: str, dataset: OfDataset = None, as_json: Json = False) -> None:
+    """The label of a text, and how probable it is."""
+    from longshort import serving
+
+    model, by = _model_of("classify", dataset)
+    shares = serving.labels(model, text)
+    label, *others = shares
+    if as_json:
+        return _print_json({"label": label, "probabilities": shares, "unknown_words": serving.unknown_words(model, text), **by})
+    beside = ", ".join(f"{other} {shares[other]:.0%}" for other in others[:2])
+    print(f"{label}  {shares[label]:.0%}" + f"  (then {beside})" * bool(beside))
+    _say_unknown(serving.unknown_words(model, text))
+    print(_by_whom(by))
+
+
+@app.command()
+def tag(text: str, dataset: OfDataset = None, as_json: Json = False) -> None:
+    """A tag for each word of a text; words stand between spaces."""
+    from longshort import serving
+    from longshort.evaluation import answers
+
+    model, by = _model_of("tag", dataset)
+    words, tags = serving.readable(model, text).split(), answers.tags(model, [text])[0].split()
+    if as_json:
+        return _print_json({"words": words, "tags": tags, "unknown_words": serving.unknown_words(model, text), **by})
+    wide = max(map(len, words))
+    for word, own in zip(words, tags, strict=True):
+        print(f"{word:{wide}}  {own}")
+    _say_unknown(serving.unknown_words(model, text))
+    print(_by_whom(by))
+
+
+@app.command()
+def translate(
+    text: str,
+    dataset: OfDataset = None,
+    beam: Annotated[int, typer.Option("--beam", min=1, max=64, help="Beginnings that are kept; 1 is greedy.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """A text in the other language, or form, of a data set of pairs."""
+    from longshort import serving
+    from longshort.evaluation import answers
+
+    model, by = _model_of("translate", dataset)
+    found = answers.translated(model, [serving.readable(model, text)], beam)[0]
+    if as_json:
+        return _print_json({"translation": found, "unknown_words": serving.unknown_words(model, text), **by})
+    print(found)
+    _say_unknown(serving.unknown_words(model, text))
     print(_by_whom(by))
 
 
@@ -868,6 +915,24 @@ def _serving_model(root: Path, client: Registry, name: str) -> tuple[Any, dict[s
     if said := promotion.drift(client, root, name):
         print(said, file=sys.stderr)
     return versions.open_version(client, version), {"model": name, "version": str(version.version), "alias": alias}
+
+
+def _model_of(task: str, dataset: str | None) -> tuple[Any, dict[str, Any]]:
+    """The model that serves a task's data set, by default the first one that something is trained on; and who it is."""
+    root, client, params = _models()
+    trained = {item.dataset for item in params.training.items.values()}
+    known = [name for name, entry in params.ingestion.datasets.items() if entry.task == task and name in trained]
+    if not known or (dataset is not None and dataset not in known):
+        what = {"classify": "texts with a label", "tag": "texts with a tag a word", "translate": "pairs"}.get(task, "text")
+        named = f" '{dataset}'" if dataset else ""
+        there = ", ".join(known) or "none. Take one in with `longshort ingest`, then `longshort run`"
+        raise UsageError(f"no data set{named} of {what} that a model is trained on. Known: {there}.")
+    return _serving_model(root, client, f"{task}-{dataset or known[0]}")
+
+
+def _say_unknown(words: list[str]) -> None:
+    if words:
+        print(f"({len(words)} unknown word(s): {', '.join(words)})", file=sys.stderr)
 
 
 def _drifts(root: Path, models: Iterable[str]) -> list[str]:

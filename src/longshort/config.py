@@ -30,7 +30,7 @@ from pydantic import (
 from longshort.errors import ConfigError, UnknownVariant, UsageError
 
 Task = Literal["forecast", "language-model", "classify", "tag", "translate"]
-LABELLED = ("classify", "tag", "translate")  # taken in, judged and windowed; no variant is trained on them yet
+LABELLED = ("classify", "tag", "translate")  # whose examples are rows, in no order of time
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
 
@@ -349,6 +349,9 @@ class TranslateTask(Section):
 class Tasks(Section):
     forecast: ForecastTask
     language_model: LanguageModelTask = Field(alias="language-model")
+    classify: ClassifyTask
+    tag: TagTask
+    translate: TranslateTask
 
 
 Cell = Literal[
@@ -510,6 +513,9 @@ class Training(Section):
     engine: EngineName | Literal["auto"]
     forecast: Optimisation
     language_model: Optimisation = Field(alias="language-model")
+    classify: Optimisation
+    tag: Optimisation
+    translate: Optimisation
 
     @field_validator("seeds")
     @classmethod
@@ -721,11 +727,6 @@ def _check_items(params: Params, content: Any, path: Path) -> None:
         task = params.ingestion.datasets[item.dataset].task
         if item.task != task:
             raise ConfigError(f"{where}: task is '{item.task}' but data set '{item.dataset}' is for '{task}'. Write `task: {task}`.")
-        if task in LABELLED:
-            raise ConfigError(
-                f"{where}: data set '{item.dataset}' is for '{task}'; data sets for {', '.join(LABELLED)} are taken in, judged and "
-                "windowed, but not trained yet. Drop the item."
-            )
         if name != item.name:
             raise ConfigError(f"{where}: an item is named after its data set and variant. Write `{item.name}:`.")
         if item.per == "ticker" and item.task != "forecast":
@@ -772,10 +773,10 @@ def unfit(task: Task, variant: Variant, state_size: int | None) -> str | None:
             "is bidirectional, so at each step it has already read the next word, which is the answer. "
             "A language model reads forward only: take `bidirectional: false`"
         )
-    if task == "language-model" and variant.cell == "alstm":
+    if task in (at_each_step := {"language-model": "language model", "tag": "tagger", "translate": "decoder"}) and variant.cell == "alstm":
         return (
-            "has cell 'alstm', which attends to all states for one answer at the end, and a "
-            "language model answers at every step. Take cell 'lstm', which is the same without it"
+            f"has cell 'alstm', which attends to all states for one answer at the end, and a {at_each_step[task]} answers at every step. "
+            "Take cell 'lstm', which is the same without it"
         )
     return None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args, get_origin
 
 from longshort import storage
-from longshort.config import LABELLED, Cell, Params, Section, check, load, nearest
+from longshort.config import Cell, Params, Section, Variant, check, load, nearest, unfit
 from longshort.errors import ConfigError, UnknownVariant
 
 KERNELS = ("rnn", "rnn_relu", "lstm", "lstm_np", "lstmp", "alstm", "gru")  # the cells that torch has kernels of its own for
@@ -66,7 +66,7 @@ def assign(path: Path, settings: list[str]) -> str:
 
 
 def _choose_variants(content: Any, names: list[Any]) -> None:
-    """Train these variants on every data set that can be trained: those that the file has, and cells by their names.
+    """Train these variants on every data set that they can learn: those that the file has, and cells by their names.
 
     raises  UnknownVariant
     """
@@ -84,9 +84,8 @@ def _choose_variants(content: Any, names: list[Any]) -> None:
                 variants[name]["projection_size"] = 25
     items = {}
     for dataset, entry in content["ingestion"]["datasets"].items():
-        for name in names if entry["task"] not in LABELLED else ():
-            forward_only = entry["task"] == "language-model"
-            if forward_only and (variants[name]["bidirectional"] or variants[name]["cell"] == "alstm"):
+        for name in names:
+            if unfit(entry["task"], Variant(**variants[name]), None):
                 continue
             items[f"{dataset}-{name}"] = {"dataset": dataset, "task": entry["task"], "variant": name}
             if variants[name]["cell"] not in {"torch": KERNELS, "native": NATIVE, "cuda": KERNELS}.get(training["engine"], cells):

@@ -13,8 +13,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # what each task is ranked by, and the baseline that it is shown beside
-RANKED_BY = {"forecast": "rmse", "language-model": "perplexity"}
-SPELT = {"ar1": "AR(1)", "lightgbm": "LightGBM", "seasonal_naive": "seasonal"}
+RANKED_BY = {"forecast": "rmse", "language-model": "perplexity", "classify": "accuracy", "tag": "f1", "translate": "chrf"}
+HIGHER = ("accuracy", "f1", "chrf")  # is better
+# of the tasks whose examples are rows: what stands in the title, and the figures of a line, of shares in percent
+OF_ROWS = {
+    "classify": ("a text's label", {"accuracy": "accuracy (%)", "macro_f1": "mean F1 of labels (%)"}),
+    "tag": ("a tag for each word", {"f1": "F1 of spans (%)", "word_accuracy": "words right (%)"}),
+    "translate": ("a text in the other language", {"chrf": "chrF", "bleu": "BLEU", "exact": "exact (%)"}),
+}
+SPELT = {"ar1": "AR(1)", "lightgbm": "LightGBM", "seasonal_naive": "seasonal", "tfidf_logistic": "TF-IDF + logistic regression"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +63,7 @@ def rows(root: Path, params: Params) -> list[Row]:
         folds = content["test"].get("folds", 1)
         found.append(Row(**named, seeds=len(content["seeds"]), metric=RANKED_BY[content["task"]], folds=folds))
     order = list(params.ingestion.datasets)
-    return sorted(found, key=lambda row: (order.index(row.dataset), row.mean[row.metric]))
+    return sorted(found, key=lambda row: (order.index(row.dataset), row.mean[row.metric] * (-1 if row.metric in HIGHER else 1)))
 
 
 def as_json(found: list[Row]) -> list[dict[str, Any]]:
@@ -79,7 +86,8 @@ def tables(found: list[Row]) -> list[Table]:
     made = []
     for dataset in dict.fromkeys(row.dataset for row in found):
         own = [row for row in found if row.dataset == dataset]
-        made.append(_price_table(dataset, own) if own[0].task == "forecast" else _text_table(dataset, own))
+        table = {"forecast": _price_table, "language-model": _text_table}.get(own[0].task, _row_table)
+        made.append(table(dataset, own))
     return made
 
 
@@ -126,6 +134,19 @@ def _beside_naive(figures: dict[str, float], sd: dict[str, float] | None = None)
     if "coverage" in figures:
         cells[3] = f"{100 * figures['coverage']:.0f} %"
     return cells
+
+
+def _row_table(dataset: str, own: list[Row]) -> Table:
+    title, names = OF_ROWS[own[0].task]
+    table = blank_table(f"{dataset}: {title}, {_tested(own[0])}", ["variant", *names.values(), "epochs"])
+    unit = 1 if own[0].task == "translate" else 100  # sacrebleu's figures are in percent
+    for row in own:
+        cells = [f"{unit * row.mean[name]:.2f} ± {unit * row.sd[name]:.2f}" for name in names]
+        table.add_row(row.variant, *cells, f"{row.mean['best_epoch']:.0f}", end_section=row is own[-1])
+    plain = {name: figures for name, figures in own[0].baselines.items() if own[0].metric in figures}
+    for name, figures in sorted(plain.items(), key=lambda each: -each[1][own[0].metric]):
+        table.add_row(SPELT.get(name, name.replace("_", " ")), *(f"{unit * figures[each]:.2f}" for each in names), "")
+    return table
 
 
 def _text_table(dataset: str, own: list[Row]) -> Table:

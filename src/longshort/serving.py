@@ -16,7 +16,7 @@ import numpy as np
 
 from longshort import sessions, storage
 from longshort.errors import DataRefused, SeriesTooShort, UsageError
-from longshort.evaluation import forecasts
+from longshort.evaluation import answers, forecasts
 from longshort.models import artefact
 from longshort.windows import prices, text
 from longshort.windows.stage import session_numbers, tidy_columns
@@ -99,10 +99,29 @@ class LanguageService:
         return pd.DataFrame(rows, columns=["next_word", "probability"])
 
 
-def _load_pyfunc(path: str) -> ForecastService | LanguageService:
+class RowService:
+    """A model of labelled text behind MLflow's pyfunc: texts in; a label, tags between spaces or a translation out."""
+
+    def __init__(self, model: artefact.Model) -> None:
+        self.model = model
+
+    def predict(self, texts: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
+        """A column ``text`` -> columns ``label`` and ``probability``, or ``tags``, or ``translation``."""
+        import pandas as pd
+
+        asked = [readable(self.model, str(text)) for text in texts["text"]]
+        if self.model.task != "classify":
+            return pd.DataFrame({"tags" if self.model.task == "tag" else "translation": answers.said(self.model, asked)})
+        shares, names = answers.shares(self.model, asked), np.array(self.model.card["description"]["labels"])
+        return pd.DataFrame({"label": names[shares.argmax(axis=1)], "probability": shares.max(axis=1)})
+
+
+def _load_pyfunc(path: str) -> ForecastService | LanguageService | RowService:
     """MLflow's entry point; see its pyfunc flavour."""
     model = artefact.load(Path(path))
-    return ForecastService(model) if model.task == "forecast" else LanguageService(model)
+    if model.task == "forecast":
+        return ForecastService(model)
+    return LanguageService(model) if model.task == "language-model" else RowService(model)
 
 
 def log_model(seed: Trained) -> str:
@@ -136,6 +155,9 @@ def example_for(model: artefact.Model) -> Any:
         spec, scaler = forecasts.spec_of(model), forecasts.scaler_of(model_for(model, model.tickers[0]) if model.tickers else model)
         past = np.broadcast_to(scaler.offset, (2, spec.lookback, len(spec.columns))).copy()
         return {"ticker": np.array([model.tickers[0]] * 2), "past": past} if model.tickers else past
+    if model.task != "language-model":
+        known = answers.vocabulary(model)[-2:]  # words that it has learned; what stands before them marks other things
+        return pd.DataFrame({"text": [" ".join(known), known[-1]]})
     return pd.DataFrame({"prompt": ["the value of", "this is"]})
 
 
@@ -407,6 +429,31 @@ def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temp
         ids = np.append(ids, np.int32(random.choice(len(words), p=shares / shares.sum())))
     asked = len(words_of(prompt))
     return join(words_of(prompt) + [words[number] for number in ids[asked:]]), unknown
+
+
+def readable(model: artefact.Model, asked: str) -> str:
+    """A text that a model of labelled text can be asked.
+
+    raises  UsageError when it holds no word, a NUL, or is longer than 10,000 characters
+    """
+    if "\0" in asked or len(asked) > LONGEST_PROMPT:
+        raise UsageError(f"the text has {len(asked):,} characters; at most {LONGEST_PROMPT:,} are read, and no NUL.")
+    if not answers.words(model, asked):
+        raise UsageError(f'the text holds no word. Give some, such as `longshort {model.task} "what time is it"`.')
+    return asked
+
+
+def unknown_words(model: artefact.Model, asked: str) -> list[str]:
+    """The words of a text that a model of labelled text does not know."""
+    known = set(answers.vocabulary(model))
+    return [word for word in answers.words(model, asked) if word not in known]
+
+
+def labels(model: artefact.Model, asked: str) -> dict[str, float]:
+    """A classifier's labels of a text, the most probable first."""
+    shares = answers.shares(model, [readable(model, asked)])[0]
+    names = model.card["description"]["labels"]
+    return {names[number]: float(shares[number]) for number in np.argsort(-shares, kind="stable").tolist()}
 
 
 def join(tokens: list[str]) -> str:

@@ -98,7 +98,7 @@ def trained(root: Path, params: Params, item: str) -> list[Trained]:
     storage.verify(folder)
     storage.verify(scored)
     metrics = storage.read_json(scored / "metrics.json")
-    figures, naive_loss = metrics["seeds"], min(each["validation_loss"] for each in metrics["baselines"].values())
+    figures, naive_loss = metrics["seeds"], _naive_loss(metrics["baselines"])
     runs = storage.read_json(folder / "runs.json")
     earlier = [{"fold": number, **run} for number, fold in enumerate(runs.get("earlier", []), start=1) for run in fold]
     return [
@@ -121,6 +121,11 @@ def trained(root: Path, params: Params, item: str) -> list[Trained]:
         for run in runs["seeds"]
         if str(run["seed"]) in figures  # others were dropped, in this fold or in an earlier one
     ]
+
+
+def _naive_loss(baselines: dict[str, dict[str, float]]) -> float:
+    """The lowest of those that say how sure they are."""
+    return min(figures["validation_loss"] for figures in baselines.values() if "validation_loss" in figures)
 
 
 # --- the store --------------------------------------------------------------------------------
@@ -477,7 +482,7 @@ def _seconds(root: Path, seed: Trained) -> float:
 def _record_baselines(
     client: MlflowClient, place: str, root: Path, item: str, seeds: list[Trained], tags: dict[str, str], parent: str
 ) -> int:
-    """A run a baseline, its validation loss at every epoch of the longest training, so that a chart shows a line."""
+    """A run a baseline, its validation loss at every epoch of the longest training, so that a chart shows a line, where it has one."""
     from mlflow.entities import Metric
 
     figures = storage.read_json(root / "data/evaluation" / item / "metrics.json")["baselines"]
@@ -488,10 +493,12 @@ def _record_baselines(
         run = run_for(client, place, identity, f"baseline-{name.replace('_', '-')}", "baseline")
         if COMPLETE in run.data.tags:
             continue
-        constant = [Metric(key, values["validation_loss"], now, step) for key in EPOCH_METRICS for step in range(1, last + 1)]
-        scored = [Metric(f"test_{key}", value, now, last) for key, value in values.items() if key != "validation_loss"]
-        scored.append(Metric("best_validation_loss", values["validation_loss"], now, last))
-        _log_points(client, run.info.run_id, constant + scored)
+        points = [Metric(f"test_{key}", value, now, last) for key, value in values.items() if key != "validation_loss"]
+        if "validation_loss" in values:
+            loss = values["validation_loss"]
+            points += [Metric(key, loss, now, step) for key in EPOCH_METRICS for step in range(1, last + 1)]
+            points.append(Metric("best_validation_loss", loss, now, last))
+        _log_points(client, run.info.run_id, points)
         _end(client, run.info.run_id, {**tags, PARENT: parent, "variant": name}, identity)
         new += 1
     return new

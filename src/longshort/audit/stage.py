@@ -10,7 +10,7 @@ from longshort import sessions, storage
 from longshort.audit import prices, texts
 from longshort.audit.learning import Learner
 from longshort.audit.proof import Proof, keep
-from longshort.config import Params
+from longshort.config import LABELLED, Params
 from longshort.errors import UsageError
 from longshort.models import choice
 from longshort.windows.prices import PRICES, possible
@@ -26,6 +26,11 @@ def run(root: Path, item: str, params: Params) -> list[Proof]:
     if item not in params.training.items:
         raise UsageError(f"no item '{item}' in `training.items`. Known: {', '.join(params.training.items)}.")
     entry = params.training.items[item]
+    if entry.task in LABELLED:
+        raise UsageError(
+            f"the proofs are about time, and rows of a {entry.task} data set have none. That no text stands in two parts is seen to when "
+            f"they are cut: data/windows/{entry.dataset}/windows.json says which rows were dropped for it."
+        )
     source = root / "data/ingestion" / entry.dataset
     if not source.exists():
         raise UsageError(f"{source} is not there yet. Run `longshort run` first.")

@@ -37,21 +37,36 @@ def majority(train: Labels, count: int) -> Labels:
     return np.full(count, np.bincount(train).argmax())
 
 
-def linear_of_texts(data: ClassifyData) -> Labels:
-    """What logistic regression on TF-IDF of words and of pairs of words names in the test part; it learns from train alone."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
+class LinearOfTexts:
+    """Logistic regression on TF-IDF of words and of pairs of words; it learns from the training part alone."""
 
-    def texts(part: str) -> list[list[str]]:
-        own = data.division.parts[part]
-        return [[str(number) for number in data.texts.row(row)] for row in range(own.start, own.stop)]
+    def __init__(self, data: ClassifyData) -> None:
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
 
-    train = data.division.parts["train"]
-    features = TfidfVectorizer(analyzer=_words_and_pairs, sublinear_tf=True)
-    model = make_pipeline(features, LogisticRegression(C=10.0, max_iter=BEYOND))
-    model.fit(texts("train"), data.labels[train.start : train.stop])
-    return np.asarray(model.predict(texts("test")), np.int64)
+        self._data = data
+        features = TfidfVectorizer(analyzer=_words_and_pairs, sublinear_tf=True)
+        self._model = make_pipeline(features, LogisticRegression(C=10.0, max_iter=BEYOND))
+        self._model.fit(self._texts("train"), self._labels("train"))
+
+    def named(self, part: str) -> Labels:
+        """What it names in a part: places among the labels."""
+        return np.asarray(self._model.predict(self._texts(part)), np.int64)
+
+    def loss(self, part: str) -> float:
+        """Its cross-entropy in nats over the rows of a part whose label train shows."""
+        labels = self._labels(part)
+        chances = self._model.predict_log_proba(self._texts(part))[labels >= 0]
+        return float(-chances[np.arange(len(chances)), np.searchsorted(self._model.classes_, labels[labels >= 0])].mean())
+
+    def _texts(self, part: str) -> list[list[str]]:
+        own = self._data.division.parts[part]
+        return [[str(number) for number in self._data.texts.row(row)] for row in range(own.start, own.stop)]
+
+    def _labels(self, part: str) -> Labels:
+        own = self._data.division.parts[part]
+        return self._data.labels[own.start : own.stop]
 
 
 def _words_and_pairs(words: Sequence[str]) -> list[str]:

@@ -3,7 +3,8 @@
 The champion may have been trained by other settings: another lookback, other features, another
 vocabulary. Each model therefore reads the tidy table in its own way, and only sessions (or words) that
 both can answer for are counted, and of these only what lies behind all that either has learned from:
-its training part, and the validation part that said when it stopped.
+its training part, and the validation part that said when it stopped. Of labelled rows, which have no
+order in time, those that neither has learned from, told by their words.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from numpy.typing import NDArray
 
 from longshort import storage
 from longshort.config import Params
+from longshort.config import Task as TaskName
 from longshort.errors import DataRefused
-from longshort.evaluation import forecasts, metrics, texts
+from longshort.evaluation import answers, forecasts, metrics, texts
+from longshort.evaluation import rows as labelled
 from longshort.evaluation.stage import fit_baselines
 from longshort.models.artefact import Model
 from longshort.windows import files, prices, text
+from longshort.windows.labelled import keys_in
 from longshort.windows.stage import rows, session_numbers, tidy_columns
 from longshort.windows.tokens import Ids, Paragraphs, tokenise
 
@@ -92,7 +96,9 @@ def hold(root: Path, dataset: str, params: Params, challenger: Model, champion: 
     models = [challenger] if champion is None else [challenger, champion]
     if challenger.task == "forecast":
         return contest_of_prices(table, files.read_prices(cut), models)
-    return contest_of_texts(table, files.read_text(cut), models)
+    if challenger.task == "language-model":
+        return contest_of_texts(table, files.read_text(cut), models)
+    return contest_of_rows(table, files.read_rows(cut, challenger.task), models)
 
 
 # --- prices -----------------------------------------------------------------------------------
@@ -281,7 +287,61 @@ def _bits(nats: Array, characters: int) -> float:
     return metrics.bits_per_character(float(nats.sum()), characters) if len(nats) and np.isfinite(nats).all() else np.nan
 
 
-# --- both -------------------------------------------------------------------------------------
+# --- rows -------------------------------------------------------------------------------------
+
+MEASURES: dict[TaskName, str] = {"classify": "share named wrong", "tag": "share of words tagged wrong", "translate": "1 - chrF"}
+
+
+def contest_of_rows(table: pa.Table, data: labelled.Data, models: list[Model]) -> Contest:
+    """How far answers are off, on average, on the test rows whose words no model has learned from.
+
+    models  the challenger, then the champion if there is one
+    """
+    task = models[0].task
+    asked = labelled.Part.of(task, table, data)
+    learned = [keys_in(model.card.get("extent", {})) for model in models]
+    unseen = np.ones(len(asked.texts), bool)
+    for read in learned:
+        unseen &= False if read is None else ~np.isin(asked.keys, read)
+    plain = labelled.naive(task, table, data)
+    asked, plain = asked.only(unseen), {name: [said[k] for k in np.flatnonzero(unseen)] for name, said in plain.items()}
+    digest, count = _digest(list(zip(asked.texts, asked.wanted, strict=True))), len(asked.texts)
+    errors, contenders = [], []
+    for model, own in zip(models, learned, strict=True):
+        said = answers.said(model, asked.texts)
+        errors.append(answers.errors(task, said, asked.wanted))
+        variation = _share(answers.variety(task, said), answers.variety(task, asked.wanted)) if count else np.nan
+        # rows have no order in time: which a model learned from is known by their words, and a rank only says whether that is known
+        until = None if own is None else Mark(0, f"the last of its {len(own):,} rows")
+        contenders.append(Contender(_mean(errors[-1]), digest, variation, until, _rows_in_all(model)))
+    naive = {name: answers.errors(task, said, asked.wanted) for name, said in plain.items()}
+    best = min(naive, key=lambda name: _mean(naive[name])) if count else next(iter(naive))
+    return Contest(
+        measure=MEASURES[task],
+        challenger=contenders[0],
+        champion=contenders[1] if len(models) > 1 else None,
+        naive=_mean(naive[best]),
+        naive_name=best,
+        count=count,
+        first=Mark(1, f"row {int(asked.rows.min()) + 1:,}") if count else None,
+        windows_sha256=digest,
+        p_naive=_p_value(errors[0], naive[best]),
+        p_champion=_p_value(*errors) if len(models) > 1 else None,
+    )
+
+
+def _rows_in_all(model: Model) -> Mark | None:
+    """How many rows the data set had that a model was made from: rows are added, so the fewer the older."""
+    extent = model.card.get("extent", {})
+    count = sum(part.get("rows", 0) for part in extent.values())
+    return Mark(count, f"{count:,} rows") if count else None
+
+
+def _mean(errors: Array) -> float:
+    return float(errors.mean()) if len(errors) else np.nan
+
+
+# --- all ---------------------------------------------------------------------------------------
 
 
 def _p_value(losses: Array, others: Array) -> float | None:

@@ -291,6 +291,24 @@ def _losses_by_frequency(axes: Axes, nats: Array, rivals: Mapping[str, Array], s
     return [(float(line[-1]), name, colours[name]) for name, line in lines.items()]
 
 
+def by_group(names: Sequence[str], means: ArrayLike, spread: ArrayLike, naive: ArrayLike, unit: str, title: str) -> bytes:
+    """What a model is worth group by group, a bar each from the top, its standard deviation over seeds, and naive beside it; PNG bytes.
+
+    means, spread, naive  (groups,), in ``unit``; all from 0 to 100
+    """
+    places = np.arange(len(names))
+    with house_style():
+        figure = new_figure(title, height=1.6 + 0.3 * len(names))
+        axes = figure.subplots()
+        axes.grid(visible=False, axis="y")
+        axes.barh(places, np.asarray(means), xerr=np.asarray(spread), color=MODEL, height=0.62, label="model", error_kw={"ecolor": INK})
+        axes.plot(np.asarray(naive), places, "|", color=NAIVE, markersize=13, markeredgewidth=2.5, label="naive")
+        axes.set_yticks(places, names)
+        axes.set(xlabel=unit, xlim=(0, 102), ylim=(len(names) - 0.4, -0.6))
+        figure.legend(loc="outside upper right", ncols=2, frameon=False)
+        return as_png(figure)
+
+
 def logarithmic(axes: Axes) -> None:
     """A logarithmic axis upwards, with numbers as people write them."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator

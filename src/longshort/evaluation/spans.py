@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from typing import Any
+import math
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Sequence
+from typing import Any, Generic, TypeVar
 
 from longshort.evaluation.tables import Table
 
 Span = tuple[str, int, int]  # its name, its first word, and the one behind its last
 Tags = Sequence[str]
+Word = TypeVar("Word", bound=Hashable)
+Tag = TypeVar("Tag", bound=Hashable)
 
 
 def spans(tags: Tags) -> Iterator[Span]:
@@ -33,6 +36,38 @@ def score(named: Sequence[Tags], tags: Sequence[Tags]) -> dict[str, float]:
     found, said, there = _counted(named, tags)
     right = sum(a == b for own, wanted in zip(named, tags, strict=True) for a, b in zip(own, wanted, strict=True))
     return {**_rates(found.total(), said.total(), there.total()), "word_accuracy": right / max(sum(map(len, tags)), 1)}
+
+
+class MostFrequent(Generic[Word, Tag]):
+    """Each word's most frequent tag of the training part; of a word that it never shows, the most frequent tag of all.
+
+    Words and tags are names or numbers.
+    """
+
+    def __init__(self, train: Iterable[tuple[Sequence[Word], Sequence[Tag]]], names: Collection[Tag]) -> None:
+        """train: words and tags of each row; names: all tags that are known."""
+        self._seen: dict[Word, Counter[Tag]] = defaultdict(Counter)
+        self._names = names
+        everywhere = Counter[Tag]()
+        for words, tags in train:
+            everywhere.update(tags)
+            for word, tag in zip(words, tags, strict=True):
+                self._seen[word][tag] += 1
+        self._usual = everywhere.most_common(1)[0][0]
+
+    def named(self, words: Sequence[Word]) -> list[Tag]:
+        """A tag a word."""
+        return [self._seen[word].most_common(1)[0][0] if word in self._seen else self._usual for word in words]
+
+    def loss(self, rows: Iterable[tuple[Sequence[Word], Sequence[Tag]]]) -> float:
+        """Nats a word whose tag is known, each tag as likely as it stands beside the word in training, one added to each (Laplace)."""
+        nats = []
+        for words, tags in rows:
+            for word, tag in zip(words, tags, strict=True):
+                if tag in self._names:
+                    seen = self._seen[word] if word in self._seen else Counter[Tag]()
+                    nats.append(math.log((seen.total() + len(self._names)) / (seen[tag] + 1)))
+        return sum(nats) / max(len(nats), 1)
 
 
 def by_name(named: Sequence[Tags], tags: Sequence[Tags]) -> Table:

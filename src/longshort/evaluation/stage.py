@@ -18,36 +18,13 @@ from longshort import storage
 from longshort.config import Evaluation, Params
 from longshort.errors import TrainingDiverged
 from longshort.evaluation import baselines, forecasts, metrics, ngrams, pictures, tables, texts
+from longshort.evaluation import rows as labelled
 from longshort.evaluation.intervals import METHODS, OF_QUANTILES, SHOWN
+from longshort.evaluation.report import Report
 from longshort.evaluation.tables import Table
 from longshort.models.artefact import Model, load, place_of
 from longshort.windows import files
 from longshort.windows.prices import Scaler
-
-
-@dataclass(frozen=True)
-class Report:
-    """One item's figures and pictures before they are written.
-
-    seeds       seed -> figures on the test part
-    baselines   name -> the same keys where they are defined, and ``validation_loss`` in the training loss's unit
-    naive_loss  the validation loss of the one that pictures draw
-    tables      name -> the figures for some of the test part at a time
-    leak_alarm  whether a seed is too good to be true
-    asked       how sure intervals shall be
-    """
-
-    unit: str
-    test: dict[str, Any]
-    seeds: dict[int, dict[str, float]]
-    baselines: dict[str, dict[str, float]]
-    naive_loss: float
-    header: list[str]
-    rows: Iterable[Sequence[Any]]
-    tables: dict[str, Table]
-    pictures: dict[str, bytes]
-    leak_alarm: bool
-    asked: dict[str, float]
 
 
 def run(root: Path, item: str, params: Params) -> None:
@@ -83,8 +60,13 @@ def run(root: Path, item: str, params: Params) -> None:
                 file=sys.stderr,
             )
         report = report_prices(files.read_prices(windows), models, title, params.evaluation)
-    else:
+    elif entry.task == "language-model":
         report = report_text(files.read_text(windows), models, title)
+    else:
+        source = root / "data/ingestion" / entry.dataset
+        storage.verify(source)
+        table = storage.read_table(source / "table.parquet")
+        report = labelled.report(entry.task, table, files.read_rows(windows, entry.task), models[-1], title)
     with storage.new_artefact(root / "data/evaluation" / item) as folder:
         _write(folder, report, {"dataset": entry.dataset, "task": entry.task, "variant": entry.label}, seeds, title)
 

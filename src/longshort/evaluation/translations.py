@@ -41,6 +41,13 @@ def score(said: Sequence[str], asked: Sequence[str]) -> dict[str, float]:
     }
 
 
+def chrf_errors(said: Sequence[str], asked: Sequence[str]) -> NDArray[np.float64]:
+    """1 - chrF of each answer alone, from 0 of one that is right to the letter, but for case, to 1."""
+    _, chrf = _metrics()
+    scores = [chrf.sentence_score(own.lower(), [right.lower()]).score for own, right in zip(said, asked, strict=True)]
+    return np.clip(1 - np.array(scores, np.float64) / 100, 0, 1)
+
+
 def signatures() -> dict[str, str]:
     """How sacrebleu counts, in its own words; it knows them once it has scored something."""
     found = {}

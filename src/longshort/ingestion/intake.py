@@ -310,8 +310,7 @@ def register(root: Path, dataset: str, task: Task, read: Mapping[str, Any]) -> s
         settings += [f"ingestion.datasets.{dataset}.read.{name}={json.dumps(value)}" for name, value in read.items()]
     for variant, network in params.models.variants.items():
         item = f"{dataset}-{variant}"
-        learnable = task == "forecast" or (task not in LABELLED and not network.bidirectional)
-        if learnable and item not in params.training.items:
+        if config.unfit(task, network, None) is None and item not in params.training.items:
             settings.append(f"training.items.{item}={{dataset: {dataset}, task: {task}, variant: {variant}}}")
     return editing.assign(path, settings) if settings else ""
 

@@ -25,13 +25,20 @@ from longshort.models.compiled.served import Served
 from longshort.models.encoder import Carried, at_hand
 from longshort.models.forecaster import Forecaster, forecaster
 from longshort.models.network import Network, Shape
+from longshort.tasks.classify import ClassifyShape
 from longshort.tasks.forecast import FinalStateHead, ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
+from longshort.tasks.speech import Speech
+from longshort.tasks.tag import TagShape
+from longshort.tasks.translate import TranslateShape
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
-SHAPES: dict[TaskName, type[ForecastShape] | type[LanguageModelShape]] = {
+SHAPES: dict[TaskName, type[ForecastShape | LanguageModelShape | ClassifyShape | TagShape | TranslateShape]] = {
     "forecast": ForecastShape,
     "language-model": LanguageModelShape,
+    "classify": ClassifyShape,
+    "tag": TagShape,
+    "translate": TranslateShape,
 }
 
 
@@ -65,6 +72,11 @@ class Model:
     def head(self) -> FinalStateHead:
         """A forecaster's head."""
         return cast(FinalStateHead, self.network.head)
+
+    @property
+    def speech(self) -> Speech:
+        """A translator's head."""
+        return cast(Speech, self.network.head)
 
     @functools.cached_property
     def forecaster(self) -> Forecaster:

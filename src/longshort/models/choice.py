@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Any, Literal
 
-from longshort.config import EngineName, Params, Task, Variant
+from longshort.config import LABELLED, EngineName, Params, Task, Variant
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal
 from longshort.models.cells.kernels import without_kernel
@@ -18,6 +18,7 @@ from longshort.models.compiled import cells as compiled
 from longshort.models.compiled import library
 
 TIMES = 3
+TYPICAL_WORDS = 20  # of a row of labelled text, whose rows are of different lengths
 
 
 def settle(params: Params) -> list[str]:
@@ -61,6 +62,8 @@ def without_bfloat16(engine: str, variant: Variant, task: Task) -> str | None:
     """Why an engine cannot train a variant with products in bfloat16, as the rest of a sentence that says what can; None when it can."""
     if engine != "native":
         return f"engine '{engine}' computes in float32. Write `engine: native`, which has both"
+    if task in LABELLED:
+        return f"networks of a {task} item are trained batch by batch, in float32"
     if variant.weight_dropout:
         return "`weight_dropout` takes its network through training batch by batch, in float32. Set it to 0"
     if task == "forecast" and CELLS[variant.cell].attends:
@@ -113,8 +116,8 @@ def _fastest(params: Params, item: str) -> EngineName:
     entry = params.training.items[item]
     variant, task = params.models.variants[entry.variant], entry.task
     spec: Any = params.of_task(params.windows, task)
-    inputs = len(spec.columns) if task == "forecast" else params.tasks.language_model.embedding_size
-    shape = (params.optimisation_of(item).batch_size, spec.lookback, inputs)
+    inputs = len(spec.columns) if task == "forecast" else params.of_task(params.tasks, task).embedding_size
+    shape = (params.optimisation_of(item).batch_size, TYPICAL_WORDS if task in LABELLED else spec.lookback, inputs)
     named: tuple[EngineName, ...] = ("torch", "reference", "native")
     there = named if library.absent() is None else named[:2]
     engines = [engine for engine in there if _refusal(engine, variant) is None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,8 @@ from torch import Tensor
 from longshort.models.encoder import Carried
 from longshort.models.network import Network
 from longshort.tasks.speech import Speech
+from longshort.windows.labelled import END, START
+from longshort.windows.tokens import UNKNOWN
 
 NEVER = float("-inf")
 
@@ -27,6 +30,11 @@ class Tongue:
     end: int
     unsaid: tuple[int, ...]
     longest: int
+
+    @classmethod
+    def of(cls, words: Sequence[str], longest: int) -> Tongue:
+        """Of a vocabulary that `labelled.translate_data` made: what is unknown is never said."""
+        return cls(words.index(START), words.index(END), (words.index(UNKNOWN),), longest)
 
 
 @torch.inference_mode()

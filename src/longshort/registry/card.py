@@ -24,14 +24,26 @@ if TYPE_CHECKING:
 FIGURES = {
     "forecast": {"rmse": "RMSE", "mae": "MAE", "mase": "MASE", "skill": "skill", "dm_p_value": "DM p"},
     "language-model": {"perplexity": "perplexity", "bits_per_character": "bits/character"},
+    "classify": {"accuracy": "accuracy", "macro_f1": "mean F1 of labels"},
+    "tag": {"f1": "F1 of spans", "precision": "precision", "recall": "recall", "word_accuracy": "words tagged right"},
+    "translate": {"bleu": "BLEU", "chrf": "chrF", "exact": "right to the letter (%)"},
 }
-WORDS = {"forecast": "names the next sessions' prices of a ticker", "language-model": "names the next word of a text"}
+WORDS = {
+    "forecast": "names the next sessions' prices of a ticker",
+    "language-model": "names the next word of a text",
+    "classify": "names the label of a text",
+    "tag": "names a tag for each word of a text",
+    "translate": "says a text in another form or language",
+}
 LIMITS = {
     "forecast": (
         "It has seen the tickers and the years above and no others. A price that no model foresees is foreseen by none: read the skill "
         "before a forecast. It knows neither news nor costs, and is no advice to trade."
     ),
     "language-model": "It knows the words of its training part and no others, and says what such a text would say next, true or not.",
+    "classify": "It knows the labels and the words of its training part and no others, and names one of these labels whatever it is asked.",
+    "tag": "It knows the tags and the words of its training part and no others, and names a tag for every word whatever it is asked.",
+    "translate": "It knows the words of its training part and no others, and answers fluently, rightly or not.",
 }
 
 
@@ -107,6 +119,8 @@ def _data(version: ModelVersion, run: Run, model: dict[str, Any]) -> list[str]:
             continue
         if "last_target" in extent:
             lines.append(f"- {part}: {extent['first_target']} to {extent['last_target']}")
+        elif "rows" in extent:
+            lines.append(f"- {part}: {extent['rows']:,} rows")
         else:
             lines.append(f"- {part}: until word {extent['words']:,}, sha256 of all until there `{extent['sha256'][:16]}`")
     lines.append(f"- windows sha256 `{model['origin'].get('windows_sha256', 'not known')}`")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 Answers = NDArray[np.float64]
 WINDOWS = 8  # asked of each network
+STEPS = 12  # words of each, of networks that read rows as long as they come
 MOST_TICKERS = 8  # whose networks are asked, where each has its own
 KEPT = 64  # answers that are kept in full, evenly among all; of the others only their sum
 LIBRARY = "library"  # who answered, where it was the compiled library alone
@@ -102,6 +103,8 @@ def _answers(model: Model, by: str | None) -> Answers:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
+        if model.task == "translate":
+            return _targets(model)
         return _forecasts(model) if model.task == "forecast" else _words(model)
     finally:
         torch.set_num_threads(threads)
@@ -130,13 +133,27 @@ def _of_forecasters(card: dict[str, Any], ask: Callable[[int, NDArray[np.float32
 
 
 def _words(model: Model) -> Answers:
-    """The score of every word of the vocabulary after each of some made-up passages."""
+    """Scores after made-up passages: of every word of the vocabulary, or of every label; or of every tag at each of their words."""
     import torch
 
-    return model(torch.from_numpy(_passages(model.card)))[:, -1].numpy().astype(np.float64).ravel()
+    scores = model(torch.from_numpy(_passages(model.card)))
+    return (scores[:, -1] if model.task == "language-model" else scores).numpy().astype(np.float64).ravel()
+
+
+def _targets(model: Model) -> Answers:
+    """The score of every word of the target's vocabulary behind each word of made-up targets of made-up sources."""
+    import torch
+
+    known = len(model.card["description"]["target_vocabulary"])
+    fed = np.random.Generator(np.random.Philox(1)).integers(0, known, (1, WINDOWS, STEPS))
+    read = torch.from_numpy(_passages(model.card)).unsqueeze(0)
+    with torch.inference_mode():
+        said, _ = model.network.decode(torch.from_numpy(fed), (*model.network.encode(read), model.network.lengths(read)))
+        weight, bias = model.speech.of_member(0)
+        return (said[0] @ weight + bias).numpy().astype(np.float64).ravel()
 
 
 def _passages(card: dict[str, Any]) -> NDArray[np.int64]:
     description = card["description"]
-    shape = (WINDOWS, int(description["spec"]["lookback"]))
-    return np.random.Generator(np.random.Philox(0)).integers(0, len(description["vocabulary"]), shape)
+    words = description["source_vocabulary" if card["task"] == "translate" else "vocabulary"]
+    return np.random.Generator(np.random.Philox(0)).integers(0, len(words), (WINDOWS, int(description["spec"].get("lookback", STEPS))))

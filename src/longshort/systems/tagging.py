@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 
@@ -17,7 +14,7 @@ from longshort.systems import pictures, texts
 from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.tag import TagTask
-from longshort.windows.labelled import TagData, tag_data, tagged_words
+from longshort.windows.labelled import tag_data, tagged_words
 
 WINDOWS = TagWindows(min_count=2, max_vocabulary=20000, validation=0.1, test=0.2, seed=0)
 SETTINGS = Settings(embedding_size=100, dropout=0.5, label_smoothing=0.0)
@@ -42,7 +39,10 @@ def run(occasion: Occasion) -> Outcome:
     wanted = [found.tags[row].split() for row in rows]  # tags that train never shows among them: whatever a model says, it misses them
     said = [named(one, task) for one in fitted]
     scored = [spans.score(each, wanted) for each in said]
-    naive = 100 * spans.score(_most_frequent(data, found, rows), wanted)["f1"]
+    train = data.division.parts["train"]
+    known = data.division.rows[train.start : train.stop].tolist()
+    plain = spans.MostFrequent([(tagged_words(found.texts[row]), found.tags[row].split()) for row in known], data.tag_names)
+    naive = 100 * spans.score([plain.named(tagged_words(found.texts[row])) for row in rows], wanted)["f1"]
     f1 = [100 * each["f1"] for each in scored]
     figure = Figure.over(f"slot F1 on test, {described(variant)}", f1, "%", {"each word's most frequent tag": naive})
     words = Figure("words tagged right", 100 * float(np.mean([each["word_accuracy"] for each in scored])), "%")
@@ -82,14 +82,3 @@ def named(fitted: Fitted, task: TagTask) -> list[list[str]]:
         lengths = task.lengths(read)
         rows += [[task.data.tag_names[number] for number in row[:length].tolist()] for row, length in zip(numbers, lengths, strict=True)]
     return rows
-
-
-def _most_frequent(data: TagData, found: texts.Texts, rows: Sequence[int]) -> list[list[str]]:
-    """Each word's most frequent tag in the training part; O where it does not stand there."""
-    seen: dict[str, Counter[str]] = defaultdict(Counter)
-    assert found.tags is not None
-    train = data.division.parts["train"]
-    for row in data.division.rows[train.start : train.stop].tolist():
-        for word, tag in zip(tagged_words(found.texts[row]), found.tags[row].split(), strict=True):
-            seen[word][tag] += 1
-    return [[seen[word].most_common(1)[0][0] if word in seen else "O" for word in tagged_words(found.texts[row])] for row in rows]

@@ -151,5 +151,8 @@ def asked(data: ClassifyData) -> NDArray[np.int64]:
 def rivals(data: ClassifyData) -> dict[str, float]:
     """The accuracy of what costs nothing: the most frequent label of train, and a linear model of words and pairs of words."""
     labels, train = asked(data), data.division.parts["train"]
-    said = {MAJORITY: classes.majority(data.labels[train.start : train.stop], len(labels)), LINEAR: classes.linear_of_texts(data)}
+    said = {
+        MAJORITY: classes.majority(data.labels[train.start : train.stop], len(labels)),
+        LINEAR: classes.LinearOfTexts(data).named("test"),
+    }
     return {name: float(np.mean(one == labels)) for name, one in said.items()}

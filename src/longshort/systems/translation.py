@@ -20,8 +20,7 @@ from longshort.systems import dates, pictures
 from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.translate import TranslateTask
-from longshort.windows.labelled import END, START, TranslateData, translate_data
-from longshort.windows.tokens import UNKNOWN
+from longshort.windows.labelled import TranslateData, translate_data
 
 MADE, FAST = 10_000, 600  # phrases of dates; pairs of a run that only shows that everything works
 BEAM = 5
@@ -169,10 +168,7 @@ def _pairs(sources: list[str], targets: list[str], spec: TranslateWindows, name:
 
 def tongue_of(data: TranslateData) -> Tongue:
     """The words of its targets, which are as long as the longest of training at most."""
-    number = {word: place for place, word in enumerate(data.target_vocabulary.words[:3])}
-    train = data.division.parts["train"]
-    longest = int(np.diff(data.targets.offsets[train.start : train.stop + 1]).max())
-    return Tongue(number[START], number[END], (number[UNKNOWN],), longest)
+    return Tongue.of(data.target_vocabulary.words, data.longest)
 
 
 def translated(fitted: Fitted, task: TranslateTask, pairs: Pairs, beam: int) -> list[str]:

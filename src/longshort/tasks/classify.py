@@ -140,8 +140,10 @@ class ClassifyTask(ClassifyShape):
         return {"spec": self.data.spec.model_dump(), "labels": list(self.data.names), "vocabulary": list(self.data.vocabulary.words)}
 
     def extent(self) -> dict[str, dict[str, Any]]:
-        """How many sequences each part holds."""
-        return {part: {"rows": end - first} for part in ("train", "validation", "test") for first, end in [self.range_of(part)]}
+        """How many sequences each part holds; of texts also which, see `Division.extent`."""
+        if isinstance(self.data, ImageData):
+            return {part: {"rows": end - first} for part, (first, end) in self.data.parts.items()}
+        return self.data.division.extent()
 
     def earlier(self) -> list[ClassifyTask]:
         """None: sequences have no order in time."""

@@ -95,8 +95,8 @@ class TagTask(TagShape):
         return {"spec": self.data.spec.model_dump(), "tags": list(self.data.tag_names), "vocabulary": list(self.data.vocabulary.words)}
 
     def extent(self) -> dict[str, dict[str, Any]]:
-        """How many rows each part holds."""
-        return {part: {"rows": own.stop - own.start} for part, own in self.data.division.parts.items()}
+        """How many rows each part holds, and which; see `Division.extent`."""
+        return self.data.division.extent()
 
     def earlier(self) -> list[TagTask]:
         """None: rows have no order in time."""

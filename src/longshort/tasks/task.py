@@ -141,10 +141,19 @@ class WindowedTask(Task, Protocol):
 
 def open_task(name: TaskName, folder: Path, params: Params) -> Task:
     """The task of a windows artefact (already verified), with its settings from params.yaml."""
+    from longshort.tasks.classify import ClassifyTask
     from longshort.tasks.forecast import ForecastTask
     from longshort.tasks.language_model import LanguageModelTask
+    from longshort.tasks.tag import TagTask
+    from longshort.tasks.translate import TranslateTask
     from longshort.windows import files
 
     if name == "forecast":
         return ForecastTask.of(files.read_prices(folder), params.tasks.forecast.quantiles)
-    return LanguageModelTask.of(files.read_text(folder), params.tasks.language_model)
+    if name == "language-model":
+        return LanguageModelTask.of(files.read_text(folder), params.tasks.language_model)
+    if name == "classify":
+        return ClassifyTask.of(files.read_classify(folder), params.tasks.classify)
+    if name == "tag":
+        return TagTask.of(files.read_tag(folder), params.tasks.tag)
+    return TranslateTask.of(files.read_translate(folder), params.tasks.translate)

@@ -129,17 +129,18 @@ class TranslateTask(TranslateShape):
         return Charge(torch.stack(sums), (target != IGNORED).flatten(1).sum(1))
 
     def description(self) -> dict[str, Any]:
-        """How sources are read, and the vocabularies."""
+        """How sources are read, how many words the longest target of training has, and the vocabularies."""
         return {
             "spec": self.data.spec.model_dump(),
             "reversed_source": self.reversed_source,
+            "longest": self.data.longest,
             "source_vocabulary": list(self.data.source_vocabulary.words),
             "target_vocabulary": list(self.data.target_vocabulary.words),
         }
 
     def extent(self) -> dict[str, dict[str, Any]]:
-        """How many pairs each part holds."""
-        return {part: {"rows": end - first} for part in ("train", "validation", "test") for first, end in [self.range_of(part)]}
+        """How many pairs each part holds, and which; see `Division.extent`."""
+        return self.data.division.extent()
 
     def earlier(self) -> list[TranslateTask]:
         """None: pairs have no order in time."""

@@ -339,9 +339,12 @@ def _diverged(contender: Contender) -> str:
 
 
 def _naive_losses(task: Task) -> dict[str, float]:
+    from longshort.evaluation import rows
     from longshort.evaluation.stage import naive_losses
     from longshort.tasks.forecast import ForecastTask
     from longshort.tasks.language_model import LanguageModelTask
 
-    assert isinstance(task, ForecastTask | LanguageModelTask)
-    return naive_losses(task.data, task.quantiles if isinstance(task, ForecastTask) else ())
+    if isinstance(task, ForecastTask | LanguageModelTask):
+        return naive_losses(task.data, task.quantiles if isinstance(task, ForecastTask) else ())
+    data: Any = task.data  # type: ignore[attr-defined]  # of the tasks whose examples are rows
+    return rows.naive_losses(data)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import storage
-from longshort.config import ClassifyWindows, PriceWindows, TagWindows, TextWindows, TranslateWindows
+from longshort.config import ClassifyWindows, PriceWindows, TagWindows, Task, TextWindows, TranslateWindows
 from longshort.windows.contamination import Overlap
 from longshort.windows.folds import Folded, newest
 from longshort.windows.labelled import ClassifyData, Division, RowRange, Sequences, TagData, TranslateData
@@ -226,6 +226,13 @@ def read_translate(folder: Path) -> TranslateData:
     )
 
 
+def read_rows(folder: Path, task: Task) -> ClassifyData | TagData | TranslateData:
+    """Read a data set whose examples are rows, of the task that it is for; `storage.verify` its folder first."""
+    if task == "classify":
+        return read_classify(folder)
+    return read_tag(folder) if task == "tag" else read_translate(folder)
+
+
 def _write_sequences(folder: Path, side: str, found: Sequences) -> None:
     np.save(folder / f"{side}ids.npy", found.ids)
     np.save(folder / f"{side}offsets.npy", found.offsets)
@@ -237,13 +244,14 @@ def _read_sequences(folder: Path, side: str) -> Sequences:
 
 def _write_division(folder: Path, division: Division, described: dict[str, Any]) -> None:
     np.save(folder / "rows.npy", division.rows)
+    np.save(folder / "keys.npy", division.keys)
     parts = {part: asdict(own) for part, own in division.parts.items()}
     storage.write_json(folder / NAME, {**described, "parts": parts, "contamination": _as_json(division.stood)})
 
 
 def _read_division(folder: Path, content: dict[str, Any]) -> Division:
     parts = {part: RowRange(**content["parts"][part]) for part in PARTS}
-    return Division(parts, _load(folder / "rows.npy"), _from_json(content["contamination"]))
+    return Division(parts, _load(folder / "rows.npy"), _load(folder / "keys.npy"), _from_json(content["contamination"]))
 
 
 def _as_json(stood: list[Overlap]) -> list[dict[str, Any]]:

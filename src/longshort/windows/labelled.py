@@ -8,12 +8,14 @@ labels and tags are those of the training part alone. Pure NumPy.
 
 from __future__ import annotations
 
+import base64
 import dataclasses
 import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,7 @@ _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # of pairs: a number stays wha
 
 Spec = ClassifyWindows | TagWindows | TranslateWindows
 Numbers = NDArray[np.int64]
+Keys = NDArray[np.uint64]
 Tokens = Sequence[str]
 
 
@@ -77,12 +80,22 @@ class Division:
     """How the rows of a tidy table were shared out.
 
     rows   (rows,) int64, the number of each row in the tidy table
+    keys   (rows,) uint64, the same for two rows of the same words, in any data set; see `key_of`
     stood  how much of each part's longer texts stood in the parts before it, before rows were dropped
     """
 
     parts: dict[str, RowRange]
     rows: Numbers
+    keys: Keys
     stood: list[Overlap]
+
+    def extent(self) -> dict[str, dict[str, Any]]:
+        """How many rows each part holds, and the keys of those that a model learns from."""
+        found: dict[str, dict[str, Any]] = {part: {"rows": own.stop - own.start} for part, own in self.parts.items()}
+        for part in ("train", "validation"):
+            own = self.parts[part]
+            found[part]["keys"] = base64.b64encode(np.unique(self.keys[own.start : own.stop]).astype("<u8").tobytes()).decode()
+        return found
 
 
 @dataclass(frozen=True)
@@ -128,6 +141,25 @@ class TranslateData:
     source_vocabulary: Vocabulary
     target_vocabulary: Vocabulary
     division: Division
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest target of the training part."""
+        train = self.division.parts["train"]
+        return int(np.diff(self.targets.offsets[train.start : train.stop + 1]).max())
+
+
+def keys_in(extent: dict[str, dict[str, Any]]) -> Keys | None:
+    """The keys of the rows that a model learned from, of `Division.extent`; None of an extent that has none."""
+    parts = [extent.get(part, {}).get("keys") for part in ("train", "validation")]
+    if None in parts:
+        return None
+    return np.unique(np.frombuffer(b"".join(base64.b64decode(str(part)) for part in parts), "<u8"))
+
+
+def key_of(words: str) -> int:
+    """What tells a row by its words, which `classify_data` and its neighbours put together: 8 bytes of a hash."""
+    return int.from_bytes(hashlib.blake2b(words.encode(), digest_size=8).digest(), "little")
 
 
 # --- words --------------------------------------------------------------------------------------
@@ -264,11 +296,17 @@ def numbered(names: Iterable[str], known: Sequence[str]) -> Ids:
 
 
 def _division(
-    parts: dict[str, list[int]], before: dict[str, list[int]], texts: Sequences, said: Sequence[Sequence[str]], stood: list[Overlap]
+    parts: dict[str, list[int]],
+    before: dict[str, list[int]],
+    keys: Sequence[str],
+    texts: Sequences,
+    said: Sequence[Sequence[str]],
+    stood: list[Overlap],
 ) -> Division:
     """The parts of rows that lie in their order.
 
     before  the parts before rows were dropped
+    keys    as `share_out` has them, by row of the table, as ``said``
     said    the labels, and tags, of each row of the table
     """
     ranges, start = {}, 0
@@ -280,7 +318,8 @@ def _division(
         unknown = float(np.mean(tokens == 0)) if len(tokens) else 0.0
         ranges[part] = RowRange(start, stop, len(before[part]) - len(rows), unknown, dict(sorted(unseen.items())))
         start = stop
-    return Division(ranges, np.array([row for rows in parts.values() for row in rows], np.int64), stood)
+    order = [row for rows in parts.values() for row in rows]
+    return Division(ranges, np.array(order, np.int64), np.fromiter((key_of(keys[row]) for row in order), np.uint64, len(order)), stood)
 
 
 # --- a tidy table becomes windows ---------------------------------------------------------------
@@ -301,7 +340,7 @@ def classify_data(texts: Sequence[str], labels: Sequence[str], named: Sequence[s
     vocabulary = make_vocabulary((read[row] for row in parts["train"]), spec, section, SPECIAL)
     found = sequences([read[row] for row in order], vocabulary)
     names = tuple(sorted({labels[row] for row in parts["train"]}))
-    division = _division(parts, before, found, [(label,) for label in labels], overlaps(before, tokens))
+    division = _division(parts, before, keys, found, [(label,) for label in labels], overlaps(before, tokens))
     return ClassifyData(spec, found, numbered((labels[row] for row in order), names), names, vocabulary, division)
 
 
@@ -332,7 +371,7 @@ def tag_data(texts: Sequence[str], tags: Sequence[str], labels: Sequence[str], n
         numbered((labels[row] for row in order), names),
         names,
         vocabulary,
-        _division(parts, before, found, said, overlaps(before, tokens)),
+        _division(parts, before, keys, found, said, overlaps(before, tokens)),
     )
 
 
@@ -358,5 +397,5 @@ def translate_data(sources: Sequence[str], targets: Sequence[str], named: Sequen
     vocabularies = [make_vocabulary((side[row] for row in parts["train"]), spec, section, special) for side in (asked, answered)]
     found = [sequences([side[row] for row in order], own) for side, own in zip((asked, answered), vocabularies, strict=True)]
     stood = overlaps(before, asked) if kind == "words" else []
-    division = _division(parts, before, found[0], [()] * len(keys), stood)
+    division = _division(parts, before, keys, found[0], [()] * len(keys), stood)
     return TranslateData(spec.model_copy(update={"tokens": kind}), found[0], found[1], vocabularies[0], vocabularies[1], division)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import storage
-from longshort.config import Variant
+from longshort.config import LABELLED, Variant
 from longshort.models.compiled.forecaster import NativeForecaster, without
 from longshort.models.compiled.told import layers_of
 
@@ -87,7 +87,9 @@ def of(card: dict[str, Any], tensors: dict[str, Floats], sha256: str) -> Served 
     raises  KeyError, ValueError when the card is of another form
     """
     variant, inputs, found = Variant(**card["variant"]), card["shape"]["inputs"], Served(card, tensors, sha256)
-    if without(variant) or "engine" not in card["origin"] or (card["task"] == "language-model" and variant.bidirectional):
+    if without(variant) or "engine" not in card["origin"] or card["task"] in LABELLED:
+        return None
+    if card["task"] == "language-model" and variant.bidirectional:
         return None
     weights, bias = found._head(0)
     states = variant.hidden_size * (2 if variant.bidirectional else 1)
