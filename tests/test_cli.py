@@ -291,7 +291,7 @@ def test_a_forecast_names_its_session_and_its_model(retrained):
     assert (told["ticker"], told["last_session"], told["sessions"]) == ("GOOG", "2008-10-14", ["2008-10-15"])
     assert (told["model"], told["version"], told["alias"]) == ("forecast-goog", "1", "challenger")
     text = clones.main(retrained, "forecast", "GOOG").stdout
-    assert f"GOOG  Wed 2008-10-15  {told['levels'][0]:.2f}" in text and "no model has beaten the naive forecast yet" in text
+    assert f"GOOG  Wed 2008-10-15  {told['levels'][0]:.2f}" in text and "no model has beaten what is naive yet" in text
 
 
 def test_a_text_goes_on_from_its_prompt_and_is_the_same_again(retrained):
@@ -309,7 +309,7 @@ def test_a_text_goes_on_from_its_prompt_and_is_the_same_again(retrained):
         (["generate", ""], "the prompt holds no word. Give a few to go on from"),
         (["generate", " \n"], "the prompt holds no word"),
         (["generate", "x" * 10_001], "the prompt has 10001 characters; at most 10,000 are read"),
-        (["generate", "the", "--dataset", "goog"], "no text data set 'goog'. Known: topics."),
+        (["generate", "the", "--dataset", "goog"], "no data set 'goog' of text that a model is trained on. Known: topics."),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_told_why(retrained, arguments, said):

@@ -14,7 +14,7 @@ from projects import PARAMS
 from test_ingestion import SHARED, bytes_of, dvc, empty_project, project, raw, version_of  # noqa: F401  # fixtures among them
 
 from longshort import accounts, config, editing, storage
-from longshort.errors import ConfigError, DataRefused, UsageError
+from longshort.errors import DataRefused, UsageError
 from longshort.ingestion import intake, parts, recognition, source, stage
 from longshort.ingestion.dataset import Terms, assemble
 
@@ -310,12 +310,14 @@ def test_the_stage_writes_the_table_and_the_quarantine_in_the_files_folders(proj
 
 
 @pytest.mark.parametrize("task", config.LABELLED)
-def test_registering_adds_the_data_set_and_no_item(project, task):  # noqa: F811
+def test_registering_adds_the_data_set_and_an_item_for_every_variant_that_can_learn_it(project, task):  # noqa: F811
+    alstm = "{cell: alstm, hidden_size: 4, num_layers: 1, bidirectional: false, dropout: 0.0}"
+    editing.assign(project / "params.yaml", [f"models.variants.alstm={alstm}"])
     written = intake.register(project, "mine", task, {})
-    assert f"mine: {{task: {task}, source: raw}}" in written and "mine-" not in written
-    assert config.read(project / "params.yaml").ingestion.datasets["mine"].task == task
-    with pytest.raises(ConfigError, match=r"training\.items\.mine-lstm: .*judged and windowed, but not trained yet"):
-        editing.assign(project / "params.yaml", [f"training.items.mine-lstm={{dataset: mine, task: {task}, variant: lstm}}"])
+    assert f"mine: {{task: {task}, source: raw}}" in written
+    added = [item for item, entry in config.read(project / "params.yaml").training.items.items() if entry.dataset == "mine"]
+    learn = ["rnn", "lstm", "gru", "bilstm", "stacked"] + ["alstm"] * (task == "classify")
+    assert added == [f"mine-{variant}" for variant in learn]
 
 
 # --- what is checked together -------------------------------------------------------------------

@@ -871,7 +871,12 @@ def _where_to_look(root: Path, params: Params, nothing_new: bool) -> None:
     for name in params.ingestion.datasets:
         print(f"        data/validation/{name}/index.html")
     print("        data/evaluation/<data set>-<variant>/pictures/")
-    print('ask     longshort forecast GOOG    longshort generate "the value of" -n 32')
+    from longshort.leaderboard import RANKED_BY
+
+    asked = {item.task for item in params.training.items.values()}
+    ticker = "GOOG" if "goog" in params.ingestion.datasets else "TICKER"
+    ways = {"forecast": f"forecast {ticker}", "language-model": 'generate "the value of" -n 32'}
+    print("ask     " + "    ".join(f"longshort {ways.get(task, f'{task} TEXT')}" for task in RANKED_BY if task in asked))
     print('keep    git add params.yaml dvc.lock data/raw && git commit -m "Retrain"')
 
 
@@ -954,7 +959,7 @@ def _drifts(root: Path, models: Iterable[str]) -> list[str]:
 def _by_whom(by: dict[str, Any]) -> str:
     if by["alias"] == "champion":
         return f"said by {by['model']} v{by['version']}, the champion"
-    return f"said by {by['model']} v{by['version']}, the challenger: no model has beaten the naive forecast yet, so there is no champion"
+    return f"said by {by['model']} v{by['version']}, the challenger: no model has beaten what is naive yet, so there is no champion"
 
 
 def _console() -> Any:

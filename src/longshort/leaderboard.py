@@ -63,7 +63,12 @@ def rows(root: Path, params: Params) -> list[Row]:
         folds = content["test"].get("folds", 1)
         found.append(Row(**named, seeds=len(content["seeds"]), metric=RANKED_BY[content["task"]], folds=folds))
     order = list(params.ingestion.datasets)
-    return sorted(found, key=lambda row: (order.index(row.dataset), row.mean[row.metric] * (-1 if row.metric in HIGHER else 1)))
+    return sorted(found, key=lambda row: (order.index(row.dataset), rank(row)))
+
+
+def rank(row: Row) -> float:
+    """The lower the better."""
+    return -row.mean[row.metric] if row.metric in HIGHER else row.mean[row.metric]
 
 
 def as_json(found: list[Row]) -> list[dict[str, Any]]:

@@ -291,10 +291,11 @@ def _losses_by_frequency(axes: Axes, nats: Array, rivals: Mapping[str, Array], s
     return [(float(line[-1]), name, colours[name]) for name, line in lines.items()]
 
 
-def by_group(names: Sequence[str], means: ArrayLike, spread: ArrayLike, naive: ArrayLike, unit: str, title: str) -> bytes:
+def by_group(names: Sequence[str], means: ArrayLike, spread: ArrayLike, naive: ArrayLike, rival: str, unit: str, title: str) -> bytes:
     """What a model is worth group by group, a bar each from the top, its standard deviation over seeds, and naive beside it; PNG bytes.
 
     means, spread, naive  (groups,), in ``unit``; all from 0 to 100
+    rival                 what the naive way is called
     """
     places = np.arange(len(names))
     with house_style():
@@ -302,10 +303,10 @@ def by_group(names: Sequence[str], means: ArrayLike, spread: ArrayLike, naive: A
         axes = figure.subplots()
         axes.grid(visible=False, axis="y")
         axes.barh(places, np.asarray(means), xerr=np.asarray(spread), color=MODEL, height=0.62, label="model", error_kw={"ecolor": INK})
-        axes.plot(np.asarray(naive), places, "|", color=NAIVE, markersize=13, markeredgewidth=2.5, label="naive")
+        axes.plot(np.asarray(naive), places, "|", color=NAIVE, markersize=13, markeredgewidth=2.5, label=rival)
         axes.set_yticks(places, names)
         axes.set(xlabel=unit, xlim=(0, 102), ylim=(len(names) - 0.4, -0.6))
-        figure.legend(loc="outside upper right", ncols=2, frameon=False)
+        figure.legend(loc="outside lower left", ncols=2, frameon=False)
         return as_png(figure)
 
 

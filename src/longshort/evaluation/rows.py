@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 COLUMNS = {"classify": ("text", "label"), "tag": ("text", "tags"), "translate": ("source", "target")}
 UNITS = {"classify": "nats a text", "tag": "nats a word", "translate": "nats a token"}
 # what a row's answer is worth by itself, for tables by group and the picture of them
-GROUPED = {"classify": "F1 of a label (%)", "tag": "F1 of a span (%)", "translate": "chrF by tokens of the source"}
+GROUPED = {"classify": "F1 of a label (%)", "tag": "F1 of a span (%)", "translate": "chrF, by words of the source"}
 MISTAKEN = 200  # rows of the table of mistakes at most
 DRAWN = 20  # groups of the picture at most
 LENGTHS = (4, 6, 8, 10, 15, 20)
@@ -132,8 +132,12 @@ def report(task: Task, table: pa.Table, data: Data, models: Mapping[int, Model],
         naive_loss=min(losses.values()),
         header=["row", *errors],
         rows=zip((asked.rows + 1).tolist(), *errors.values(), strict=True),
-        tables={"by-group": groups, "mistaken": _mistaken(asked, next(iter(said.values())), errors[f"seed_{next(iter(said))}"])},
-        pictures={"groups.png": pictures.by_group(*_drawn(groups), GROUPED[task], f"{title}: {_heading(task, groups)}")},
+        tables={"by-group": groups, "mistaken": mistaken(asked, next(iter(said.values())), errors[f"seed_{next(iter(said))}"])},
+        pictures={
+            "groups.png": pictures.by_group(
+                *_drawn(groups), groups.header[2].replace("_", " "), GROUPED[task], f"{title}: {_heading(task, groups)}"
+            )
+        },
         leak_alarm=False,
         asked={},
     )
@@ -184,7 +188,7 @@ def _heading(task: Task, groups: Table) -> str:
     return f"where it is good, by {what}" + (f", the {DRAWN} most frequent of {len(groups.rows)}" if len(groups.rows) > DRAWN else "")
 
 
-def _mistaken(asked: Part, said: Sequence[str], errors: Array) -> Table:
+def mistaken(asked: Part, said: Sequence[str], errors: Array) -> Table:
     """The first seed's answers that are not what was wanted, those that are furthest off first."""
     order = [k for k in np.argsort(-errors, kind="stable").tolist() if errors[k] > 0][:MISTAKEN]
     rows = [[int(asked.rows[k]) + 1, *map(_as_text, (asked.texts[k], asked.wanted[k], said[k]))] for k in order]
