@@ -270,6 +270,16 @@ def test_weights_begin_as_keras_has_them():
     assert (encoder("gru", initialisation="keras").directions(0)[0].tensors()["b"] == 0).all()
 
 
+def test_nguyen_and_widrow_spread_the_thresholds_of_units_over_what_they_read():
+    own = encoder("lstm", hidden_size=64, inputs=1, initialisation="nguyen_widrow").directions(0)[0].tensors()
+    W, b = own["W"][0, 0], own["b"][0]
+    torch.testing.assert_close(W.abs(), torch.full_like(W, 0.7 * 64))
+    thresholds = -b / W  # where what a gate adds up is 0: all over the inputs, and not beyond
+    assert thresholds.abs().max() <= 1 and torch.histc(thresholds, bins=4, min=-1, max=1).min() > 0.15 * len(b)
+    several = encoder("gru", hidden_size=16, inputs=5, initialisation="nguyen_widrow").directions(0)[0].tensors()["W"][0]
+    torch.testing.assert_close(several.norm(dim=0), torch.full((48,), 0.7 * 16 ** (1 / 5)))
+
+
 FORGETTING = [name for name in CELLS if CELLS[name].forget]
 
 

@@ -388,7 +388,7 @@ Cell = Literal[
 ]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 InitialState = Literal["zero", "learned"]
-Initialisation = Literal["torch", "keras"]
+Initialisation = Literal["torch", "keras", "nguyen_widrow"]
 Activation = Literal["tanh", "relu", "sigmoid", "softsign", "linear"]
 
 
@@ -403,7 +403,8 @@ class Variant(Section):
     zoneout              the share of h, and of c, that keeps its old value (Krueger et al., 2017)
     weight_dropout       on R, anew each batch (Merity et al., 2018)
     initial_state        zero, or learned
-    initialisation       torch: all uniform in ±1/√hidden_size; keras: Glorot's uniform W, orthogonal R, b 0 and 1 for forget gates
+    initialisation       torch: all uniform in ±1/√hidden_size; keras: Glorot's uniform W, orthogonal R, b 0 and 1 for forget gates;
+                         nguyen_widrow: each unit begins with a threshold of its own among inputs from -1 to 1, orthogonal R
     forget_bias          what b of the gate that forgets begins with, so that a larger one keeps more
     chrono_steps         the longest memory that b of the gates is begun for, in steps (Tallec, Ollivier, 2018); 0: none
     activation           in place of the cell's tanh or relu

@@ -36,6 +36,8 @@ def begin(weights: Weights, cell: Cell, variant: Variant, generators: Sequence[t
     for member, generator in zip(weights.members(), generators, strict=True):
         for name, weight in member.items():
             _begin(name, weight, cell, variant, generator)
+        if variant.initialisation == "nguyen_widrow":
+            _spread(member["W"], member["b"], variant.hidden_size, generator)
         _begin_gates(member["b"], cell, variant, generator)
 
 
@@ -62,6 +64,15 @@ def _begin(name: str, weight: Tensor, cell: Cell, variant: Variant, generator: t
         nn.init.orthogonal_(weight, generator=generator)
     else:
         nn.init.xavier_uniform_(weight, generator=generator)  # Glorot's; over all gates together, as Keras has it
+
+
+def _spread(W: Tensor, b: Tensor, hidden_size: int, generator: torch.Generator) -> None:
+    """Each unit's W of one length, and its b within it: so its threshold lies somewhere among inputs from -1 to 1, and units divide
+    them among each other (Nguyen and Widrow, 1990). W: (inputs, gates·hidden).
+    """
+    length = 0.7 * hidden_size ** (1 / len(W))
+    W.mul_(length / W.norm(dim=0))
+    b.uniform_(-length, length, generator=generator)
 
 
 def _begin_gates(b: Tensor, cell: Cell, variant: Variant, generator: torch.Generator) -> None:

@@ -107,7 +107,7 @@ def _task(words: Sequence[str], known: int) -> NextWordTask:
 
 
 def _variant(occasion: Occasion, layers: int, hidden: int) -> Variant:
-    return occasion.variant(cell="lstm", hidden_size=hidden, num_layers=layers, initialisation="keras")
+    return occasion.variant(cell="lstm", hidden_size=hidden, num_layers=layers, initialisation="nguyen_widrow")
 
 
 def _optimisation(occasion: Occasion, task: NextWordTask, steps: int) -> Optimisation:

@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class WordNumbers(Embeddings):
-    """A word is read as one number, its place in the vocabulary: a table of 0, 1, 2, …, one wide, that nothing moves."""
+    """A word is read as one number, its place in the vocabulary, from -1 of the first to 1 of the last: a table that nothing moves."""
 
     fixed: ClassVar[bool] = True
 
     def __init__(self, vocabulary: int, members: int) -> None:
         nn.Module.__init__(self)
-        self.table = nn.Parameter(torch.arange(vocabulary, dtype=torch.float32).repeat(members, 1).unsqueeze(-1))
+        self.table = nn.Parameter(torch.linspace(-1, 1, vocabulary).repeat(members, 1).unsqueeze(-1))
 
 
 @dataclass(frozen=True)
