@@ -558,6 +558,18 @@ def test_a_fleet_that_is_killed_goes_on_to_the_same_bytes_and_repeats_no_member(
         assert sum(line["kind"] == "begun" for line in told(root)[seed]) == 1
 
 
+def test_numbers_of_less_than_full_precision_are_zero_while_a_shard_is_trained_and_not_behind_it(task, params):
+    member, seen = Member("s0", 0, task, settings(params, max_epochs=1)), []
+    tiny = torch.tensor(1e-30)
+
+    def tell(told):
+        seen.append((told.entry["kind"], float(tiny * 1e-10)))
+
+    shards.work(shards.Shard((member,), params.models.variants["lstm"], "torch", "cpu", (None,), None), tell)
+    assert dict(seen)["epoch"] == 0.0 and dict(seen)["begun"] == pytest.approx(1e-40, rel=1e-4)
+    assert float(tiny * 1e-10) == pytest.approx(1e-40, rel=1e-4)
+
+
 def test_no_more_processes_compute_than_there_are_cores(tmp_path):
     began = time.monotonic()
     spans = []
