@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from longshort.errors import DataRefused
 from longshort.evaluation import classes
-from longshort.evaluation.pictures import as_png, house_style, new_figure
+from longshort.evaluation.pictures import INK, as_png, house_style, new_figure
 from longshort.evaluation.tables import Table
 from longshort.models.decoding import Tongue, search
 from longshort.models.engines.engine import SCORING_BATCH
 from longshort.systems import digits, pictures
 from longshort.systems.fitting import Fitted, described, fit
-from longshort.systems.heatmaps import heat, write_values
+from longshort.systems.heatmaps import heat
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.caption import CaptionTask
 from longshort.tasks.speech import Speech
@@ -27,6 +27,7 @@ NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight",
 BEAM = 5
 LETTER = 16  # numbers of a letter's embedding
 MISREAD, SPELLED = 24, 4  # images that are shown: of those that are misread, and letter by letter
+LOOKED = 200  # images among which the one is looked for that a network was least sure of
 
 
 def run(occasion: Occasion) -> Outcome:
@@ -124,7 +125,7 @@ def _misread(data: ImageData, said: list[str], asked: list[str]) -> dict[str, by
     if not wrong:
         return {}
     shown = data.pixels[data.parts["test"][0] + np.array(wrong[:MISREAD])]
-    captions = [f"{asked[n]}: {said[n]}" for n in wrong]
+    captions = [f"{asked[n]} as {said[n]}" for n in wrong]
     return {"misread": pictures.images(shown, captions, f"{len(wrong):,} of {len(asked):,} images whose name is not spelled", 6)}
 
 
@@ -141,7 +142,7 @@ def chances(fitted: Fitted, task: CaptionTask, number: int, said: str) -> NDArra
 def _letters(fitted: Fitted, task: CaptionTask, said: list[str], asked: list[str]) -> bytes:
     """Images, and under each how likely every letter was before it was said; the one that the network was least sure of comes last."""
     first = task.data.parts["test"][0]
-    told = [chances(fitted, task, first + n, own) for n, own in enumerate(said[:MISREAD])]
+    told = [chances(fitted, task, first + n, own) for n, own in enumerate(said[:LOOKED])]
     unsure = min(range(len(told)), key=lambda n: float(told[n].max(axis=1).prod()))
     sure = {asked[n]: n for n in range(len(told)) if n != unsure and said[n] == asked[n]}  # one of each name
     shown = [*list(sure.values())[: SPELLED - 1], unsure]
@@ -155,7 +156,16 @@ def _letters(fitted: Fitted, task: CaptionTask, said: list[str], asked: list[str
             above.set_axis_off()
             own = told[number][:, [task.vocabulary.index(letter) for letter in letters]].T
             heat(below, own, 1.0, signed=False)
-            write_values(below, np.where(own >= 0.1, own, np.nan), 1.0, size=6.5)
+            for row, place in np.argwhere(own >= 0.1).tolist():
+                below.text(
+                    place,
+                    row,
+                    f"{own[row, place]:.2f}",
+                    ha="center",
+                    va="center",
+                    fontsize=6.5,
+                    color="white" if own[row, place] > 0.4 else INK,
+                )
             below.set_xticks(range(len(said[number]) + 1), [*said[number], "■"])
             below.set_yticks(range(len(letters)), ["■" if letter == END else letter for letter in letters] if column == 0 else [])
             below.set_xlabel(f"is {asked[number]}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +14,9 @@ LEARNED = 2000  # strips that it learns from
 PASSES = 60  # of logistic regression; see `evaluation.classes`
 
 
-def read(data: StripData, count_told: bool) -> list[tuple[int, ...]]:
-    """What logistic regression names in slices of equal width, of each strip of the test part.
-
-    count_told  whether it is told how many digits a strip holds, or goes by its width
+def read(data: StripData) -> dict[str, list[tuple[int, ...]]]:
+    """What logistic regression names in slices of equal width, of each strip of the test part: as many slices as its width speaks for,
+    and as many as there are digits, where it is told.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
@@ -32,12 +32,16 @@ def read(data: StripData, count_told: bool) -> list[tuple[int, ...]]:
             np.concatenate([sliced(data.strip(number), count, wide) for number, count in zip(learned, counts, strict=True)]) / data.white,
             np.concatenate([data.labels.row(number) for number in learned]),
         )
-    said = []
-    for number in range(*data.parts["test"]):
-        strip = data.strip(number)
-        count = len(data.labels.row(number)) if count_told else max(round(strip.shape[1] / wide), 1)
-        said.append(tuple(model.predict(sliced(strip, count, wide) / data.white).tolist()))
-    return said
+    tested = range(*data.parts["test"])
+    by_width = [max(round(width / wide), 1) for width in data.widths()[tested.start : tested.stop].tolist()]
+    told = [len(data.labels.row(number)) for number in tested]
+
+    def named(counts: Sequence[int]) -> list[tuple[int, ...]]:
+        slices = np.concatenate([sliced(data.strip(number), count, wide) for number, count in zip(tested, counts, strict=True)])
+        labels = np.split(model.predict(slices / data.white), np.cumsum(counts)[:-1])
+        return [tuple(own.tolist()) for own in labels]
+
+    return {"equal slices": named(by_width), "equal slices, their number told": named(told)}
 
 
 def sliced(strip: NDArray[np.uint8], count: int, wide: int) -> NDArray[np.float64]:
