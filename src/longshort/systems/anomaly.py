@@ -144,8 +144,8 @@ def _read(occasion: Occasion) -> tuple[list[Watched], str]:
                 f"{occasion.data}/{own.name}: {len(own.values):,} steps, and {LEAST:,} are needed, since only the first {KNOWN:.0%} are "
                 "learned from. Give a longer series, or take it out of the labels."
             )
-    called = "made" if occasion.data is None else f"{occasion.data.name}'s"
-    return series, f"{len(series)} {called} series, {sum(len(own.values) for own in series):,} steps"
+    called = "made series" if occasion.data is None else f"series of {occasion.data.name}"
+    return series, f"{len(series)} {called}, {sum(len(own.values) for own in series):,} steps"
 
 
 def task_of(values: Array) -> SeriesTask:
@@ -227,4 +227,5 @@ def _closely(series: Sequence[Watched], errors: Sequence[Array]) -> dict[str, by
     own, scores = series[number], errors[number]
     shown = slice(max(first - (end - first), Stretches.of(len(scores)).known), end + (end - first))
     inside = (first - shown.start, end - shown.start)
-    return {"window": alarm_pictures.window(own.name, own.times[shown], own.values[shown], scores[shown], limit(scores, RATE), inside)}
+    name = own.name.rpartition("/")[2].removesuffix(".csv")
+    return {"window": alarm_pictures.window(name, own.times[shown], own.values[shown], scores[shown], limit(scores, RATE), inside)}
