@@ -30,7 +30,7 @@ def images(count=60):
     return ImageData(pixels.astype(np.uint8), 16, labels, ("1", "2", "3"), edges)
 
 
-TASK = CaptionTask.of(images(), NAMES, size=5, dropout=0.0)
+TASK = CaptionTask.of(images(), NAMES, size=16, dropout=0.0)
 
 
 def network_of(**own):
@@ -73,7 +73,7 @@ def test_a_batch_costs_and_teaches_what_its_images_do_one_by_one_and_every_pixel
 
 def test_a_network_learns_to_spell_images_that_it_was_never_shown():
     variant = Variant(cell="gru", hidden_size=24, num_layers=1, bidirectional=False, dropout=0.0)
-    how = Optimisation(optimizer="adam", learning_rate=0.01, batch_size=8, max_epochs=60, patience=60, clip_norm=1.0)
+    how = Optimisation(optimizer="adam", learning_rate=0.02, batch_size=8, max_epochs=25, patience=25, clip_norm=1.0)
     (done,) = train([Member("s0", 0, TASK, how)], variant, "reference", torch.device("cpu"), [None], lambda *_: None)
     network = Network(TASK, variant, "reference").eval()
     network.load_state_dict(state_of(network, done.best_weights))

@@ -146,6 +146,9 @@ def losses(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], uni
                 axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], color=colour, linewidth=1, alpha=0.35)
                 axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=colour, linewidth=1.8)
             ends.append((float(np.mean([epochs[-1]["validation_loss"] for epochs in seeds])), name, colour))
+        low, high = axes.dataLim.intervaly
+        if low > 0 and high > 10 * low:
+            logarithmic(axes)
         axes.set(xlabel="epoch (pale: in training)", ylabel=f"loss on validation ({unit})")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         label_ends(figure, {axes: ends})
