@@ -74,6 +74,13 @@ def test_a_strip_is_its_images_from_left_to_right_and_the_brighter_pixel_counts(
         assert data.labels.row(number).tolist() in [found.labels[list(pair)].tolist() for pair in own]
 
 
+def test_no_image_comes_again_before_all_have():
+    data = strip_data(images(), StripSpec({"train": 9, "validation": 1, "test": 1}, (2, 2), (0, 0)), seed=1)
+    columns = [data.columns[data.offsets[n] + 4 * k :][:4].T for n in range(9) for k in range(2)]
+    numbers = [next(n for n, own in enumerate(images().pixels) if np.array_equal(own, each)) for each in columns]
+    assert all(sorted(numbers[first : first + 6]) == list(range(6)) for first in (0, 6, 12))
+
+
 def test_the_seed_says_the_strips():
     same, other = (strip_data(images(), SPEC, seed) for seed in (0, 1))
     assert np.array_equal(task_with().data.columns, same.columns) and not np.array_equal(same.offsets, other.offsets)

@@ -77,7 +77,7 @@ class StripData:
 
 
 def strip_data(images: ImageData, spec: StripSpec, seed: int) -> StripData:
-    """Lay images side by side; those of a strip are drawn from the part that the strip is in.
+    """Lay images side by side; those of a strip are of the part that the strip is in, dealt out so that none comes again before all have.
 
     Where two lie over one another the brighter pixel counts. No gap takes more than an image is wide.
     """
@@ -85,8 +85,10 @@ def strip_data(images: ImageData, spec: StripSpec, seed: int) -> StripData:
     strips, labels = [], []
     for part in PARTS:
         first, end = images.parts[part]
-        for _ in range(spec.strips[part]):
-            own = draw.integers(first, end, draw.integers(spec.images[0], spec.images[1] + 1))
+        counts = draw.integers(spec.images[0], spec.images[1] + 1, spec.strips[part])
+        rounds = -(-int(counts.sum()) // (end - first))
+        dealt = np.concatenate([draw.permutation(np.arange(first, end)) for _ in range(rounds)])
+        for own in np.split(dealt, np.cumsum(counts))[:-1]:
             gaps = draw.integers(spec.gap[0], spec.gap[1] + 1, len(own) - 1)
             strips.append(_laid(images.pixels[own], gaps))
             labels.append(images.labels[own])
