@@ -56,7 +56,7 @@ def run(occasion: Occasion) -> Outcome:
         Figure.over(f"exact, beam of {BEAM}, {described(variant)}", [_exact(own, asked) for own in searched], "%", naive),
         Figure.over("exact, greedy", [_exact(own, asked) for own in greedy], "%"),
     ]
-    title = f"{found.name}: {figures[0].value:.1f} % of the strips read to the digit, equal slices {naive['equal slices']:.1f} %"
+    title = f"{figures[0].value:.1f} % of the strips are read to the digit"
     shares = {name: value / 100 for name, value in naive.items()}
     return Outcome(
         data=f"{len(data):,} strips of {IMAGES[0]} to {IMAGES[1]} digits of {found.name}",
@@ -124,12 +124,12 @@ def _by_length(said: dict[str, Read], asked: Read) -> Table:
 def _columns(data: StripData, chances: list[NDArray[np.float64]], said: Read) -> bytes:
     """Two long strips of the test part, the first with a digit twice in a row, and under each what the network says at every column."""
     first = data.parts["test"][0]
-    order = sorted(range(len(said)), key=lambda n: -len(said[n]))
-    doubled = [n for n in order if any(a == b for a, b in itertools.pairwise(said[n]))]
+    order = sorted(range(len(said)), key=lambda n: (said[n] != tuple(data.labels.row(first + n).tolist()), -len(said[n])))
+    doubled = [n for n in order if any(a == b for a, b in itertools.pairwise(said[n]))][:1]
     with house_style():
         figure = new_figure("At most columns it says nothing; at one column a digit it says which", height=6.4)
         grid = figure.subplots(4, 1, gridspec_kw={"height_ratios": [1, 1.2, 1, 1.2]})
-        for number, above, below in zip([*doubled[:1], *order], grid[::2], grid[1::2], strict=False):
+        for number, above, below in zip([*doubled, *(n for n in order if n not in doubled)], grid[::2], grid[1::2], strict=False):
             strip, own = data.strip(first + number), chances[number]
             above.imshow(strip, cmap="gray_r", aspect="auto", interpolation="nearest")
             above.set_axis_off()
@@ -142,12 +142,12 @@ def _columns(data: StripData, chances: list[NDArray[np.float64]], said: Read) ->
 
 
 def _misread(data: StripData, said: Read, asked: Read) -> dict[str, bytes]:
-    """Strips of the test part that are read wrongly, if any; each as wide as the widest, so that digits have one size."""
+    """Strips of the test part that are read wrongly, if any; each as wide as the widest, so that digits are of one size."""
     first, wrong = data.parts["test"][0], [n for n, (own, wanted) in enumerate(zip(said, asked, strict=True)) if own != wanted]
     if not wrong:
         return {}
     shown = [data.strip(first + n) for n in wrong[:MISREAD]]
-    widest = max(strip.shape[1] for strip in shown)
+    widest = max(strip.shape[1] + strip.shape[0] for strip in shown)  # so that neighbours do not read as one
     captions = [f"{_written(asked[n], data)} as {_written(said[n], data)}" for n in wrong]
     title = f"{len(wrong):,} of {len(asked):,} strips are misread"
     return {"misread": pictures.images([np.pad(strip, ((0, 0), (0, widest - strip.shape[1]))) for strip in shown], captions, title, 3)}

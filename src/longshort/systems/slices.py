@@ -41,7 +41,7 @@ def read(data: StripData) -> dict[str, list[tuple[int, ...]]]:
         labels = np.split(model.predict(slices / data.white), np.cumsum(counts)[:-1])
         return [tuple(own.tolist()) for own in labels]
 
-    return {"equal slices": named(by_width), "equal slices, their number told": named(told)}
+    return {"equal slices": named(by_width), "equal slices, number told": named(told)}
 
 
 def sliced(strip: NDArray[np.uint8], count: int, wide: int) -> NDArray[np.float64]:
