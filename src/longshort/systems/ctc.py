@@ -43,7 +43,7 @@ def run(occasion: Occasion) -> Outcome:
     data = strip_data(found.data, StripSpec(STRIPS["fast" if occasion.fast else source], IMAGES, GAPS[source]), seed=0)
     task = AlignTask.of(data, dropout=0.1)
     variant = occasion.variant(cell="lstm", hidden_size=32 if occasion.fast else 80, num_layers=2, bidirectional=True, dropout=0.2)
-    epochs = 3 if occasion.fast else 13
+    epochs = 3 if occasion.fast else 25
     how = occasion.optimisation(optimizer="adam", learning_rate=0.002, batch_size=32, max_epochs=epochs, patience=6)
     fitted, seconds = fit(occasion, "ctc", [task], variant, how)
     asked = _asked(data)
