@@ -92,7 +92,7 @@ def test_every_system_runs_small_and_gives_figures_pictures_and_what_it_ran_on(r
     assert not list((root / ".state/checkpoints").glob(f"systems-{name}-*/*"))  # nothing is left to go on from
 
 
-@pytest.mark.parametrize("name", ["digits-rnn", "intent", "tagging", "google-stock"])
+@pytest.mark.parametrize("name", ["digits-rnn", "intent", "tagging", "google-stock", "caption", "ctc", "anomaly"])
 def test_the_cell_and_its_size_are_one_setting_on_every_row(root, name):
     (occasion,) = planned(root, name, settings=["cell=gru", "hidden_size=7", "max_epochs=1"])
     variant = module_of(name).run(occasion).settings["variant"]
@@ -132,6 +132,8 @@ BAD = {
         "takes words with a tag each",
     ),
     "google-stock": ("other.csv", b"", r"Google_Stock_Price_Train\.csv: there is no such file"),
+    "anomaly": ("series.csv", b"timestamp,value\n", r"combined_windows\.json: there is no such file"),
+    "ctc": ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "there is no train-images-idx3-ubyte"),
     "digits-rnn": ("t10k-images-idx3-ubyte", b"\0\0\x08\x03", "there is no train-images-idx3-ubyte"),
 }
 

@@ -18,7 +18,8 @@ from longshort.models.masks import FRONT, Behind, Draw, stream
 from longshort.models.network import Network
 from longshort.tasks.cross_entropy import IGNORED
 from longshort.tasks.rows import PADDING
-from longshort.tasks.translate import TranslateTask, smoothed
+from longshort.tasks.spoken import smoothed
+from longshort.tasks.translate import TranslateTask
 from longshort.training.loop import generator_of
 from longshort.windows.labelled import translate_data
 

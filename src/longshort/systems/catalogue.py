@@ -214,6 +214,7 @@ SYSTEMS = {
             "",
             "95 % exact, greedy and by beam",
             "strips of scikit-learn's digits",
+            "a folder with MNIST's four idx.gz files",
         ),
     )
 }

@@ -15,6 +15,7 @@ from longshort.evaluation.pictures import (
     NAIVE,
     NAIVE_LINE,
     TRAINED,
+    WIDTH,
     as_png,
     house_style,
     label_ends,
@@ -92,15 +93,15 @@ def confusion(counts: NDArray[np.int64], names: Sequence[str], title: str) -> by
 def images(pixels: ArrayLike, captions: Sequence[str], title: str, columns: int = 8) -> bytes:
     """Images side by side, each with its caption below."""
     shown = np.asarray(pixels)
-    rows = -(-len(shown) // columns)
+    rows, tall = -(-len(shown) // columns), WIDTH / columns * shown.shape[1] / shown.shape[2]
     with house_style():
-        figure = new_figure(title, height=0.5 + 1.2 * rows)
+        figure = new_figure(title, height=0.5 + (0.85 * tall + 0.35) * rows)
         grid: Any = figure.subplots(rows, columns, squeeze=False)
         for axes in grid.flat:
             axes.set_axis_off()
         for axes, image, caption in zip(grid.flat, shown, captions, strict=False):
             axes.imshow(image, cmap="gray_r", interpolation="nearest")
-            axes.set_title(caption, fontsize=9, color=MUTED, y=-0.22)
+            axes.set_title(caption, fontsize=9, color=MUTED, y=0, pad=-12)
         return as_png(figure)
 
 
@@ -145,6 +146,9 @@ def losses(histories: Mapping[str, Sequence[Sequence[Mapping[str, float]]]], uni
                 axes.plot(numbers, [epoch["train_loss"] for epoch in epochs], color=colour, linewidth=1, alpha=0.35)
                 axes.plot(numbers, [epoch["validation_loss"] for epoch in epochs], color=colour, linewidth=1.8)
             ends.append((float(np.mean([epochs[-1]["validation_loss"] for epochs in seeds])), name, colour))
+        low, high = axes.dataLim.intervaly
+        if low > 0 and high > 10 * low:
+            logarithmic(axes)
         axes.set(xlabel="epoch (pale: in training)", ylabel=f"loss on validation ({unit})")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         label_ends(figure, {axes: ends})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,16 +13,12 @@ from torch import Tensor, nn
 from longshort.config import Attention
 from longshort.config import Task as TaskName
 from longshort.config import TranslateTask as TranslateSettings
-from longshort.tasks.cross_entropy import IGNORED, summed_cross_entropy
 from longshort.tasks.layers import Generators
 from longshort.tasks.rows import PADDING, PaddedEmbeddings, at_random, in_order, lengths_of, padded
 from longshort.tasks.speech import Speech
-from longshort.tasks.task import Batch, Charge, Network, Numbers
-from longshort.windows.labelled import END, START, TranslateData
-
-if TYPE_CHECKING:
-    from longshort.models.encoder import Carried
-    from longshort.models.masks import Masks
+from longshort.tasks.spoken import SpokenTask
+from longshort.tasks.task import Batch, Numbers
+from longshort.windows.labelled import END, START, Sequences, TranslateData
 
 
 @dataclass(frozen=True)
@@ -54,7 +50,7 @@ class TranslateShape:
 
 
 @dataclass(frozen=True)
-class TranslateTask(TranslateShape):
+class TranslateTask(TranslateShape, SpokenTask):
     """Pairs; the loss is the cross-entropy in nats a token of the target, its end counted, in training smoothed.
 
     reversed_source  whether a source is read from its last token to its first (Sutskever et al., 2014)
@@ -65,10 +61,6 @@ class TranslateTask(TranslateShape):
     reversed_source: bool = field(default=True, kw_only=True)
     smoothing: float = field(default=0.0, kw_only=True)
     name: TaskName = "translate"
-    judged: ClassVar[bool] = False
-    padding: ClassVar[float] = PADDING
-    uncharged: ClassVar[float] = IGNORED
-    carried: ClassVar[bool] = False
 
     @classmethod
     def of(cls, data: TranslateData, settings: TranslateSettings) -> TranslateTask:
@@ -76,6 +68,11 @@ class TranslateTask(TranslateShape):
         words = len(data.source_vocabulary), len(data.target_vocabulary)
         shape = settings.embedding_size, *words, settings.dropout, settings.attention
         return cls(*shape, data, reversed_source=settings.reversed_source, smoothing=settings.label_smoothing)
+
+    @property
+    def targets(self) -> Sequences:
+        """The target of each pair."""
+        return self.data.targets
 
     @property
     def start(self) -> int:
@@ -103,30 +100,9 @@ class TranslateTask(TranslateShape):
         ids = padded(self.data.sources, numbers)
         return turned(ids) if self.reversed_source else ids
 
-    def asked(self, numbers: Numbers) -> Tensor:
-        """The targets of the same, each with its end."""
-        targets = padded(self.data.targets, numbers, IGNORED)
-        lengths = (targets != IGNORED).sum(1, keepdim=True)
-        room = torch.cat([targets, torch.full_like(lengths, IGNORED)], dim=1)
-        return room.scatter(1, lengths, self.end)
-
     def range_of(self, part: str) -> tuple[int, int]:
         """The numbers of a part's first pair and of the one behind its last."""
         return self.data.division.parts[part].start, self.data.division.parts[part].stop
-
-    def fed(self, target: Tensor) -> Tensor:
-        """What a decoder is fed that is taught: at each word the true one before it. target: (K, batch, words)."""
-        begun = torch.full_like(target[..., :1], self.start)
-        return torch.cat([begun, target[..., :-1].clamp(min=0)], dim=-1)
-
-    def loss(self, network: Network, read: Tensor, target: Tensor, draw: Masks | None = None, carried: Carried | None = None) -> Charge:
-        """Each member's cross-entropy in nats, summed over the targets' tokens and ends."""
-        heard = *network.encode(read, draw), self.lengths(read)
-        said, _ = network.decode(self.fed(target), heard, draw)
-        smoothing = self.smoothing if draw is not None else 0.0
-        head, tokens, words = cast(Speech, network.head), said.flatten(1, 2), target.flatten(1)
-        sums = [smoothed(tokens[k], *head.of_member(k), words[k], smoothing) for k in range(len(read))]
-        return Charge(torch.stack(sums), (target != IGNORED).flatten(1).sum(1))
 
     def description(self) -> dict[str, Any]:
         """How sources are read, how many words the longest target of training has, and the vocabularies."""
@@ -142,27 +118,9 @@ class TranslateTask(TranslateShape):
         """How many pairs each part holds, and which; see `Division.extent`."""
         return self.data.division.extent()
 
-    def earlier(self) -> list[TranslateTask]:
-        """None: pairs have no order in time."""
-        return []
-
 
 def turned(ids: Tensor) -> Tensor:
     """(rows, steps) back to front, each row's own ids only: padding stays behind."""
     lengths = (ids != PADDING).sum(1, keepdim=True)
     steps = torch.arange(ids.shape[1])
     return ids.gather(1, torch.where(steps < lengths, lengths - 1 - steps, steps))
-
-
-def smoothed(states: Tensor, weight: Tensor, bias: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    """`summed_cross_entropy` against targets of which a share is spread over all words.
-
-    What smoothing adds is linear in the scores, ε·(z of the target - the mean of z), so the scores need not be held for it.
-    """
-    total = summed_cross_entropy(states, weight, bias, target)
-    if smoothing == 0:
-        return total
-    states, target = states[target != IGNORED], target[target != IGNORED]
-    of_right = (states * weight.t()[target]).sum() + bias[target].sum()
-    of_all = (states @ weight.mean(1)).sum() + len(target) * bias.mean()
-    return total + smoothing * (of_right - of_all)
