@@ -638,17 +638,33 @@ def generate(
     """Write on from a few words."""
     from longshort import serving
 
-    root, client, params = _models()
-    known = [name for name, entry in params.ingestion.datasets.items() if entry.task == "language-model"]
-    if not known or (dataset is not None and dataset not in known):
-        raise UsageError(f"no text data set '{dataset or ''}'. Known: {', '.join(known) or 'none; take one in with `longshort ingest`'}.")
-    model, by = _serving_model(root, client, f"language-model-{dataset or known[0]}")
+    model, by = _language_model(dataset)
     written, unknown = serving.generate(model, prompt, count, seed)
     if as_json:
         return _print_json({"text": written, "unknown_words_in_prompt": unknown, **by})
     print(written)
     if unknown:
         print(f"({unknown} word(s) of the prompt are not in the vocabulary)", file=sys.stderr)
+    print(_by_whom(by))
+
+
+@app.command()
+def complete(
+    text: str,
+    count: Annotated[int, typer.Option("--count", min=1, max=100, help="Suggestions.")] = 5,
+    dataset: Annotated[str | None, typer.Option("--dataset", help="Whose language model; default: the first.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Suggest how a text goes on while it is typed: the rest of its last word, or the next one."""
+    from longshort import serving
+
+    model, by = _language_model(dataset)
+    found = serving.Completer(model).suggest(text, count)
+    if as_json:
+        told = [{"word": one.word, "probability": one.probability, "finishes": one.finishes} for one in found]
+        return _print_json({"suggestions": told, **by})
+    for one in found:
+        print(f"{one.probability:7.2%}  {one.word}{'' if one.finishes else '  (next word)'}")
     print(_by_whom(by))
 
 
@@ -859,6 +875,15 @@ def _dataset_of(model: str, params: Params) -> str:
     if model not in known:
         raise UsageError(f"no model '{model}'. Known: {', '.join(known)}.")
     return known[model]
+
+
+def _language_model(dataset: str | None) -> tuple[Any, dict[str, Any]]:
+    """The model that serves a text data set, by default the first one, and who it is."""
+    root, client, params = _models()
+    known = [name for name, entry in params.ingestion.datasets.items() if entry.task == "language-model"]
+    if not known or (dataset is not None and dataset not in known):
+        raise UsageError(f"no text data set '{dataset or ''}'. Known: {', '.join(known) or 'none; take one in with `longshort ingest`'}.")
+    return _serving_model(root, client, f"language-model-{dataset or known[0]}")
 
 
 def _serving_model(root: Path, client: Registry, name: str) -> tuple[Any, dict[str, Any]]:

@@ -174,3 +174,63 @@ def alignment(shares: ArrayLike, read: Sequence[str], said: Sequence[str], title
                 axes.text(column, row, f"{weights[row, column]:.2f}".removeprefix("0"), ha="center", va="center", fontsize=8, color=colour)
         axes.set(xlabel="the source", ylabel="said")
         return as_png(figure)
+
+
+def perplexity_curves(
+    histories: Sequence[Sequence[Mapping[str, float]]], naive: Mapping[str, float], published: Mapping[str, float], test: float, title: str
+) -> bytes:
+    """Perplexity on validation by epoch, a line a seed, and paler that of training.
+
+    naive, published  what others come to on the test part: a line each, labelled
+    test              ours on it, as a disc behind the last epoch
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with house_style():
+        figure = new_figure(title, height=4.6)
+        axes = figure.subplots()
+        for epochs in histories:
+            numbers = [epoch["epoch"] for epoch in epochs]
+            for part, width, shade in (("train", 1.0, 0.4), ("validation", 1.8, 0.9)):
+                values = np.exp([epoch[f"{part}_loss"] for epoch in epochs])
+                axes.plot(numbers, values, color=MODEL, linewidth=width, alpha=shade, marker="o" if len(numbers) == 1 else None)
+        last = max(len(epochs) for epochs in histories)
+        axes.plot(last, test, "o", color=MODEL, markersize=8, clip_on=False, zorder=4)
+        ends: list[tuple[float, str, str]] = [(test, f"ours, test {test:.1f}", MODEL)]
+        for name, value in naive.items():
+            axes.axhline(value, **NAIVE_LINE)
+            ends.append((value, f"{name} {value:.1f}", NAIVE))
+        for name, value in published.items():
+            axes.axhline(value, color=MUTED, linewidth=1)
+            ends.append((value, f"{name} {value:g}", MUTED))
+        logarithmic(axes)
+        axes.set(xlabel="epoch (pale: in training)", ylabel="perplexity on validation")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.margins(x=0.02)
+        label_ends(figure, {axes: ends})
+        return as_png(figure)
+
+
+def word_map(words: Sequence[str], vectors: ArrayLike, asked: Sequence[str], groups: Sequence[Sequence[str]], title: str) -> bytes:
+    """Words on a plane where near ones stay near (t-SNE, van der Maaten and Hinton, 2008); those of one group in one colour.
+
+    vectors  (words, size), each as long as 1
+    asked    the words whose neighbours the groups are; bold
+    """
+    from sklearn.manifold import TSNE
+
+    points = TSNE(perplexity=min(5.0, (len(words) - 1) / 3), init="pca", metric="cosine", random_state=0).fit_transform(np.asarray(vectors))
+    colour = {word: LINES[number % len(LINES)] for number, group in reversed(list(enumerate(groups))) for word in group}
+    with house_style():
+        figure = new_figure(title, height=6.0)
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        for word, (x, y) in zip(words, points, strict=True):
+            weight = "bold" if word in asked else "normal"
+            axes.text(x, y, word, ha="center", va="center", fontsize=9, color=colour[word], fontweight=weight)
+        axes.set_xlim(points[:, 0].min(), points[:, 0].max())
+        axes.set_ylim(points[:, 1].min(), points[:, 1].max())
+        axes.margins(0.08)
+        return as_png(figure)
