@@ -66,7 +66,10 @@ def _of_table(table: pa.Table, name: str) -> Source:
     if len(blocks.ids) < LEAST:
         raise DataRefused(f"{name}: {len(blocks.ids):,} words, and a language model takes {LEAST:,} to learn from. Give a longer text.")
     parts, dropped, stood = text.split(blocks, TEXT)
-    data = stage.text_of_parts(parts, dropped, stood, spelt, text.count(parts["train"].ids, spelt), TEXT)
+    try:
+        data = stage.text_of_parts(parts, dropped, stood, spelt, text.count(parts["train"].ids, spelt), TEXT)
+    except DataRefused as error:  # what it says to set in params.yaml is not asked here
+        raise DataRefused(f"{name}: {str(error).partition('. ')[0]}. Give a longer text, or one that repeats itself less.") from None
     return Source(f"{name}, {len(data.ids):,} words", data, [spelt[number] for number in parts["test"].ids])
 
 
