@@ -52,12 +52,16 @@ def read(occasion: Occasion) -> Source:
     raises  DataRefused, SeriesTooShort
     """
     if occasion.data is None:
-        table = embedded.load("topics").table
-        return _of_table(table.slice(0, FEW_DOCUMENTS) if occasion.fast else table, "documentation topics")
+        return topics(FEW_DOCUMENTS if occasion.fast else None)
     if occasion.data.is_file():
         name = occasion.data.name
         return _of_table(documents.parse(occasion.data.read_bytes(), name).table, name)
     return penn_treebank(occasion.data, FEW_WORDS if occasion.fast else None)
+
+
+def topics(most: int | None = None) -> Source:
+    """The documentation topics of the Python language; most: so many of them, by alphabet."""
+    return _of_table(embedded.load("topics").table.slice(0, most), "documentation topics")
 
 
 def _of_table(table: pa.Table, name: str) -> Source:
