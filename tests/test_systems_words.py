@@ -58,7 +58,8 @@ def test_a_lines_end_is_a_word_and_the_vocabulary_is_trains_the_unknown_one_firs
     assert source.test == ["a", "<unk>", "<eos>", "the", "cat", "<eos>"]
     test = source.data.stretches["test"]
     assert [source.data.vocabulary.words[number] for number in source.data.ids[test.start : test.stop]] == source.test
-    assert test.characters == len("a <unk>\nthe cat\n") + 2  # each word has a space behind it, and each line an end
+    assert test.characters == len("a <unk>\nthe cat\n")
+    assert source.penn and not source.treebank
 
 
 def test_a_word_that_train_has_not_is_unknown_where_there_is_a_word_for_that(folder):

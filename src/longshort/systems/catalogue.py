@@ -179,7 +179,7 @@ SYSTEMS = {
             "test perplexity on PTB, of the field: 114.5 small, 82.7 medium, 78.4 large, 57.3 AWD-LSTM",
             "PTB 115 small, near 82.7 medium in two hours; nearest words; bits a character",
             "documentation topics",
-            "ptb.train.txt, ptb.valid.txt and ptb.test.txt",
+            "a folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or a text file",
         ),
         System(
             "autocomplete",
@@ -188,7 +188,7 @@ SYSTEMS = {
             "",
             "five suggestions in under 10 ms",
             "documentation topics",
-            "any text",
+            "a text file, or a folder as language-model takes it",
         ),
         System(
             "bidirectional",

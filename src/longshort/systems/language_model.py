@@ -71,10 +71,10 @@ def run(occasion: Occasion) -> Outcome:
     near = neighbours(model, source)
     passage, _ = serving.generate(model, OPENING[source.penn], WRITTEN)
     best = min(FIELD, key=lambda name: abs(FIELD[name] - perplexity.value))
-    beside = f"the field's {best} {FIELD[best]:g}, " if source.penn and not occasion.fast else ""
+    beside = f"the field's {best} {FIELD[best]:g}, " if source.treebank else ""
     return Outcome(
         data=source.name,
-        real=source.penn and not occasion.fast,
+        real=source.treebank,
         figures=[
             perplexity,
             bits,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 TEXT = TextWindows(lookback=35, min_count=2, max_vocabulary=20_000, validation=0.1, test=0.1)
 PENN = TextWindows(lookback=35, min_count=1, max_vocabulary=50_000, validation=0.1, test=0.1)
 FILES = {"train": "ptb.train.txt", "validation": "ptb.valid.txt", "test": "ptb.test.txt"}
+TREEBANK = {"train": 929_589, "validation": 73_760, "test": 82_430}  # words of the treebank's parts, with the ends of lines
 END, UNKNOWN = "<eos>", "<unk>"
 LEAST = 2_000  # words of a text, and of each of the three files
 FEW_DOCUMENTS, FEW_WORDS = 25, 4_000  # of a fast run: of the topics, and of each of the three files
@@ -44,6 +45,11 @@ class Source:
     data: TextData
     test: Sequence[str]
     penn: bool = False
+
+    @property
+    def treebank(self) -> bool:
+        """Whether it is the Penn Treebank, which published figures are about, and nothing else in its form."""
+        return self.penn and {part: own.stop - own.start for part, own in self.data.stretches.items()} == TREEBANK
 
 
 def read(occasion: Occasion) -> Source:
@@ -80,8 +86,8 @@ def _of_table(table: pa.Table, name: str) -> Source:
 def penn_treebank(folder: Path, most: int | None = None) -> Source:
     """Three files in the form of the Penn Treebank's: words between spaces, rare ones already <unk>; a line's end is the word <eos>.
 
-    The vocabulary is that of train, all of it, <unk> first and then the most frequent. A character is one of the words, of one space
-    between two, or of a line's end.
+    The vocabulary is that of train, all of it, <unk> first and then the most frequent. Characters are those of the words,
+    and behind each one space or the line's end.
 
     most    words of each part; None: all
     raises  DataRefused when a file is not there, is too short or no UTF-8, or has a word that train has not, and no <unk> to stand for it
@@ -96,13 +102,12 @@ def penn_treebank(folder: Path, most: int | None = None) -> Source:
                 f"{folder / FILES[part]}: has {len(strange):,} words that {FILES['train']} has not, such as '{min(strange)}', and no "
                 f"{UNKNOWN} to stand for them. Write {UNKNOWN} for rare words in all three files."
             )
-        stretches[part] = Stretch(start, start + len(own), sum(1 if word == END else len(word) + 1 for word in own))
+        stretches[part] = Stretch(start, start + len(own), sum(len(word) + 1 for word in own if word != END))
         start += len(own)
     vocabulary = Vocabulary((UNKNOWN, *known))
     ids = np.concatenate([vocabulary.ids(own) for own in tokens.values()])
     data = TextData(PENN, ids, stretches, vocabulary, dict.fromkeys(FILES, 0), [])
-    name = f"Penn Treebank's form, {len(ids):,} words, {len(vocabulary):,} different"
-    return Source(name, data, tokens["test"], penn=True)
+    return Source(f"ptb, {len(ids):,} words, {len(vocabulary):,} different", data, tokens["test"], penn=True)
 
 
 def _words(path: Path) -> list[str]:
