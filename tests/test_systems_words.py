@@ -136,12 +136,16 @@ def test_the_nearest_word_is_the_one_whose_embedding_points_the_same_way(folder,
     assert row[:2] == ["cat", "the 1.00"]
 
 
+def test_marks_are_no_suggestions():
+    assert serving.marks(["the", ",", "n't", "--", "[NUM]", "2"]) == [",", "--"]
+
+
 # --- autocomplete ------------------------------------------------------------------------------
 
 
 def test_keys_are_letters_one_choice_or_a_space():
     # of 3 + 1 keys one is pressed, of 5 + 1 three (two letters and the choice), of 2 + 1 all, since it was never suggested
-    typed = Typing(np.ones(3, bool), np.array([0, 2, -1]), np.array([True, False, False]), np.array([3, 5, 2]), np.zeros(3))
+    typed = Typing(np.ones(3, bool), np.array([0, 2, -1]), np.array([True, False, False]), np.array([3, 5, 2]), np.zeros((9, 2)))
     assert typed.saved == pytest.approx(1 - (1 + 3 + 3) / (4 + 6 + 3))
     assert [typed.among(letters) for letters in (0, 1, 2)] == pytest.approx([1 / 3, 1 / 3, 2 / 3])
 

@@ -410,13 +410,22 @@ def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temp
     return join(words_of(prompt) + [words[number] for number in ids[asked:]]), unknown
 
 
+def marks(words: Sequence[str]) -> list[str]:
+    """Those without a letter or a digit.
+
+    >>> marks(["the", ",", "n't", "..."])
+    [',', '...']
+    """
+    return [word for word in words if not any(map(str.isalnum, word))]
+
+
 class Completer:
     """A language model that says while a text is typed how it may go on."""
 
     def __init__(self, model: artefact.Model, unsaid: Sequence[str] = SPECIAL) -> None:
-        """unsaid: words of the vocabulary that stand for others, and are never suggested."""
+        """unsaid: words of the vocabulary that stand for others, and are never suggested; nor are marks, which have keys of their own."""
         self._model, self._vocabulary = model, vocabulary(model)
-        self._suggester = Suggester(self._vocabulary.words, unsaid)
+        self._suggester = Suggester(self._vocabulary.words, [*unsaid, *marks(self._vocabulary.words)])
 
     def suggest(self, typed: str, count: int) -> list[Suggestion]:
         """The most probable ways to go on; a text that ends in white space asks for the next word, any other may be inside of one.
