@@ -20,7 +20,7 @@ from longshort.tasks.language_model import LanguageModelTask
 from longshort.training.loop import Member, generator_of, means, state_of, train
 
 DOCUMENTS, HIDDEN, SEEDS = 40, 64, (0, 1, 2)
-# the best epoch is kept, and none is reached by the last
+# as many epochs for all, at a rate that has come down by the last; the best one is kept
 HOW = Optimisation(optimizer="adam", learning_rate=0.005, decay=0.85, batch_size=16, max_epochs=14, patience=3, clip_norm=1.0)
 # of the network, and of what stands before and behind it
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
