@@ -29,7 +29,7 @@ FILES = {"train": "ptb.train.txt", "validation": "ptb.valid.txt", "test": "ptb.t
 TREEBANK = {"train": 929_589, "validation": 73_760, "test": 82_430}  # words of the treebank's parts, with the ends of lines
 END, UNKNOWN = "<eos>", "<unk>"
 LEAST = 2_000  # words of a text, and of each of the three files
-FEW_DOCUMENTS, FEW_WORDS = 12, 4_000  # of a fast run: of the topics, and of each of the three files
+FEW_DOCUMENTS, FEW_WORDS = 25, 4_000  # of a fast run: of the topics, and of each of the three files
 
 
 @dataclass(frozen=True)
