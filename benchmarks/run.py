@@ -10,6 +10,7 @@
     train-ptb        a language model: embeddings of 200, 2 LSTMs of 200, 10,000 words, 35 steps, batch 20; words a second
     train-story      the tutorial's short story: 3 words in, one number a word, 2 LSTMs of 512, 112 words, RMSProp, one window a step;
                      steps a second
+    regularisers     the first 40 documentation topics, learned with each of them and without, three seeds; perplexity
     forecast         one window of 60 steps through the stock network, and the tick of a stream of them, on one core; microseconds
     intervals-made   intervals of 90 % around an AR(1) whose volatility changes twice, 20 series, and between quantiles that an LSTM
                      names of each: what they hold, and cost
@@ -38,6 +39,7 @@ from cutting import windows
 from drifting import drift_stocks
 from going_back import rollback
 from language import ptb
+from regularising import regularisers
 from stock import fleet, stock, variants, wall
 from story import story
 
@@ -50,6 +52,7 @@ FIGURES = {
     "train-stock-wall": wall,
     "train-ptb": ptb,
     "train-story": story,
+    "regularisers": regularisers,
     "forecast": forecast,
     "intervals-made": intervals_made,
     "intervals-stocks": intervals_stocks,

@@ -87,7 +87,7 @@ def test_a_command_works_from_a_folder_below_the_projects(retrained):
 
 
 def test_before_the_first_run_a_person_is_told_to_run(fresh):
-    for command in (["leaderboard"], ["forecast", "GOOG"], ["generate", "the value of"], ["promote", "forecast-goog"]):
+    for command in (["leaderboard"], ["forecast", "GOOG"], ["generate", "the value of"], ["complete", "the"], ["promote", "forecast-goog"]):
         said = clones.main(fresh, *command, code=2).stderr
         assert said.count("\n") == 1 and "longshort run" in said
 
@@ -310,6 +310,8 @@ def test_a_text_goes_on_from_its_prompt_and_is_the_same_again(retrained):
         (["generate", " \n"], "the prompt holds no word"),
         (["generate", "x" * 10_001], "the prompt has 10001 characters; at most 10,000 are read"),
         (["generate", "the", "--dataset", "goog"], "no data set 'goog' of text that a model is trained on. Known: topics."),
+        (["complete", " "], "the prompt holds no word. Give a few to go on from"),
+        (["complete", "the", "--dataset", "goog"], "no data set 'goog' of text that a model is trained on. Known: topics."),
     ],
 )
 def test_a_question_that_cannot_be_answered_is_told_why(retrained, arguments, said):

@@ -252,6 +252,28 @@ def test_a_prompt_of_the_greatest_length_is_read(writer):
     assert serving.generate(writer, "value " * (serving.LONGEST_PROMPT // 6), 1)[1] == 0
 
 
+@pytest.mark.parametrize(("typed", "ids"), [("the value of ", "the value of"), ("the value of the ", "the value of the")])
+def test_behind_a_space_the_most_probable_words_of_the_model_are_suggested(writer, typed, ids):
+    shares = serving.next_word_probabilities(writer, serving.read_prompt(writer, ids))
+    words = serving.vocabulary(writer).words
+    ranked = [words[number] for number in np.argsort(-shares, kind="stable")]
+    found = serving.Completer(writer).suggest(typed, 5)
+    assert [one.word for one in found] == [word for word in ranked if word.isalpha() or word.isidentifier()][:5]
+    assert not any(one.finishes for one in found)
+
+
+def test_a_word_that_is_begun_is_finished_also_where_nothing_stands_before_it(writer):
+    for typed in ("the va", "Va"):
+        found = serving.Completer(writer).suggest(typed, 3)
+        assert found and all(one.finishes and one.word.startswith("va") for one in found)
+
+
+def test_the_command_suggests_what_the_registered_model_does(retrained, writer):
+    told = json.loads(clones.longshort(retrained, "complete", "the value of ", "--count", "3", "--json").stdout)
+    assert [one["word"] for one in told["suggestions"]] == [one.word for one in serving.Completer(writer).suggest("the value of ", 3)]
+    assert (told["model"], told["alias"]) == ("language-model-topics", "challenger")
+
+
 # --- over HTTP, by `mlflow models serve` ------------------------------------------------------
 
 

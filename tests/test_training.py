@@ -208,6 +208,23 @@ def test_an_optimiser_takes_the_steps_of_torchs_own(name, theirs, more, task, pa
         torch.testing.assert_close(mine, torchs)
 
 
+@pytest.mark.parametrize("engine", ["torch", pytest.param("native", marks=native_is_built)])
+def test_a_rate_decays_from_the_second_epoch_on(engine, task, params):
+    def trained(**changes):
+        member = Member("s0", 0, task, settings(params, patience=9, **changes))
+        return train([member], params.models.variants["lstm"], engine, CPU, [None], lambda *_: None)[0]
+
+    first, halved, still = trained(max_epochs=1), trained(max_epochs=2, decay=0.5), trained(max_epochs=3, decay=1e-30)
+    assert torch.equal(still.weights, first.weights)
+    assert halved.history[0] == first.history[0] and not torch.equal(halved.weights, trained(max_epochs=2).weights)
+
+
+def test_what_is_not_asked_of_an_optimiser_is_not_written_into_a_runs_identity(params):
+    written = settings(params).model_dump()
+    assert not {"decay", "smoothing"} & set(written)
+    assert settings(params, decay=0.5).model_dump() == {**written, "decay": 0.5}
+
+
 def test_a_loss_that_is_not_finite_ends_with_epoch_step_and_remedy(task, params):
     said = r"epoch 1, step 2: loss .*Lower its `learning_rate` \(now 1e\+30\) in params\.yaml"
     assert re.search(said, learn(task, params, learning_rate=1e30).dropped)

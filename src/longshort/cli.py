@@ -647,6 +647,26 @@ def generate(
 
 
 @app.command()
+def complete(
+    text: str,
+    count: Annotated[int, typer.Option("--count", min=1, max=100, help="Suggestions.")] = 5,
+    dataset: OfDataset = None,
+    as_json: Json = False,
+) -> None:
+    """Suggest how a text goes on while it is typed: the rest of its last word, or the next one."""
+    from longshort import serving
+
+    model, by = _model_of("language-model", dataset)
+    found = serving.Completer(model).suggest(text, count)
+    if as_json:
+        told = [{"word": one.word, "probability": one.probability, "finishes": one.finishes} for one in found]
+        return _print_json({"suggestions": told, **by})
+    for one in found:
+        print(f"{one.probability:7.2%}  {one.word}{'' if one.finishes else '  (next word)'}")
+    print(_by_whom(by))
+
+
+@app.command()
 def classify(text: str, dataset: OfDataset = None, as_json: Json = False) -> None:
     """The label of a text, and how probable it is."""
     from longshort import serving

@@ -489,6 +489,7 @@ class Optimisation(Section):
 
     precision  of what products are made of while it learns; sums, weights, gates and every score are float32 all the same
     smoothing  the share that RMSProp's mean of squares keeps: torch's default, where TensorFlow has 0.9; Adam does not ask
+    decay      what the rate is multiplied by after each epoch; 1: it stays
     """
 
     optimizer: Optimizer
@@ -499,12 +500,18 @@ class Optimisation(Section):
     clip_norm: PositiveFloat
     precision: Precision = "float32"
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_serializer(mode="wrap")
     def _as_before_it_was_asked(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # a run's identity hangs on what is written here
         written: dict[str, Any] = usual(self)
-        return written if self.smoothing != 0.99 else {name: value for name, value in written.items() if name != "smoothing"}
+        unasked = {"smoothing": 0.99, "decay": 1.0}
+        return {name: value for name, value in written.items() if name not in unasked or value != unasked[name]}
+
+    def rate_in(self, epoch: int) -> float:
+        """The learning rate of an epoch, counted from 1."""
+        return self.learning_rate * self.decay ** (epoch - 1)
 
 
 class Training(Section):

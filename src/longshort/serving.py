@@ -1,4 +1,4 @@
-"""Serving: a registered model answers. Forecasts come with their session, texts word by word.
+"""Serving: a registered model answers. Forecasts come with their session, texts word by word, and what is typed with how it may go on.
 
 MLflow loads models through `_load_pyfunc`: a folder of safetensors and JSON, verified before it is
 parsed, so `mlflow models serve` and `longshort forecast` give the same numbers from the same bytes.
@@ -7,7 +7,7 @@ parsed, so `mlflow models serve` and `longshort forecast` give the same numbers 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,9 +18,10 @@ from longshort import sessions, storage
 from longshort.errors import DataRefused, SeriesTooShort, UsageError
 from longshort.evaluation import answers, forecasts
 from longshort.models import artefact
+from longshort.models.suggesting import Suggester, Suggestion
 from longshort.windows import prices, text
 from longshort.windows.stage import session_numbers, tidy_columns
-from longshort.windows.tokens import Ids, words_of
+from longshort.windows.tokens import SPECIAL, Ids, words_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -401,7 +402,7 @@ def read_prompt(model: artefact.Model, prompt: str) -> Ids:
         raise UsageError(f"the prompt has {len(prompt)} characters; at most {LONGEST_PROMPT:,} are read, and no NUL.")
     tokens = words_of(prompt)
     if not tokens:
-        raise UsageError('the prompt holds no word. Give a few to go on from, such as `longshort generate "the value of"`.')
+        raise UsageError('the prompt holds no word. Give a few to go on from, such as "the value of".')
     return vocabulary(model).ids(tokens)
 
 
@@ -429,6 +430,40 @@ def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temp
         ids = np.append(ids, np.int32(random.choice(len(words), p=shares / shares.sum())))
     asked = len(words_of(prompt))
     return join(words_of(prompt) + [words[number] for number in ids[asked:]]), unknown
+
+
+def marks(words: Sequence[str]) -> list[str]:
+    """Those without a letter or a digit.
+
+    >>> marks(["the", ",", "n't", "..."])
+    [',', '...']
+    """
+    return [word for word in words if not any(map(str.isalnum, word))]
+
+
+class Completer:
+    """A language model that says while a text is typed how it may go on."""
+
+    def __init__(self, model: artefact.Model, unsaid: Sequence[str] = SPECIAL) -> None:
+        """unsaid: words of the vocabulary that stand for others, and are never suggested; nor are marks, which have keys of their own."""
+        self._model, self._vocabulary = model, vocabulary(model)
+        self._suggester = Suggester(self._vocabulary.words, [*unsaid, *marks(self._vocabulary.words)])
+
+    def suggest(self, typed: str, count: int) -> list[Suggestion]:
+        """The most probable ways to go on; a text that ends in white space asks for the next word, any other may be inside of one.
+
+        raises  UsageError as `read_prompt`
+        """
+        tokens, ids = words_of(typed), read_prompt(self._model, typed)
+        if typed[-1].isspace():
+            return self.follow(ids, "", count)
+        return self.follow(ids[:-1], tokens[-1], count)
+
+    def follow(self, before: Ids, begun: str, count: int) -> list[Suggestion]:
+        """The same behind words by id, of the vocabulary, with what is begun of the next one; see `Suggester.suggest`."""
+        if not len(before):
+            before = self._vocabulary.ids(["."])  # a text begins as a sentence does
+        return self._suggester.suggest(lambda ids: next_word_probabilities(self._model, ids), before, begun, count)
 
 
 def readable(model: artefact.Model, asked: str) -> str:

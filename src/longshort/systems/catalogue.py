@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from dataclasses import dataclass
 
 from longshort.config import nearest
@@ -27,11 +26,6 @@ class System:
     aim: str
     embedded: str
     real: str = ""
-
-    @property
-    def is_built(self) -> bool:
-        """Whether there is a module that runs it."""
-        return importlib.util.find_spec(self.module) is not None
 
     @property
     def module(self) -> str:
@@ -179,7 +173,7 @@ SYSTEMS = {
             "test perplexity on PTB, of the field: 114.5 small, 82.7 medium, 78.4 large, 57.3 AWD-LSTM",
             "PTB 115 small, near 82.7 medium in two hours; nearest words; bits a character",
             "documentation topics",
-            "ptb.train.txt, ptb.valid.txt and ptb.test.txt",
+            "a folder with ptb.train.txt, ptb.valid.txt and ptb.test.txt, or a text file",
         ),
         System(
             "autocomplete",
@@ -188,7 +182,7 @@ SYSTEMS = {
             "",
             "five suggestions in under 10 ms",
             "documentation topics",
-            "any text",
+            "a text file, or a folder as language-model takes it",
         ),
         System(
             "bidirectional",

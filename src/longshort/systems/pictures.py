@@ -178,3 +178,89 @@ def alignment(shares: ArrayLike, read: Sequence[str], said: Sequence[str], title
                 axes.text(column, row, f"{weights[row, column]:.2f}".removeprefix("0"), ha="center", va="center", fontsize=8, color=colour)
         axes.set(xlabel="the source", ylabel="said")
         return as_png(figure)
+
+
+def perplexity_curves(
+    histories: Sequence[Sequence[Mapping[str, float]]], naive: Mapping[str, float], published: Mapping[str, float], test: float, title: str
+) -> bytes:
+    """Perplexity on validation by epoch, a line a seed, and paler that of training.
+
+    naive, published  what others come to on the test part: a line each, labelled
+    test              ours on it, as a disc behind the last epoch
+    """
+    from matplotlib.ticker import MaxNLocator
+
+    with house_style():
+        figure = new_figure(title, height=4.6)
+        axes = figure.subplots()
+        for epochs in histories:
+            numbers = [epoch["epoch"] for epoch in epochs]
+            for part, width, shade in (("train", 1.0, 0.4), ("validation", 1.8, 0.9)):
+                values = np.exp([epoch[f"{part}_loss"] for epoch in epochs])
+                axes.plot(numbers, values, color=MODEL, linewidth=width, alpha=shade, marker="o" if len(numbers) == 1 else None)
+        last = max(len(epochs) for epochs in histories)
+        axes.plot(last, test, "o", color=MODEL, markersize=8, clip_on=False, zorder=4)
+        ends: list[tuple[float, str, str]] = [(test, f"ours, test {test:.1f}", MODEL)]
+        for name, value in naive.items():
+            axes.axhline(value, **NAIVE_LINE)
+            ends.append((value, f"{name}, test {value:.1f}", NAIVE))
+        for name, value in published.items():
+            axes.axhline(value, color=MUTED, linewidth=1)
+            ends.append((value, f"{name} {value:g}", MUTED))
+        logarithmic(axes)
+        axes.set(xlabel="epoch (pale: in training)", ylabel="perplexity on validation")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+        axes.margins(x=0.02)
+        label_ends(figure, {axes: ends})
+        return as_png(figure)
+
+
+def suggestion_bars(rows: Sequence[tuple[str, float, float]], saved: Mapping[str, Sequence[float]], title: str) -> bytes:
+    """How often the word that was meant is the first suggestion, or among all, by who suggests; and how much typing that saves.
+
+    rows   who, percent first, percent among all
+    saved  who -> percent of words among the suggestions after no letter, one, two, ...
+    """
+    with house_style():
+        figure = new_figure(title, height=3.8)
+        left, right = figure.subplots(1, 2, width_ratios=(3, 4))
+        colours = dict(zip(saved, (MODEL, NAIVE, "#e69f00"), strict=False))
+        for place, (name, first, among) in enumerate(reversed(rows)):
+            left.barh(place, among, color=colours[name], alpha=0.35, height=0.6)
+            left.barh(place, first, color=colours[name], height=0.6)
+            left.text(among, place, f" {first:.0f} / {among:.0f}", va="center", fontsize=9, color=INK)
+        left.set_yticks(range(len(rows)), [name for name, _, _ in reversed(rows)])
+        left.grid(visible=False)
+        left.set(xlabel="first / among five, before a letter is typed (%)")
+        left.margins(x=0.2)
+        for name, shares in saved.items():
+            right.plot(range(len(shares)), shares, color=colours[name], linewidth=1.8, marker="o", markersize=3)
+        right.set(xlabel="letters typed", ylabel="words among five (%)", ylim=(0, 100))
+        label_ends(figure, {right: [(shares[-1], name, colours[name]) for name, shares in saved.items()]})
+        return as_png(figure)
+
+
+def word_map(words: Sequence[str], vectors: ArrayLike, asked: Sequence[str], groups: Sequence[Sequence[str]], title: str) -> bytes:
+    """Words on a plane where near ones stay near (t-SNE, van der Maaten and Hinton, 2008); those of one group in one colour.
+
+    Each stands in a line of its own, in the order of its height, so that none covers another.
+    vectors  (words, size), each as long as 1
+    asked    the words whose neighbours the groups are; bold
+    """
+    from sklearn.manifold import TSNE
+
+    points = TSNE(perplexity=min(5.0, (len(words) - 1) / 3), init="pca", metric="cosine", random_state=0).fit_transform(np.asarray(vectors))
+    heights = np.argsort(np.argsort(points[:, 1], kind="stable"), kind="stable")
+    colour = {word: LINES[number % len(LINES)] for number, group in reversed(list(enumerate(groups))) for word in group}
+    with house_style():
+        figure = new_figure(title, height=0.8 + 0.13 * len(words))
+        axes = figure.subplots()
+        axes.grid(visible=False)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set_visible(False)
+        for word, x, y in zip(words, points[:, 0], heights, strict=True):
+            weight = "bold" if word in asked else "normal"
+            axes.text(x, y, word, ha="center", va="center", fontsize=9, color=colour[word], fontweight=weight)
+        edge = 0.08 * np.ptp(points[:, 0]) + 1e-6
+        axes.set(xlim=(points[:, 0].min() - edge, points[:, 0].max() + edge), ylim=(-1, len(words)))
+        return as_png(figure)

@@ -36,8 +36,6 @@ def planned(
     occasions = []
     for name in dict.fromkeys(names):
         system = catalogue.system(name)
-        if not system.is_built:
-            raise UsageError(f"{name} is not built yet. `longshort systems` shows what is.")
         if data is not None and not system.real:
             raise UsageError(f"{name} runs on {system.embedded}, and takes no other data. Leave --data out.")
         occasions.append(Occasion(root, params, name, data, fast, said, tuple(seeds), say))

@@ -24,7 +24,7 @@ def table(entries: dict[str, Entry]) -> Table:
     grid.add_column("on", ratio=3)
     for name, system in SYSTEMS.items():
         entry = entries.get(name)
-        grid.add_row(name, system.published or "–", ours(entry) if system.is_built else "not built yet", data(entry))
+        grid.add_row(name, system.published or "–", ours(entry), data(entry))
     return grid
 
 

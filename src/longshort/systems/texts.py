@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longshort.errors import DataRefused
+from longshort.errors import DataRefused, UsageError
 from longshort.evaluation import classes
 from longshort.ingestion import intake, recognition
 from longshort.systems.occasion import Occasion
@@ -94,7 +94,10 @@ def _some(rows: Sequence[int], parts: list[str] | None, part: str) -> list[int]:
 def _of_files(occasion: Occasion, tagged: bool) -> Texts:
     assert occasion.data is not None
     files = [file for file in intake.collect([str(occasion.data)]) if file.suffix != ".json"]  # a list of labels stands beside Banking77
-    task = recognition.guess_task(files)
+    try:
+        task = recognition.guess_task(files)
+    except UsageError:  # it is known here what they are for; whether they are that is for the readers to say
+        task = "tag" if tagged else "classify"
     if task not in (("tag",) if tagged else ("classify", "tag")):
         wanted = "words with a tag each, as ATIS has them" if tagged else "texts with a label each"
         raise DataRefused(f"{occasion.data}: reads like data for '{task}', and {occasion.name} takes {wanted}. Give such files.")

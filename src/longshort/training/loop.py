@@ -240,7 +240,7 @@ def _learn(
     step_of, _ = OPTIMIZERS[members[0].settings.optimizer]
     size = members[0].settings.batch_size
     seeds = tuple(member.seed for member in members)
-    rates, keeps = [member.settings.learning_rate for member in members], [keeps_of(member.settings) for member in members]
+    rates, keeps = [member.settings.rate_in(epoch) for member in members], [keeps_of(member.settings) for member in members]
     limits = [member.settings.clip_norm for member in members]
     task, sums, failures = members[0].task, _Sums(now), dict[int, str]()
     passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in now else iter(()) for k in range(len(members))]
@@ -270,7 +270,7 @@ def _learn_inside(
     hows, losses, failures = {}, {}, {}
     for k in now:
         settings = members[k].settings
-        given = (settings.batch_size, settings.optimizer, settings.learning_rate, settings.clip_norm)
+        given = (settings.batch_size, settings.optimizer, settings.rate_in(epoch), settings.clip_norm)
         hows[k] = Learning(members[k].seed, epoch, *given, *keeps_of(settings), EPSILON, settings.precision)
     for k, passed in inside.learn(rows.weights, moments.averages, moments.steps, hows).items():
         if passed.failed:
