@@ -244,7 +244,7 @@ def systems(
     from longshort.systems import catalogue, record, running, showing
 
     root = _root()
-    chosen = [name for name, system in catalogue.SYSTEMS.items() if system.is_built] if every else names or []
+    chosen = list(catalogue.SYSTEMS) if every else names or []
     if not chosen:
         entries = record.read(root)
         if as_json:
