@@ -22,6 +22,8 @@ from longshort.evaluation import answers, contest, rows, spans, translations
 from longshort.models import artefact
 from longshort.registry import golden, judgement, versions
 from longshort.systems import dates, texts
+from longshort.tasks.task import open_task
+from longshort.tuning import search, space
 from longshort.windows import files
 from longshort.windows.labelled import key_of, keys_in
 from longshort.windows.tokens import words_of
@@ -107,6 +109,15 @@ def test_what_little_was_learned_shows(root):
     assert scored(root, "requests")["mean"]["accuracy"] > naive["requests"]["majority"]["accuracy"] + 0.3
     assert scored(root, "slots")["mean"]["word_accuracy"] > 0.8 and naive["slots"]["most_frequent_tag"]["f1"] > 0.5
     assert scored(root, "dates")["mean"]["validation_loss"] < naive["dates"]["unigram"]["validation_loss"]
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_search_stands_beside_the_same_naive_losses(root, name):
+    params = config.read(root / "params.yaml")
+    losses = search._naive_losses(open_task(TASKS[name], root / "data/windows" / name, params))
+    beside = {rival: own["validation_loss"] for rival, own in scored(root, name)["baselines"].items() if "validation_loss" in own}
+    assert losses == pytest.approx(beside)
+    assert space.misfit(space.of_item(params, f"{name}-lstm"), {"hidden_size": 8}, TASKS[name], "torch") is None
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -305,6 +316,7 @@ def test_a_registered_tagger_and_translator_are_asked_too(registered):
             ["tag", "a b", "--dataset", "requests"],
             "no data set 'requests' of texts with a tag a word that a model is trained on. Known: slots.",
         ),
+        (["audit"], "no item of prices or of running text"),
         (["generate", "the"], "no data set of text that a model is trained on. Known: none."),
     ],
 )

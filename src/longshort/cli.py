@@ -482,11 +482,15 @@ def audit(
     from dataclasses import asdict
 
     from longshort.audit import stage
+    from longshort.config import LABELLED
 
     params = _params(root)
     firsts: dict[str, str] = {}
     for name, entry in params.training.items.items():
-        firsts.setdefault(entry.dataset, name)
+        if entry.task not in LABELLED:
+            firsts.setdefault(entry.dataset, name)
+    if not (items or firsts):
+        raise UsageError("no item of prices or of running text; the proofs are about time, and rows have none.")
     found = {}
     for item in items or firsts.values():
         print(f"auditing {item}", file=sys.stderr)
