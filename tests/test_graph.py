@@ -73,7 +73,8 @@ def test_stages_come_after_what_they_read(project):
     for stage in stages:
         assert seen.issuperset(stage.upstream)
         seen.add(stage.address)
-    assert next(stage.upstream for stage in stages if stage.address == "evaluation@goog-rnn") == ("training@goog-rnn", "windows@goog")
+    (scoring,) = (stage for stage in stages if stage.address == "evaluation@goog-rnn")
+    assert scoring.upstream == ("ingestion@goog", "training@goog-rnn", "windows@goog")
 
 
 def test_of_one_generation_the_first_in_params_comes_first(project):
