@@ -148,6 +148,13 @@ def test_data_that_are_none_for_a_system_are_refused_and_nothing_is_left(root, t
     assert not record.place(root, name).exists()
 
 
+def test_a_series_that_is_read_both_ways_is_refused_since_each_step_would_have_read_the_next(root):
+    for name in ("series", "anomaly"):
+        (occasion,) = planned(root, name, settings=["bidirectional=true"])
+        with pytest.raises(UsageError, match="it would have read the next one"):
+            module_of(name).run(occasion)
+
+
 # --- what they are made of --------------------------------------------------------------------
 
 

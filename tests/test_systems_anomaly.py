@@ -11,7 +11,7 @@ import projects
 import pytest
 
 from longshort import config
-from longshort.errors import DataRefused, UsageError
+from longshort.errors import DataRefused
 from longshort.evaluation import alarms
 from longshort.ingestion import watched
 from longshort.systems import anomaly, planted
@@ -157,8 +157,6 @@ def test_a_series_that_is_too_short_and_a_network_that_reads_ahead_are_refused(t
     (tmp_path / "data").mkdir()
     with pytest.raises(DataRefused, match=r"one\.csv: 10 steps, and 1,120 are needed"):
         anomaly.run(occasion(tmp_path / "a", folder(tmp_path / "data")))
-    with pytest.raises(UsageError, match="--set bidirectional: at each step it would have read the next one"):
-        anomaly.run(occasion(tmp_path / "b", None, bidirectional=True))
 
 
 def test_the_shortest_series_that_is_taken_has_windows_to_learn_and_to_choose_by():

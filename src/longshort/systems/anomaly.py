@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longshort.errors import DataRefused, UsageError
+from longshort.errors import DataRefused
 from longshort.evaluation import alarms
 from longshort.evaluation.tables import Table
 from longshort.ingestion import watched
@@ -81,8 +81,6 @@ def run(occasion: Occasion) -> Outcome:
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
-    if occasion.settings.get("bidirectional"):
-        raise UsageError("--set bidirectional: at each step it would have read the next one, which it shall forecast. Leave it out.")
     series, name = _read(occasion)
     tasks = [task_of(own.values) for own in series]
     variant = occasion.variant(cell="lstm", hidden_size=16 if occasion.fast else 32)

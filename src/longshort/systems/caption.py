@@ -17,7 +17,7 @@ from longshort.models.engines.engine import SCORING_BATCH
 from longshort.systems import digits, pictures
 from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.heatmaps import heat
-from longshort.systems.occasion import Figure, Occasion, Outcome
+from longshort.systems.occasion import Occasion, Outcome
 from longshort.tasks.caption import CaptionTask
 from longshort.tasks.speech import Speech
 from longshort.windows.images import ImageData
@@ -45,11 +45,7 @@ def run(occasion: Occasion) -> Outcome:
     fitted, seconds = fit(occasion, "caption", [task], variant, how)
     asked = [_name(found.data.names[label], found.name) for label in found.data.labels_of("test")]
     searched, greedy = ([spelled(one, task, beam) for one in fitted] for beam in (BEAM, 1))
-    naive = {name: _exact(said, asked) for name, said in _rivals(found.data, found.name).items()}
-    figures = [
-        Figure.over(f"exact, beam of {BEAM}, {described(variant)}", [_exact(own, asked) for own in searched], "%", naive),
-        Figure.over("exact, greedy", [_exact(own, asked) for own in greedy], "%"),
-    ]
+    figures = digits.exact_figures(variant, BEAM, searched, greedy, asked, dict(_rivals(found.data, found.name)))
     title = f"{found.name}: {figures[0].value:.2f} % spelled to the letter"
     return Outcome(
         data=found.name,
@@ -99,18 +95,15 @@ def _rivals(data: ImageData, name: str) -> dict[str, list[str]]:
     return {rival: [_name(data.names[number], name) for number in own] for rival, own in numbers.items()}
 
 
-def _exact(said: list[str], asked: list[str]) -> float:
-    """The share of images whose name is spelled to the letter, in percent."""
-    return 100 * float(np.mean([own == wanted for own, wanted in zip(said, asked, strict=True)]))
-
-
 def _by_name(searched: list[list[str]], greedy: list[list[str]], asked: list[str]) -> Table:
     """A row a name: how many images show it, and the share of them that are spelled rightly, the mean over seeds."""
     rows = []
     for name in NAMES:
         some = [n for n, wanted in enumerate(asked) if wanted == name]
         if some:
-            shares = [float(np.mean([_exact([own[n] for n in some], [name] * len(some)) for own in seeds])) for seeds in (searched, greedy)]
+            shares = [
+                float(np.mean([digits.exact([own[n] for n in some], [name] * len(some)) for own in seeds])) for seeds in (searched, greedy)
+            ]
             rows.append([name, len(some), *shares])
     return Table(["name", "images", f"exact, beam of {BEAM}", "exact, greedy"], rows)
 

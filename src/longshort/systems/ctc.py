@@ -15,7 +15,7 @@ from longshort.models.engines.engine import SCORING_BATCH
 from longshort.systems import digits, pictures, slices
 from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.heatmaps import heat
-from longshort.systems.occasion import Figure, Occasion, Outcome
+from longshort.systems.occasion import Occasion, Outcome
 from longshort.tasks import paths
 from longshort.tasks.align import AlignTask
 from longshort.windows.strips import StripData, StripSpec, strip_data
@@ -51,13 +51,9 @@ def run(occasion: Occasion) -> Outcome:
     greedy = [[_likeliest_path(own, task.blank) for own in seed] for seed in chances]
     searched = [[paths.search(own, task.blank, BEAM) for own in seed] for seed in chances]
     rivals = slices.read(data)
-    naive = {name: _exact(said, asked) for name, said in rivals.items()}
-    figures = [
-        Figure.over(f"exact, beam of {BEAM}, {described(variant)}", [_exact(own, asked) for own in searched], "%", naive),
-        Figure.over("exact, greedy", [_exact(own, asked) for own in greedy], "%"),
-    ]
+    figures = digits.exact_figures(variant, BEAM, searched, greedy, asked, dict(rivals))
     title = f"{figures[0].value:.1f} % of the strips are read to the digit"
-    shares = {name: value / 100 for name, value in naive.items()}
+    shares = {name: value / 100 for name, value in figures[0].naive.items()}
     return Outcome(
         data=f"{len(data):,} strips of {IMAGES[0]} to {IMAGES[1]} digits of {found.name}",
         real=found.real,
@@ -103,11 +99,6 @@ def _asked(data: StripData) -> Read:
     return [tuple(data.labels.row(number).tolist()) for number in range(*data.parts["test"])]
 
 
-def _exact(said: Read, asked: Read) -> float:
-    """The share of strips that are read to the digit, in percent."""
-    return 100 * sum(own == wanted for own, wanted in zip(said, asked, strict=True)) / len(asked)
-
-
 def _written(labels: Sequence[int], data: StripData) -> str:
     return "".join(data.names[label] for label in labels) or "nothing"
 
@@ -117,7 +108,7 @@ def _by_length(said: dict[str, Read], asked: Read) -> Table:
     rows = []
     for count in sorted(set(map(len, asked))):
         some = [n for n, wanted in enumerate(asked) if len(wanted) == count]
-        rows.append([count, len(some), *(_exact([own[n] for n in some], [asked[n] for n in some]) for own in said.values())])
+        rows.append([count, len(some), *(digits.exact([own[n] for n in some], [asked[n] for n in some]) for own in said.values())])
     return Table(["digits", "strips", *said], rows)
 
 

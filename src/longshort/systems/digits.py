@@ -9,15 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort.config import ClassifyTask as Settings
+from longshort.config import Variant
 from longshort.evaluation import classes
 from longshort.ingestion import idx
-from longshort.systems.fitting import Fitted, named
+from longshort.systems.fitting import Fitted, described, named
 from longshort.systems.occasion import Figure, Occasion
 from longshort.tasks.classify import ClassifyTask
 from longshort.windows.images import ImageData, image_data
 
 VALIDATION = {"mnist": 5000, "embedded": 180}
 EMBEDDED_TEST = 360
+Answers = Sequence[object]
 FAST = 600  # images that train in a run that only shows that everything works
 
 
@@ -57,6 +59,22 @@ def read(occasion: Occasion) -> Digits:
         parts = {part: (first, min(end, first + FAST)) for part, (first, end) in made.parts.items()}
         made = ImageData(made.pixels, made.white, made.labels, made.names, parts)
     return Digits(made, name, occasion.data is not None and not occasion.fast)
+
+
+def exact(said: Sequence[object], asked: Sequence[object]) -> float:
+    """The share of answers that are right to the letter or digit, in percent."""
+    return 100 * sum(own == wanted for own, wanted in zip(said, asked, strict=True)) / len(asked)
+
+
+def exact_figures(
+    variant: Variant, beam: int, searched: Sequence[Answers], greedy: Sequence[Answers], asked: Answers, rivals: dict[str, Answers]
+) -> list[Figure]:
+    """The same of each seed's answers, searched by a beam and greedy, and of plain methods'."""
+    naive = {name: exact(said, asked) for name, said in rivals.items()}
+    return [
+        Figure.over(f"exact, beam of {beam}, {described(variant)}", [exact(own, asked) for own in searched], "%", naive),
+        Figure.over("exact, greedy", [exact(own, asked) for own in greedy], "%"),
+    ]
 
 
 def figure(name: str, fitted: Sequence[Fitted], task: ClassifyTask, naive: dict[str, float]) -> tuple[Figure, list[NDArray[np.int64]]]:

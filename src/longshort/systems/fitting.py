@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from longshort import storage
 from longshort.config import EngineName, Optimisation, Variant
-from longshort.errors import TrainingDiverged
+from longshort.errors import TrainingDiverged, UsageError
 from longshort.models.encoder import at_hand
 from longshort.models.engines.engine import SCORING_BATCH
 from longshort.models.network import Network
 from longshort.systems.occasion import Occasion
+from longshort.tasks.series import SeriesTask
 from longshort.tasks.task import Task
 from longshort.training import checkpoints
 from longshort.training.loop import Member, state_of
@@ -50,8 +51,10 @@ def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant,
     label    what the networks are called, among those of the system
     tasks    one, or one a fold
     returns  task by task, seed by seed; and the seconds that it took
-    raises   TrainingDiverged when a network did; ConfigError when no engine runs the variant
+    raises   TrainingDiverged when a network did; ConfigError when no engine runs the variant; UsageError when it would read its answer
     """
+    if variant.bidirectional and any(isinstance(task, SeriesTask) for task in tasks):
+        raise UsageError("--set bidirectional: at each step it would have read the next one, which it shall forecast. Leave it out.")
     asked = occasion.params.training.engine
     engine = cast(EngineName, at_hand("native" if asked in ("auto", "cuda") else asked, variant))
     # not on a GPU: fleets there are told apart by shapes that only the pipeline's tasks have
