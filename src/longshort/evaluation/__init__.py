@@ -6,9 +6,14 @@
     intervals   how far what comes may lie from a forecast: conformal, online
     forecasts   price levels from a model's answers, scored
     texts       what a language model is charged for each word
+    answers     what a model of labels, tags or pairs says to a text; rows: that, scored beside plain methods
+    classes, spans, translations
+                what the answers of such a model are worth: scikit-learn, spans, sacrebleu
+    alarms      thresholds that set the rate of false alarms
     tables      the same figures by step, ticker and regime
     backtest    an illustration of what direction alone would have earned
     contest     challenger and champion on the same windows
+    report      an item's figures, tables and pictures together
     pictures    the same, to look at: PNG bytes
     stage       the shell: reads `data/windows` and `data/training`, writes `data/evaluation`
 

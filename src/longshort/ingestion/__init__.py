@@ -7,6 +7,7 @@
     prices     CSV bytes to prices, one ticker a file
     text       text bytes to a document
     labelled   text with labels, with tags, or in pairs
+    idx        images and labels as MNIST has them; watched: series with the windows in which they are out of order
     parts      which part of a data set a file says that it is
     recognition  which task files are for, and which are read together
     suspicion  what a person should look at: a wrong encoding, secrets, lines that repeat

@@ -10,6 +10,8 @@
     catalogue  the cells as a person reads them
     choice     which engine trains which cell, and who stands in where one is not built
     forecaster a trained network as it is asked in service: windows as they come in, or a stream of steps
+    decoding   what a network with a decoder says: greedily, or by beam search
+    suggesting what is most probably typed next
     artefact   a trained network on disk: safetensors and JSON, no pickle
 
 A fleet of networks of one shape has one axis more, in front. A network knows nothing of optimisers, files or MLflow.
