@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import re
@@ -29,6 +30,7 @@ ATIS = {
     )
 }
 PAIRS = "Go.\tVa !\nWow!\tÇa alors !\nRun!\tCours !\n".encode()
+THINGS = b'red,width,caption\n0.5,10,a small box\n-1e-3,2,"a ball, blue"\n'
 SUMS = b"16+75  _91  \n52+607 _659 \n"
 
 
@@ -61,6 +63,11 @@ def settings(name: str, task: config.Task) -> config.Params:
     ({"fra.tsv": PAIRS}, "translate"),
     ({"fra.txt": PAIRS.replace(b"\n", b"\tCC-BY 2.0\n")}, "translate"),
     ({"addition.txt": SUMS}, "translate"),
+    ({"things.csv": THINGS}, "caption"),
+    ({"things.csv.gz": gzip.compress(THINGS.replace(b"caption", b" Captions"))}, "caption"),
+    ({"train.tsv": b"caption\tx\ty\na b\t1\t2\n", "test.tsv": b"caption\tx\ty\na b\t1\tmissing\nc\t1\t2\n"}, "caption"),
+    ({"things.jsonl": b'{"x": 1, "caption": "a b", "y": 2.5}\n'}, "caption"),
+    ({"films.csv": b"text,label,caption\ngood,x,a b\n"}, "classify"),
     ({"AAPL.csv": b"Date,Open,High,Low,Close\n2024-01-08,1,1,1,1\n"}, "forecast"),
     ({"AAPL.tsv": b"Date\tClose\n2024-01-08\t1\n"}, "forecast"),
     ({"notes.csv": b"Date,Close,Text,Label\n2024-01-08,1,up,good\n"}, "forecast"),
@@ -82,7 +89,7 @@ def test_files_are_taken_for_what_they_hold(tmp_path, files, task):
 def test_what_is_not_clear_is_refused_with_the_option_and_what_each_file_looks_like(tmp_path, files):
     with pytest.raises(UsageError) as refusal:
         recognition.guess_task(lay(tmp_path, files))
-    assert "`--as labels`, `--as tags`, `--as pairs`" in str(refusal.value)
+    assert "`--as labels`, `--as tags`, `--as pairs`, `--as captions`" in str(refusal.value)
     assert any(name in str(refusal.value) for name in files)
 
 
@@ -199,6 +206,75 @@ def test_pairs_and_sums_are_a_table_of_sources_and_targets():
     made = assemble({"addition.txt": SUMS}, "translate")
     assert made.table["target"].to_pylist() == ["91", "659"]
     assert made.account["files"][0]["lengths"]["source"] == {"unit": "characters", "median": 5, "most": 6}
+
+
+# --- numbers with captions ----------------------------------------------------------------------
+
+
+def test_numbers_stand_by_their_names_in_the_files_order_and_a_cell_that_is_none_sets_its_row_aside():
+    rows = b"x,2,b\n1,inf,c\n1,2,\n1,2\n1,1_0,d\n1e300,2,e\n1, 3 ,f\n"
+    made = assemble({"things.csv": THINGS + rows}, "caption")
+    assert made.table.to_pylist() == [
+        {"red": 0.5, "width": 10, "caption": "a small box"},
+        {"red": -1e-3, "width": 2, "caption": "a ball, blue"},
+        {"red": 1, "width": 3, "caption": "f"},
+    ]
+    assert balance(made.account) == [9, 3, 6, 0]
+    (content,) = made.quarantine.values()
+    told = [json.loads(line) for line in content.splitlines()]
+    assert [(row["line"], row["column"], row["what"]) for row in told] == [
+        (4, 1, "'red' is 'x', no finite number"),
+        (5, 3, "'width' is 'inf', no finite number"),
+        (6, 5, "no caption"),
+        (7, 1, "2 cells where the header has 3"),
+        (8, 3, "'width' is '1_0', no finite number"),
+        (9, 1, "'red' is '1e300', no finite number of 32 bits"),
+    ]
+
+
+def test_objects_of_numbers_and_captions_are_rows_and_what_is_none_is_set_aside():
+    good, listed = b'{"x": 1, "caption": "a", "y": "2.5"}', b'{"x": [1], "caption": "a", "y": 2}'
+    made = assemble(
+        {"a.json": b"[" + b",\n".join([good, listed, b'{"x": 1, "caption": "b"}', b'{"x": true, "caption": "c", "y": 2}']) + b"]"},
+        "caption",
+    )
+    assert made.table.to_pylist() == [{"x": 1, "y": 2.5, "caption": "a"}]
+    (content,) = made.quarantine.values()
+    told = [json.loads(line) for line in content.splitlines()]
+    assert [(row["line"], row["what"]) for row in told] == [
+        (2, "'x' is a list, no cell"), (3, "no column 'y'"), (4, "'x' is 'true', no finite number"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("content", "said"), [
+    (b"x,caption\n1,a\n", "a.csv:1:1: 1 columns beside 'caption'; expected 2 or more"),
+    (b"x,y\n1,2\n", "a.csv:1:1: no column for the caption among 'x', 'y'"),
+    (b"x,y,x,caption\n1,2,3,a\n", "a.csv:1:5: a second column called 'x'"),
+    (b"x,y,caption,Captions\n1,2,a,b\n", "a.csv:1:13: a second column called 'caption'"),
+    (b",x,y,caption\n0,1,2,a\n", "a.csv:1:1: a column without a name"),
+    (b"x,part,caption\n1,2,a\n", "a.csv:1:3: a column called 'part'"),
+    (b"file,x,caption\na.png,1,a\n", "a.csv:2:1: none of 1 rows can be used: 'file' is 'a.png', no finite number"),
+    (b"x;y;caption\n1,5;2;a\n", "a.csv:2:1: none of 1 rows can be used: 'x' is '1,5', no finite number"),
+    (b"x,y,caption\n", "a.csv:1:1: none of 0 rows can be used"),
+])  # fmt: skip
+def test_a_file_of_captions_is_refused_with_its_place(content, said):
+    with pytest.raises(DataRefused, match=re.escape(said)):
+        assemble({"a.csv": content}, "caption")
+
+
+def test_a_decimal_comma_is_read_where_a_person_says_so():
+    stated = Terms(dataclasses.replace(Terms().asked, decimal=","))
+    assert assemble({"a.csv": b"x;y;caption\n1,5;2;a\n1.5;2;b\n"}, "caption", stated).table.to_pylist() == [
+        {"x": 1.5, "y": 2, "caption": "a"}
+    ]
+
+
+def test_files_of_captions_have_the_same_columns_in_any_order():
+    made = assemble({"train.csv": THINGS, "test.csv": b"caption,width,red\na small box,10,0.5\n"}, "caption")
+    assert made.table.column_names == ["width", "red", "caption", "part"] and made.table["red"].to_pylist() == [0.5, 0.5, -1e-3]
+    assert made.account["notes"] == ["all files together: kept 1 rows that repeat an earlier one exactly"]
+    with pytest.raises(DataRefused, match=re.escape("b.csv:1:1: no column 'red', and a column 'rad' that is not known, beside a.csv")):
+        assemble({"a.csv": THINGS, "b.csv": THINGS.replace(b"red", b"rad")}, "caption")
 
 
 def test_the_account_is_told_file_by_file():

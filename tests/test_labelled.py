@@ -1,9 +1,10 @@
-"""Labelled texts, words with tags, and pairs as items of the pipeline: trained, scored, judged, registered and asked."""
+"""Labelled texts, tagged words, pairs, and numbers with captions as items of the pipeline: trained, scored, judged and asked."""
 
 from __future__ import annotations
 
 import csv
 import dataclasses
+import io
 import json
 import math
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import clones
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv
 import pytest
 import torch
 from projects import project, run_stage, take_in
@@ -25,15 +27,30 @@ from longshort.systems import dates, texts
 from longshort.tasks.task import open_task
 from longshort.tuning import search, space
 from longshort.windows import files
+from longshort.windows.captions import Vectors
 from longshort.windows.labelled import key_of, keys_in
 from longshort.windows.tokens import words_of
 
-TASKS = {"requests": "classify", "slots": "tag", "dates": "translate"}
+TASKS = {"requests": "classify", "slots": "tag", "dates": "translate", "things": "caption"}
 FIGURES = {
     "classify": {"accuracy", "macro_f1"},
     "tag": {"f1", "precision", "recall", "word_accuracy"},
     "translate": {"bleu", "chrf", "exact"},
+    "caption": {"bleu", "chrf", "exact"},
 }
+COLOURS, SIZES, KINDS = ("red", "green", "blue"), ("small", "large"), ("box", "ball")
+
+
+def things(count: int) -> pa.Table:
+    """Made rows: how much of each colour a thing has, how wide and how round it is, a depth that never moves; and what it is."""
+    draw = np.random.Generator(np.random.Philox(0))
+    numbers, captions = draw.normal(0, 0.2, (count, 5)), []
+    for row in range(count):
+        colour, size, kind = row % 3, row % 2, row // 2 % 2
+        numbers[row, [colour, 3, 4]] += [2, 10 * size, 3 * kind]
+        captions.append(f"a {SIZES[size]} {COLOURS[colour]} {KINDS[kind]}")
+    columns = dict(zip((*COLOURS, "width", "roundness"), numbers.T, strict=True))
+    return pa.table({**columns, "depth": np.full(count, 0.1), "caption": captions})
 
 
 def tables() -> dict[str, pa.Table]:
@@ -44,6 +61,7 @@ def tables() -> dict[str, pa.Table]:
         "requests": pa.table({"text": asked.texts, "label": asked.labels}),
         "slots": pa.table({"text": asked.texts, "tags": asked.tags, "label": asked.labels}),
         "dates": pa.table({"source": sources, "target": targets}),
+        "things": things(240),
     }
 
 
@@ -109,6 +127,8 @@ def test_what_little_was_learned_shows(root):
     assert scored(root, "requests")["mean"]["accuracy"] > naive["requests"]["majority"]["accuracy"] + 0.3
     assert scored(root, "slots")["mean"]["word_accuracy"] > 0.8 and naive["slots"]["most_frequent_tag"]["f1"] > 0.5
     assert scored(root, "dates")["mean"]["validation_loss"] < naive["dates"]["unigram"]["validation_loss"]
+    assert scored(root, "things")["mean"]["chrf"] > naive["things"]["majority"]["chrf"] + 10
+    assert naive["things"]["nearest_vector"]["exact"] == 100
 
 
 @pytest.mark.parametrize("name", TASKS)
@@ -123,7 +143,7 @@ def test_a_search_stands_beside_the_same_naive_losses(root, name):
 @pytest.mark.parametrize("name", TASKS)
 def test_an_answer_does_not_hang_on_who_is_asked_beside(root, name):
     model, asked = model_of(root, name), rows.Part.of(TASKS[name], tables()[name], data_of(root, name)).texts[:12]
-    assert answers.said(model, asked) == [answers.said(model, [text])[0] for text in asked]
+    assert answers.said(model, asked) == [answers.said(model, asked[row : row + 1])[0] for row in range(12)]
 
 
 def test_the_figures_are_those_of_the_answers(root):
@@ -147,7 +167,7 @@ def test_a_network_that_reads_its_own_words_alone_is_what_was_trained(root):
 
 def test_the_best_stands_first_on_the_board(root):
     found = leaderboard.rows(root, config.read(root / "params.yaml"))
-    assert {row.dataset: row.metric for row in found} == {"requests": "accuracy", "slots": "f1", "dates": "chrf"}
+    assert {row.dataset: row.metric for row in found} == {"requests": "accuracy", "slots": "f1", "dates": "chrf", "things": "chrf"}
     other = dataclasses.replace(found[0], variant="better", mean={**found[0].mean, "accuracy": 1.0})
     assert str(next(iter(leaderboard.tables([other, *found]))).title).startswith("requests: a text's label")
     assert sorted([found[0], other], key=leaderboard.rank)[0] is other
@@ -242,12 +262,15 @@ def test_golden_predictions_find_a_model_that_says_something_else(root, name):
 # --- settings -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("task", "said"), [("tag", "a tagger answers at every step"), ("translate", "a decoder answers at every step")])
+AT_EVERY_STEP = [("tag", "a tagger answers"), ("translate", "a decoder answers"), ("caption", "a decoder answers")]
+
+
+@pytest.mark.parametrize(("task", "said"), AT_EVERY_STEP)
 def test_a_cell_that_answers_once_is_refused_where_every_step_is_asked(tmp_path, task, said):
     root = project(tmp_path / "p")
     alstm = "{cell: alstm, hidden_size: 4, num_layers: 1, bidirectional: false, dropout: 0.0}"
     entry = (f"ingestion.datasets.mine={{task: {task}, source: raw}}", f"models.variants.alstm={alstm}")
-    with pytest.raises(ConfigError, match=said):
+    with pytest.raises(ConfigError, match=f"{said} at every step"):
         editing.assign(root / "params.yaml", [*entry, f"training.items.mine-alstm={{dataset: mine, task: {task}, variant: alstm}}"])
 
 
@@ -270,6 +293,7 @@ def registered(tmp_path_factory):
         csv.writer(file).writerows(
             [("text", "label"), *zip(*(made["requests"][name].to_pylist() for name in ("text", "label")), strict=True)]
         )
+    (theirs / "things.csv").write_bytes(as_csv(made["things"]))
     pairs = zip(*(made["dates"][name].to_pylist() for name in ("source", "target")), strict=True)
     (theirs / "dates.tsv").write_text("".join(f"{source}\t{target}\n" for source, target in pairs))
     for name, column in (("seq.in.txt", "text"), ("seq.out.txt", "tags"), ("label.txt", "label")):
@@ -284,7 +308,7 @@ def registered(tmp_path_factory):
         "training.seeds=[0]",
         *(f"training.{task}={how}" for task in TASKS.values()),
     )
-    for place, kind in (("requests.csv", "labels"), ("slots", "tags"), ("dates.tsv", "pairs")):
+    for place, kind in (("requests.csv", "labels"), ("slots", "tags"), ("dates.tsv", "pairs"), ("things.csv", "captions")):
         clones.longshort(root, "ingest", str(theirs / place), "--as", kind)
     clones.longshort(root, "run")
     return root
@@ -307,6 +331,41 @@ def test_a_registered_tagger_and_translator_are_asked_too(registered):
     assert isinstance(said["translation"], str) and said["model"] == "translate-dates"
 
 
+def as_csv(table: pa.Table) -> bytes:
+    out = io.BytesIO()
+    pa.csv.write_csv(table, out)
+    return out.getvalue()
+
+
+def test_a_registered_captioner_says_a_caption_a_row_of_a_file(registered, tmp_path):
+    asked = things(9)
+    names = asked.column_names
+    (tmp_path / "own.csv").write_bytes(as_csv(asked))
+    (tmp_path / "turned.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked.select(names[-2::-1]).to_pylist()))
+    told = json.loads(clones.longshort(registered, "caption", str(tmp_path / "own.csv"), "--json").stdout)
+    assert len(told["captions"]) == 9 and told["model"] == "caption-things" and {word for own in told["captions"] for word in own.split()}
+    said = clones.longshort(registered, "caption", str(tmp_path / "turned.jsonl"), "--dataset", "things").stdout.splitlines()
+    assert said[:-1] == told["captions"] and said[-1].startswith("said by caption-things v1, the challenger")
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "said"),
+    [
+        ("red,green,blue,width,depth\n1,2,3,4,5\n", 3, "own.csv:1:1: no column 'roundness'; expected the columns that the model reads"),
+        ("red,green,blue,width,round,depth\n1,2,3,4,5,6\n", 3, "a column 'round' that is not known (did you mean 'roundness'?)"),
+        ("red,green,blue,width,roundness,depth\n1,2,3,4,5,6\n1,2,3,wide,5,6\n", 3, "own.csv:3:7: 'width' is 'wide', no finite number"),
+        ("red,green,blue,width,roundness,depth\n1,2,3,4,5\n", 3, "own.csv:2:1: 5 cells where the header has 6"),
+        ("red,green,blue,width,roundness,depth\n", 3, "own.csv:1:1: no row behind the header"),
+        (None, 3, "own.csv: there is no such file"),
+    ],
+)
+def test_a_file_that_a_captioner_cannot_read_is_refused_with_its_place(registered, tmp_path, content, code, said):
+    if content is not None:
+        (tmp_path / "own.csv").write_text(content)
+    done = clones.longshort(registered, "caption", str(tmp_path / "own.csv"), code=code)
+    assert said in done.stderr and not done.stdout and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -315,6 +374,10 @@ def test_a_registered_tagger_and_translator_are_asked_too(registered):
         (
             ["tag", "a b", "--dataset", "requests"],
             "no data set 'requests' of texts with a tag a word that a model is trained on. Known: slots.",
+        ),
+        (
+            ["caption", "own.csv", "--dataset", "dates"],
+            "no data set 'dates' of rows with captions that a model is trained on. Known: things.",
         ),
         (["audit"], "no item of prices or of running text"),
         (["generate", "the"], "no data set of text that a model is trained on. Known: none."),
@@ -337,6 +400,22 @@ def test_mlflow_serves_what_the_command_line_says(registered):
         assert answered.iloc[:, 0].tolist() == answers.said(own, [text, text])
         if own.task == "classify":  # of two texts at once, whose sums are in another order
             assert answered.loc[0, "probability"] == pytest.approx(max(serving.labels(own, text).values()), abs=1e-6)
+
+
+def test_mlflow_serves_captions_of_columns_by_name(registered):
+    import mlflow.pyfunc
+
+    client = tracking.connect(registered, config.read(registered / "params.yaml"))
+    own = versions.open_version(client, versions.at_alias(client, "caption-things", versions.CHALLENGER))
+    served = mlflow.pyfunc.load_model(f"models:/caption-things/{versions.at_alias(client, 'caption-things', versions.CHALLENGER).version}")
+    asked = things(9).drop_columns("caption")
+    said = answers.captioned(own, Vectors.from_table(asked))
+    assert served.predict(asked.select(asked.column_names[::-1]).to_pandas())["caption"].tolist() == said
+    service, frame = serving.RowService(own), asked.to_pandas()
+    with pytest.raises(UsageError, match="no column 'width'; the model reads 6"):
+        service.predict(frame.drop(columns="width"))
+    with pytest.raises(UsageError, match="row 3: 'depth' is no finite number"):
+        service.predict(frame.assign(depth=[0.1, 0.1, math.inf, *[0.1] * 6]))
 
 
 @pytest.mark.parametrize("name", [f"{task}-{dataset}" for dataset, task in TASKS.items()])

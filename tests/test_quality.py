@@ -114,11 +114,20 @@ def shown_as(task: str, table: pa.Table) -> str:
     return quality.page("own", task, table, ACCOUNT, None, QUARANTINE)
 
 
+def captioned(*contents: str, part: list[str] | None = None) -> pa.Table:
+    """A table of captions, whose numbers are their lengths, and one that never moves; a name of a column is a formula."""
+    lengths = pa.array([float(len(one)) for one in contents], pa.float64())
+    columns = {"=cmd()": lengths, "still": pa.array([0.1] * len(contents), pa.float64()), "caption": pa.array(contents, pa.string())}
+    return pa.table({**columns, **({"part": part} if part else {})})
+
+
 THREE = [f"{name} {n} of it" for n in range(20) for name in ("one", "two", "three")]
 PAGES = {
     "labels": lambda: shown_as("classify", labelled("classify", *THREE, labels=["x", "y" * 90, "y"] * 20, part=PARTS * 20)),
     "tags": lambda: shown_as("tag", labelled("tag", *THREE, labels=["x", "y", "y"] * 20)),
     "pairs": lambda: shown_as("translate", labelled("translate", *THREE)),
+    "captions": lambda: shown_as("caption", captioned(*THREE, part=PARTS * 20)),
+    "evil captions": lambda: shown_as("caption", captioned(*EVIL, *EVIL)),
     "evil labels": lambda: shown_as("classify", labelled("classify", *EVIL, *EVIL, labels=[*EVIL, *reversed(EVIL)], part=PARTS * 6)),
     "evil tags": lambda: shown_as("tag", labelled("tag", *EVIL)),
     "evil pairs": lambda: shown_as("translate", labelled("translate", *EVIL, *EVIL)),
@@ -517,7 +526,7 @@ def test_a_labelled_table_that_lacks_a_column_shows_its_account(task, column):
     assert "The columns are not those of this task" in page and "10,007" in page
 
 
-@pytest.mark.parametrize("name", ["evil labels", "evil tags", "evil pairs"])
+@pytest.mark.parametrize("name", ["evil labels", "evil tags", "evil pairs", "evil captions"])
 def test_a_label_a_tag_or_a_text_that_a_spreadsheet_would_run_has_an_apostrophe_before_it(name):
     cells = [cell for cell in Reader(PAGES[name]()).cells if "cmd()" in cell or "SUM(A1)" in cell or "-2+3" in cell]
     assert cells and not [cell for cell in cells if cell.startswith(("=", "+", "-", "@"))]
@@ -545,6 +554,27 @@ def test_what_a_person_should_read_first_is_said():
         "1 label never in train",
     ):
         assert said in words, said
+
+
+def test_captions_are_shown_beside_their_numbers_and_told_by_them():
+    table = captioned("a b", "c", "d e", "f", part=["train", "train", "test", "test"])
+    found = profiles.of_labelled(table, "caption")
+    assert found.numbers == {"=cmd()": (1, 3, 2, 1), "still": (0.1, 0.1, pytest.approx(0.1), pytest.approx(0))}
+    assert found.repeated == {"row 1": 2, "row 2": 2} and found.across == [("train", "test", 2)]
+    words = Reader(shown_as("caption", table)).words
+    for said in (
+        "2 columns of numbers. 1 column never moving",
+        "2 rows of test with a vector of train",
+        "2 rows (50.0\u00a0%) repeat the vector",
+    ):
+        assert said in words, said
+    assert profiles.of_labelled(table.drop_columns("caption"), "caption") is None
+
+
+@pytest.mark.parametrize("contents", [(), ("",), ("one",)])
+def test_few_captions_can_be_shown(contents):
+    page = shown_as("caption", captioned(*contents))
+    assert Reader(page).open == [] and "nan" not in page
 
 
 def test_rows_whose_files_say_no_part_are_said_to_be_shuffled():

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from longshort.config import Optimisation, Variant
+from longshort.config import CaptionTask as Settings
+from longshort.config import CaptionWindows, Optimisation, Variant
 from longshort.errors import ConfigError, DataRefused
 from longshort.models.decoding import Tongue, search
 from longshort.models.network import Network
@@ -30,7 +31,10 @@ def images(count=60):
     return ImageData(pixels.astype(np.uint8), 16, labels, ("1", "2", "3"), edges)
 
 
-TASK = CaptionTask.of(images(), NAMES, size=16, dropout=0.0)
+IMAGES = images()
+SPEC = CaptionWindows(tokens="characters", min_count=1, max_vocabulary=99, max_length=9, validation=0.1, test=0.1, seed=0)
+TASK = CaptionTask.of(caption.caption_data(IMAGES, NAMES, SPEC), Settings(embedding_size=16, dropout=0.0))
+WORDS = TASK.data.vocabulary.words
 
 
 def network_of(**own):
@@ -39,15 +43,15 @@ def network_of(**own):
 
 
 def test_an_image_is_one_step_of_all_its_pixels_and_its_caption_ends_with_its_end():
-    for part, (first, end) in TASK.data.parts.items():
+    for part, (first, end) in IMAGES.parts.items():
         seen = []
         for read, target in TASK.batches(part, 7, seed=0, epoch=1):
             assert read.shape[1:] == (1, 12)
             for pixels, asked in zip(read[:, 0].numpy(), target.tolist(), strict=True):
-                same = (TASK.data.scaled(np.arange(first, end)).reshape(end - first, -1) == pixels).all(axis=1)
+                same = (IMAGES.scaled(np.arange(first, end)).reshape(end - first, -1) == pixels).all(axis=1)
                 seen.append(first + int(same.argmax()))
                 said = [word for word in asked if word != IGNORED]
-                assert "".join(TASK.vocabulary[word] for word in said[:-1]) == NAMES[TASK.data.labels[seen[-1]]] and said[-1] == TASK.end
+                assert "".join(WORDS[word] for word in said[:-1]) == NAMES[IMAGES.labels[seen[-1]]] and said[-1] == TASK.end
         assert sorted(seen) == list(range(first, end)) and (part == "train") == (seen != sorted(seen))
 
 
@@ -66,7 +70,7 @@ def test_a_batch_costs_and_teaches_what_its_images_do_one_by_one_and_every_pixel
     assert bool((read.grad != 0).all())
     each = [charged(slice(n, n + 1)) for n in numbers]
     torch.testing.assert_close(whole.losses, sum(found.losses for found, _ in each))
-    assert int(whole.terms) == sum(len(NAMES[TASK.data.labels[n]]) + 1 for n in numbers)
+    assert int(whole.terms) == sum(len(NAMES[IMAGES.labels[n]]) + 1 for n in numbers)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, sum(own[name] for _, own in each), msg=name)
 
@@ -77,10 +81,10 @@ def test_a_network_learns_to_spell_images_that_it_was_never_shown():
     (done,) = train([Member("s0", 0, TASK, how)], variant, "reference", torch.device("cpu"), [None], lambda *_: None)
     network = Network(TASK, variant, "reference").eval()
     network.load_state_dict(state_of(network, done.best_weights))
-    numbers = np.arange(*TASK.data.parts["test"])
+    numbers = np.arange(*IMAGES.parts["test"])
     for beam in (1, 3):
-        said = search(network, TASK.read(numbers), Tongue(TASK.start, TASK.end, (), 5), beam)
-        assert ["".join(TASK.vocabulary[word] for word in own) for own in said] == [NAMES[label] for label in TASK.data.labels_of("test")]
+        said = search(network, TASK.read(numbers), Tongue.of(WORDS, TASK.data.longest), beam)
+        assert ["".join(WORDS[word] for word in own) for own in said] == [NAMES[label] for label in IMAGES.labels_of("test")]
 
 
 def test_a_cell_that_attends_cannot_speak_and_a_label_without_a_name_is_refused():

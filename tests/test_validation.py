@@ -13,7 +13,7 @@ import pytest
 import time_machine
 
 from longshort import config, storage
-from longshort.config import ClassifyValidation, PriceValidation, TagValidation, TextValidation, TranslateValidation
+from longshort.config import CaptionValidation, ClassifyValidation, PriceValidation, TagValidation, TextValidation, TranslateValidation
 from longshort.errors import ConfigError, CorruptArtefact, SuiteFailed, UsageError
 from longshort.ingestion.text import ROW
 from longshort.validation import datadocs, frames, judgement, stage, suites
@@ -375,10 +375,12 @@ def test_a_series_of_closes_is_asked_for_closes_only():
 CLASSIFY_SPEC = ClassifyValidation(min_rows=4, min_labels=2, min_label_rows=2)
 TAG_SPEC = TagValidation(min_rows=4, min_labels=2, min_label_rows=2, min_tags=3)
 TRANSLATE_SPEC = TranslateValidation(min_rows=4, min_targets=2)
+CAPTION_SPEC = CaptionValidation(min_rows=4, min_captions=2)
 SUITES = {
     "classify": (suites.classify_suite(CLASSIFY_SPEC, True), frames.labelled),
     "tag": (suites.tag_suite(TAG_SPEC, True), frames.tagged),
     "translate": (suites.translate_suite(TRANSLATE_SPEC, True), frames.pairs),
+    "caption": (suites.caption_suite(CAPTION_SPEC, True), frames.vectors),
 }
 PART = {"part": ["train", "train", "validation", "test"]}
 TIDY_ROWS = {
@@ -386,6 +388,7 @@ TIDY_ROWS = {
     "tag": {"text": ["to new york", "go", "st. louis", "go"], "tags": ["O B-city I-city", "O", "B-city I-city", "O"],
             "label": ["x", "y", "x", "y"], **PART},
     "translate": {"source": ["Go.", "Hi.", "16+75", "Run!"], "target": ["Va !", "Salut.", "91", "Cours !"], **PART},
+    "caption": {"width": [1.0, 2.0, 3.0, 4.0], "depth": [0.5] * 4, "caption": ["a box", "a ball", "a box", ":-)"], **PART},
 }  # fmt: skip
 
 
@@ -395,7 +398,8 @@ def tidy_rows(task, **changes):
     for name, cells in TIDY_ROWS[task].items():
         change = changes.get(name, {})
         columns[name] = change if isinstance(change, list) else [change.get(i, cell) for i, cell in enumerate(cells)]
-    return pa.table({name: pa.array(cells, pa.string()) for name, cells in columns.items()})
+    numbers = ("width", "depth")
+    return pa.table({name: pa.array(cells, pa.float64() if name in numbers else pa.string()) for name, cells in columns.items()})
 
 
 def judge_rows(task, table):
@@ -436,6 +440,15 @@ BAD_ROWS = {
         "There are 2 different targets or more.": tidy_rows("translate", target=["91"] * 4),
     },
 }
+SHAPE_OF_CAPTIONS = "The columns are caption, part, and numbers beside them."
+BAD_ROWS["caption"] = {
+    **{sentence: table for sentence, table in bad_rows("caption", ("caption",), ("caption",)).items() if "no others" not in sentence},
+    SHAPE_OF_CAPTIONS: tidy_rows("caption").drop_columns("caption"),
+    "There are 2 columns of numbers or more.": tidy_rows("caption").drop_columns("depth"),
+    "A column of numbers has more than one value.": tidy_rows("caption", width=[1.0] * 4),
+    "Every number is there, and finite.": tidy_rows("caption", depth={2: float("inf")}),
+    "There are 2 different captions or more.": tidy_rows("caption", caption=["a box"] * 4),
+}
 EACH_BAD = [(task, sentence) for task, bad in BAD_ROWS.items() for sentence in bad]
 WARNINGS = {
     "No character of a text was lost to a wrong encoding (U+FFFD).",
@@ -445,6 +458,8 @@ WARNINGS = {
     "No character of a target was lost to a wrong encoding (U+FFFD).",
     "No target holds control characters but tabs, line and page breaks.",
     "Every tag I-x stands behind B-x or I-x (Ramshaw and Marcus, 1995).",
+    "No character of a caption was lost to a wrong encoding (U+FFFD).",
+    "No caption holds control characters but tabs, line and page breaks.",
 }
 
 
@@ -468,9 +483,17 @@ def test_a_table_of_rows_is_refused_by_the_expectation_that_it_breaks(task, sent
     ("tag", "There are as many tags as words."),
     ("tag", "Every tag I-x stands behind B-x or I-x (Ramshaw and Marcus, 1995)."),
     ("translate", "There are 2 different targets or more."),
+    *(("caption", sentence) for sentence in ("A column of numbers has more than one value.", "Every number is there, and finite.")),
 ])  # fmt: skip
 def test_rules_of_rows_break_alone(task, sentence):
     assert failures(judge_rows(task, BAD_ROWS[task][sentence])) == [sentence]
+
+
+@pytest.mark.parametrize("column", [pa.array([1.0, None, 2.0, 3.0]), pa.array(["1", "two", "3", "4"])])
+def test_a_number_that_is_missing_or_no_number_is_counted(column):
+    table = tidy_rows("caption").set_column(0, "width", column)
+    (found,) = [finding for finding in judge_rows("caption", table).findings if not finding.success]
+    assert (found.sentence, found.unexpected) == ("Every number is there, and finite.", 1)
 
 
 @pytest.mark.parametrize("task", SUITES)

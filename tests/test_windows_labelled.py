@@ -11,16 +11,18 @@ import pyarrow as pa
 import pytest
 
 from longshort import config, storage
-from longshort.config import ClassifyWindows, TagWindows, TranslateWindows
+from longshort.config import CaptionWindows, ClassifyWindows, TagWindows, TranslateWindows
 from longshort.errors import DataRefused
 from longshort.ingestion import intake
 from longshort.ingestion import stage as ingestion
-from longshort.windows import files, labelled, stage
+from longshort.windows import captions, files, labelled, stage
+from longshort.windows.captions import Scaling, Vectors
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 CLASSIFY = ClassifyWindows(min_count=1, max_vocabulary=100, validation=0.2, test=0.2, seed=0, max_length=50)
 TAG = TagWindows(min_count=1, max_vocabulary=100, validation=0.2, test=0.2, seed=0)
 TRANSLATE = TranslateWindows(min_count=1, max_vocabulary=100, validation=0.2, test=0.2, seed=0, tokens="auto", max_length=9)
+CAPTION = CaptionWindows(min_count=1, max_vocabulary=100, validation=0.2, test=0.2, seed=0, tokens="auto", max_length=9)
 NAMES = ("train", "validation", "test")
 
 
@@ -180,6 +182,59 @@ def test_a_source_with_several_targets_stays_in_one_part():
     assert not owners[0] & owners[1] and not owners[0] & owners[2] and not owners[1] & owners[2]
 
 
+# --- numbers with captions ----------------------------------------------------------------------
+
+
+def drawn(count: int, seed: int = 0) -> Vectors:
+    """Rows of three columns, of which the second never moves."""
+    values = np.random.Generator(np.random.Philox(seed)).normal(5, 3, (count, 3))
+    values[:, 1] = 0.1
+    return Vectors(("x", "still", "y"), values)
+
+
+def test_numbers_are_scaled_by_the_training_part_and_one_that_never_moves_is_nothing():
+    vectors = drawn(100)
+    vectors.values[80:, 1] = 7  # it moves behind the training part alone
+    made = captions.caption_data(vectors, numbered(100, words=4), ["train"] * 60 + ["validation"] * 20 + ["test"] * 20, CAPTION)
+    train, own = made.vectors[:60], vectors.values[:60]
+    np.testing.assert_allclose(train[:, [0, 2]], (own - own.mean(0))[:, [0, 2]] / own.std(0)[[0, 2]], rtol=1e-5)
+    assert made.vectors.dtype == np.float32 and not made.vectors[:, 1].any()
+    assert (made.scaling.apply(vectors.values) == made.vectors).all()
+
+
+def test_rows_of_one_vector_stay_in_one_part_and_are_told_by_their_numbers():
+    vectors = drawn(120)
+    vectors.values[:, [0, 2]] = np.repeat(np.arange(40.0), 3)[:, None]
+    vectors.values[0, 0] = -0.0
+    made = captions.caption_data(vectors, [f"a {n}" for n in range(120)], None, CAPTION.model_copy(update={"min_count": 1}))
+    owners = [{row // 3 for row in made.division.rows[own.start : own.stop].tolist()} for own in made.division.parts.values()]
+    assert all(owners) and not owners[0] & owners[1] and not owners[0] & owners[2] and not owners[1] & owners[2]
+    assert len(set(made.division.keys.tolist())) == 40
+    assert (made.division.keys == captions.keys_of(vectors.values[made.division.rows])).all()
+
+
+def test_a_vector_of_train_and_test_is_dropped_from_train():
+    vectors = drawn(100)
+    vectors.values[3] = vectors.values[90]
+    made = captions.caption_data(vectors, numbered(100, words=4), ["train"] * 60 + ["validation"] * 20 + ["test"] * 20, CAPTION)
+    assert 3 not in made.division.rows and 90 in made.division.rows and made.division.parts["train"].dropped == 1
+
+
+def test_captions_without_a_space_are_spelled_and_long_ones_are_not_trained_on():
+    named = ["train"] * 40 + ["validation"] * 10 + ["test"] * 10
+    made = captions.caption_data(drawn(60), ["yes", "no", "a" * 12] * 20, named, CAPTION)
+    assert made.spec.tokens == "characters" and set(made.vocabulary.words) == {"[UNK]", "[START]", "[END]", *"yesno"}
+    assert made.longest == 3 and made.division.parts["train"].dropped == 13
+    assert captions.caption_data(drawn(60), ["a cat", "a dog", "a cow"] * 20, named, CAPTION).spec.tokens == "words"
+
+
+def test_numbers_that_never_move_teach_nothing():
+    still = Vectors(("x", "y"), np.repeat(np.array([[0.1, 1.0]]), 99, axis=0))
+    still.values[90:] = np.arange(9)[:, None]
+    with pytest.raises(DataRefused, match="none of the 2 columns of numbers moves in the training part"):
+        captions.caption_data(still, ["ab", "cd", "ef"] * 33, ["train"] * 90 + ["validation"] * 4 + ["test"] * 5, CAPTION)
+
+
 # --- no future in the past ----------------------------------------------------------------------
 
 NAMED = ["train"] * 60 + ["validation"] * 20 + ["test"] * 20
@@ -195,12 +250,15 @@ def test_nothing_after_the_split_changes_a_bit_of_the_training_part(task):
             return labelled.classify_data(own, said, NAMED, CLASSIFY)
         if task == "tag":
             return labelled.tag_data(own, [" ".join(said[n] for _ in one.split()) for n, one in enumerate(own)], said, NAMED, TAG)
+        if task == "caption":
+            numbers = np.array([[len(one), row + 1000 * one.startswith("new")] for row, one in enumerate(own)], np.float64)
+            return captions.caption_data(Vectors(("a", "b"), numbers), own, NAMED, CAPTION)
         return labelled.translate_data(own, own, NAMED, TRANSLATE)
 
     before, after = made(texts, labels), made(others, [*labels[:60], *(["new"] * 40)])
     stop = before.division.parts["train"].stop
     assert stop == after.division.parts["train"].stop == 60
-    for field in ("texts", "sources", "targets"):
+    for field in ("texts", "sources", "targets", "captions"):
         if hasattr(before, field):
             one, other = getattr(before, field), getattr(after, field)
             end = one.offsets[stop]
@@ -208,7 +266,10 @@ def test_nothing_after_the_split_changes_a_bit_of_the_training_part(task):
     for field in ("vocabulary", "names", "tag_names", "source_vocabulary", "target_vocabulary"):
         if hasattr(before, field):
             assert getattr(before, field) == getattr(after, field)
-    if task != "translate":
+    if task == "caption":
+        assert (before.vectors[:60] == after.vectors[:60]).all() and (before.vectors[60:] != after.vectors[60:]).any()
+        assert (before.scaling.offset == after.scaling.offset).all() and (before.scaling.divisor == after.scaling.divisor).all()
+    elif task != "translate":
         assert after.labels[stop:].tolist() == [labelled.UNSEEN] * 40 and after.division.parts["test"].unseen["new"] >= 20
 
 
@@ -227,6 +288,7 @@ def table_of(task: str, parted: bool = False) -> pa.Table:
         "classify": {"text": texts, "label": ["x", "y"] * 100},
         "tag": {"text": texts, "tags": ["O B-x I-x O O O"] * 200, "label": ["x", "y"] * 100},
         "translate": {"source": texts, "target": texts[::-1]},
+        "caption": {"x": np.arange(200.0), "y": np.arange(200.0) ** 0.5, "caption": texts},
     }[task]
     return pa.table({**columns, **({"part": (["train"] * 3 + ["test"]) * 50} if parted else {})})
 
@@ -237,7 +299,7 @@ def ready(root: Path, task: str, table: pa.Table) -> config.Params:
     return config.read(root / "params.yaml")
 
 
-READERS = {"classify": files.read_classify, "tag": files.read_tag, "translate": files.read_translate}
+READERS = {"classify": files.read_classify, "tag": files.read_tag, "translate": files.read_translate, "caption": files.read_caption}
 
 
 @pytest.mark.parametrize("task", READERS)
@@ -252,6 +314,7 @@ def test_what_is_written_is_what_is_read(tmp_path, task, capsys):
         "classify": lambda: labelled.classify_data(columns["text"], columns["label"], None, params.windows.classify),
         "tag": lambda: labelled.tag_data(columns["text"], columns["tags"], columns["label"], None, params.windows.tag),
         "translate": lambda: labelled.translate_data(columns["source"], columns["target"], None, params.windows.translate),
+        "caption": lambda: captions.caption_data(Vectors.from_table(table), columns["caption"], None, params.windows.caption),
     }[task]()
     for name, value in vars(made).items():
         other = getattr(read, name)
@@ -259,6 +322,8 @@ def test_what_is_written_is_what_is_read(tmp_path, task, capsys):
             assert (value.ids == other.ids).all() and (value.offsets == other.offsets).all()
         elif isinstance(value, labelled.Division):
             assert (value.parts, value.stood) == (other.parts, other.stood) and (value.rows == other.rows).all()
+        elif isinstance(value, Scaling):
+            assert (value.offset == other.offset).all() and (value.divisor == other.divisor).all()
         elif isinstance(value, np.ndarray):
             assert (value == other).all()
         else:

@@ -275,7 +275,7 @@ OnDuplicate = Annotated[str | None, typer.Option("--on-dup", help="last: of rows
 Prefer = Annotated[str | None, typer.Option("--prefer", help="newer: of files that contradict one another the one that reaches further.")]
 Errors = Annotated[str | None, typer.Option("--errors", help="replace: put U+FFFD for bytes that are no character.")]
 Strict = Annotated[bool | None, typer.Option("--strict", help="A warning about a text is a refusal.")]
-Kind = Annotated[str | None, typer.Option("--as", help="stocks, text, labels, tags or pairs, where names and first lines do not tell.")]
+Kind = Annotated[str | None, typer.Option("--as", help="stocks, text, labels, tags, pairs or captions, where files do not tell.")]
 
 
 @app.command()
@@ -724,6 +724,29 @@ def translate(
 
 
 @app.command()
+def caption(
+    file: Annotated[Path, typer.Argument(help="CSV, TSV or JSON with the columns that were learned; a column caption is ignored.")],
+    dataset: OfDataset = None,
+    beam: Annotated[int, typer.Option("--beam", min=1, max=64, help="Beginnings that are kept; 1 is greedy.")] = 4,
+    as_json: Json = False,
+) -> None:
+    """The caption of each row of numbers of a file."""
+    from longshort.evaluation import answers
+    from longshort.ingestion import captions, source
+    from longshort.windows.captions import Vectors
+
+    model, by = _model_of("caption", dataset)
+    read = _params(_root()).ingestion.datasets[by["model"].removeprefix("caption-")].read  # files are read as those it learned from
+    columns = tuple(answers.columns(model))
+    values = captions.read_vectors(source.read(file), str(file), columns, read.encoding, read.errors or "strict", read.decimal)
+    found = answers.captioned(model, Vectors(columns, values), beam)
+    if as_json:
+        return _print_json({"captions": found, **by})
+    print("\n".join(found))
+    print(_by_whom(by))
+
+
+@app.command()
 def ui(
     mlflow_port: Annotated[int, typer.Option(min=1024, max=65535)] = 5000,
     prefect_port: Annotated[int, typer.Option(min=1024, max=65535)] = 4200,
@@ -899,7 +922,7 @@ def _where_to_look(root: Path, params: Params, nothing_new: bool) -> None:
 
     asked = {item.task for item in params.training.items.values()}
     ticker = "GOOG" if "goog" in params.ingestion.datasets else "TICKER"
-    ways = {"forecast": f"forecast {ticker}", "language-model": 'generate "the value of" -n 32'}
+    ways = {"forecast": f"forecast {ticker}", "language-model": 'generate "the value of" -n 32', "caption": "caption FILE"}
     print("ask     " + "    ".join(f"longshort {ways.get(task, f'{task} TEXT')}" for task in RANKED_BY if task in asked))
     print('keep    git add params.yaml dvc.lock data/raw && git commit -m "Retrain"')
 
@@ -952,7 +975,8 @@ def _model_of(task: str, dataset: str | None) -> tuple[Any, dict[str, Any]]:
     trained = {item.dataset for item in params.training.items.values()}
     known = [name for name, entry in params.ingestion.datasets.items() if entry.task == task and name in trained]
     if not known or (dataset is not None and dataset not in known):
-        what = {"classify": "texts with a label", "tag": "texts with a tag a word", "translate": "pairs"}.get(task, "text")
+        told = {"classify": "texts with a label", "tag": "texts with a tag a word", "translate": "pairs", "caption": "rows with captions"}
+        what = told.get(task, "text")
         named = f" '{dataset}'" if dataset else ""
         there = ", ".join(known) or "none. Take one in with `longshort ingest`, then `longshort run`"
         raise UsageError(f"no data set{named} of {what} that a model is trained on. Known: {there}.")

@@ -29,8 +29,8 @@ from pydantic import (
 
 from longshort.errors import ConfigError, UnknownVariant, UsageError
 
-Task = Literal["forecast", "language-model", "classify", "tag", "translate"]
-LABELLED = ("classify", "tag", "translate")  # whose examples are rows, in no order of time
+Task = Literal["forecast", "language-model", "classify", "tag", "translate", "caption"]
+LABELLED = ("classify", "tag", "translate", "caption")  # whose examples are rows, in no order of time
 Share = Annotated[float, Field(gt=0, lt=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_]{0,39}$")]
 
@@ -157,12 +157,19 @@ class TranslateValidation(Section):
     expectations: list[dict[str, Any]] = []
 
 
+class CaptionValidation(Section):
+    min_rows: PositiveInt
+    min_captions: PositiveInt
+    expectations: list[dict[str, Any]] = []
+
+
 class Validation(Section):
     forecast: PriceValidation
     language_model: TextValidation = Field(alias="language-model")
     classify: ClassifyValidation
     tag: TagValidation
     translate: TranslateValidation
+    caption: CaptionValidation
 
 
 Target = Literal["log_return", "open", "high", "low", "close"]
@@ -265,12 +272,23 @@ class TranslateWindows(_RowWindows):
     max_length: PositiveInt
 
 
+class CaptionWindows(_RowWindows):
+    """A row whose caption has more than ``max_length`` tokens is not trained on.
+
+    tokens  words, characters, or auto: characters where no caption that is trained on holds white space
+    """
+
+    tokens: Literal["auto", "words", "characters"]
+    max_length: PositiveInt
+
+
 class Windows(Section):
     forecast: PriceWindows
     language_model: TextWindows = Field(alias="language-model")
     classify: ClassifyWindows
     tag: TagWindows
     translate: TranslateWindows
+    caption: CaptionWindows
 
 
 class ForecastTask(Section):
@@ -346,12 +364,26 @@ class TranslateTask(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
+class CaptionTask(Section):
+    """How a decoder says what a vector shows.
+
+    embedding_size   of the caption's words
+    dropout          on the vector and the embeddings, and on the decoder's states
+    label_smoothing  the share of each training target that is spread over all words
+    """
+
+    embedding_size: PositiveInt
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
 class Tasks(Section):
     forecast: ForecastTask
     language_model: LanguageModelTask = Field(alias="language-model")
     classify: ClassifyTask
     tag: TagTask
     translate: TranslateTask
+    caption: CaptionTask
 
 
 Cell = Literal[
@@ -524,6 +556,7 @@ class Training(Section):
     classify: Optimisation
     tag: Optimisation
     translate: Optimisation
+    caption: Optimisation
 
     @field_validator("seeds")
     @classmethod
@@ -781,7 +814,8 @@ def unfit(task: Task, variant: Variant, state_size: int | None) -> str | None:
             "is bidirectional, so at each step it has already read the next word, which is the answer. "
             "A language model reads forward only: take `bidirectional: false`"
         )
-    if task in (at_each_step := {"language-model": "language model", "tag": "tagger", "translate": "decoder"}) and variant.cell == "alstm":
+    at_each_step = {"language-model": "language model", "tag": "tagger", "translate": "decoder", "caption": "decoder"}
+    if task in at_each_step and variant.cell == "alstm":
         return (
             f"has cell 'alstm', which attends to all states for one answer at the end, and a {at_each_step[task]} answers at every step. "
             "Take cell 'lstm', which is the same without it"

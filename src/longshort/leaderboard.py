@@ -13,13 +13,21 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 # what each task is ranked by, and the baseline that it is shown beside
-RANKED_BY = {"forecast": "rmse", "language-model": "perplexity", "classify": "accuracy", "tag": "f1", "translate": "chrf"}
+RANKED_BY = {
+    "forecast": "rmse",
+    "language-model": "perplexity",
+    "classify": "accuracy",
+    "tag": "f1",
+    "translate": "chrf",
+    "caption": "chrf",
+}
 HIGHER = ("accuracy", "f1", "chrf")  # is better
 # of the tasks whose examples are rows: what stands in the title, and the figures of a line, of shares in percent
 OF_ROWS = {
     "classify": ("a text's label", {"accuracy": "accuracy (%)", "macro_f1": "mean F1 of labels (%)"}),
     "tag": ("a tag for each word", {"f1": "F1 of spans (%)", "word_accuracy": "words right (%)"}),
     "translate": ("a text in the other language", {"chrf": "chrF", "bleu": "BLEU", "exact": "exact (%)"}),
+    "caption": ("a row's caption", {"chrf": "chrF", "bleu": "BLEU", "exact": "exact (%)"}),
 }
 SPELT = {"ar1": "AR(1)", "lightgbm": "LightGBM", "seasonal_naive": "seasonal", "tfidf_logistic": "TF-IDF + logistic regression"}
 
@@ -142,9 +150,10 @@ def _beside_naive(figures: dict[str, float], sd: dict[str, float] | None = None)
 
 
 def _row_table(dataset: str, own: list[Row]) -> Table:
-    title, names = OF_ROWS[own[0].task]
+    title, all_names = OF_ROWS[own[0].task]
+    names = {name: shown for name, shown in all_names.items() if name in own[0].mean}  # captions of characters have no BLEU
     table = blank_table(f"{dataset}: {title}, {_tested(own[0])}", ["variant", *names.values(), "epochs"])
-    unit = 1 if own[0].task == "translate" else 100  # sacrebleu's figures are in percent
+    unit = 1 if own[0].task in ("translate", "caption") else 100  # sacrebleu's figures are in percent
     for row in own:
         cells = [f"{unit * row.mean[name]:.2f} ± {unit * row.sd[name]:.2f}" for name in names]
         table.add_row(row.variant, *cells, f"{row.mean['best_epoch']:.0f}", end_section=row is own[-1])

@@ -20,6 +20,7 @@ from longshort.evaluation import answers, forecasts
 from longshort.models import artefact
 from longshort.models.suggesting import Suggester, Suggestion
 from longshort.windows import prices, text
+from longshort.windows.captions import Vectors
 from longshort.windows.stage import session_numbers, tidy_columns
 from longshort.windows.tokens import SPECIAL, Ids, words_of
 
@@ -101,15 +102,21 @@ class LanguageService:
 
 
 class RowService:
-    """A model of labelled text behind MLflow's pyfunc: texts in; a label, tags between spaces or a translation out."""
+    """A model of labelled rows behind MLflow's pyfunc: texts in, a label, tags or a translation out; or numbers in, a caption out."""
 
     def __init__(self, model: artefact.Model) -> None:
         self.model = model
 
     def predict(self, texts: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A column ``text`` -> columns ``label`` and ``probability``, or ``tags``, or ``translation``."""
+        """A column ``text`` -> columns ``label`` and ``probability``, or ``tags``, or ``translation``.
+
+        Of a captioner, the columns that it learned -> ``caption``; others are passed over.
+        raises  UsageError when a text holds no word, a column is missing, or a number is not finite
+        """
         import pandas as pd
 
+        if self.model.task == "caption":
+            return pd.DataFrame({"caption": answers.said(self.model, vectors_in(self.model, texts))})
         asked = [readable(self.model, str(text)) for text in texts["text"]]
         if self.model.task != "classify":
             return pd.DataFrame({"tags" if self.model.task == "tag" else "translation": answers.said(self.model, asked)})
@@ -156,6 +163,10 @@ def example_for(model: artefact.Model) -> Any:
         spec, scaler = forecasts.spec_of(model), forecasts.scaler_of(model_for(model, model.tickers[0]) if model.tickers else model)
         past = np.broadcast_to(scaler.offset, (2, spec.lookback, len(spec.columns))).copy()
         return {"ticker": np.array([model.tickers[0]] * 2), "past": past} if model.tickers else past
+    if model.task == "caption":
+        scaling = model.card["description"]["scaling"]
+        mean, spread = (np.array(scaling[name], np.float64) for name in ("offset", "divisor"))
+        return pd.DataFrame([mean, mean + spread], columns=answers.columns(model))
     if model.task != "language-model":
         known = answers.vocabulary(model)[-2:]  # words that it has learned; what stands before them marks other things
         return pd.DataFrame({"text": [" ".join(known), known[-1]]})
@@ -476,6 +487,21 @@ def readable(model: artefact.Model, asked: str) -> str:
     if not answers.words(model, asked):
         raise UsageError(f'the text holds no word. Give some, such as `longshort {model.task} "what time is it"`.')
     return asked
+
+
+def vectors_in(model: artefact.Model, frame: pd.DataFrame) -> Vectors:
+    """The columns of a frame that a captioner reads.
+
+    raises  UsageError when one is missing, or holds what is no finite number
+    """
+    import pandas as pd
+
+    known = [name for name in answers.columns(model) if name in frame]
+    values = frame[known].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    if not np.isfinite(values).all():
+        row, column = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise UsageError(f"row {row + 1}: '{known[column]}' is no finite number, and the model reads each. Hand in numbers.")
+    return Vectors(tuple(known), values)
 
 
 def unknown_words(model: artefact.Model, asked: str) -> list[str]:

@@ -289,7 +289,12 @@ def _bits(nats: Array, characters: int) -> float:
 
 # --- rows -------------------------------------------------------------------------------------
 
-MEASURES: dict[TaskName, str] = {"classify": "share named wrong", "tag": "share of words tagged wrong", "translate": "1 - chrF"}
+MEASURES: dict[TaskName, str] = {
+    "classify": "share named wrong",
+    "tag": "share of words tagged wrong",
+    "translate": "1 - chrF",
+    "caption": "1 - chrF",
+}
 
 
 def contest_of_rows(table: pa.Table, data: labelled.Data, models: list[Model]) -> Contest:
@@ -301,11 +306,13 @@ def contest_of_rows(table: pa.Table, data: labelled.Data, models: list[Model]) -
     asked = labelled.Part.of(task, table, data)
     learned = [keys_in(model.card.get("extent", {})) for model in models]
     unseen = np.ones(len(asked.texts), bool)
-    for read in learned:
-        unseen &= False if read is None else ~np.isin(asked.keys, read)
+    for model, read in zip(models, learned, strict=True):
+        keys = asked.keys_for(model)
+        unseen &= False if read is None or keys is None else ~np.isin(keys, read)
     plain = labelled.naive(task, table, data)
     asked, plain = asked.only(unseen), {name: [said[k] for k in np.flatnonzero(unseen)] for name, said in plain.items()}
-    digest, count = _digest(list(zip(asked.texts, asked.wanted, strict=True))), len(asked.texts)
+    told = asked.texts if isinstance(asked.texts, list) else asked.keys.tolist()
+    digest, count = _digest(list(zip(told, asked.wanted, strict=True))), len(asked.texts)
     errors, contenders = [], []
     for model, own in zip(models, learned, strict=True):
         said = answers.said(model, asked.texts)

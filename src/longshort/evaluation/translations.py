@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort.evaluation.tables import Table
+from longshort.windows.captions import CaptionData
 from longshort.windows.labelled import Sequences, TranslateData
 
 LENGTHS = (4, 6, 8, 10, 15)  # tokens of a source up to which rows are put together
@@ -46,6 +47,12 @@ def chrf_errors(said: Sequence[str], asked: Sequence[str]) -> NDArray[np.float64
     _, chrf = _metrics()
     scores = [chrf.sentence_score(own.lower(), [right.lower()]).score for own, right in zip(said, asked, strict=True)]
     return np.clip(1 - np.array(scores, np.float64) / 100, 0, 1)
+
+
+def score_captions(said: Sequence[str], asked: Sequence[str], kind: str) -> dict[str, float]:
+    """As `score`; BLEU counts runs of words, so it has nothing to say of captions that are spelled in characters."""
+    found = score(said, asked)
+    return found if kind == "words" else {name: value for name, value in found.items() if name != "bleu"}
 
 
 def signatures() -> dict[str, str]:
@@ -88,6 +95,16 @@ def nearest(data: TranslateData) -> NDArray[np.int64]:
     known, asked = features.fit_transform(texts("train")), features.transform(texts("test"))
     found = [(asked[first : first + AT_A_TIME] @ known.T).toarray().argmax(axis=1) for first in range(0, asked.shape[0], AT_A_TIME)]
     return data.division.parts["train"].start + np.concatenate(found)
+
+
+def nearest_vectors(data: CaptionData) -> NDArray[np.int64]:
+    """The number of the training row whose scaled vector lies nearest to each of the test part."""
+    from sklearn.neighbors import NearestNeighbors
+
+    train, test = (data.division.parts[part] for part in ("train", "test"))
+    known = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(data.vectors[train.start : train.stop])
+    found: NDArray[np.int64] = known.kneighbors(data.vectors[test.start : test.stop], return_distance=False)[:, 0]
+    return train.start + found
 
 
 def _ones_and_twos(ids: Sequence[int]) -> list[str]:

@@ -19,7 +19,7 @@ import numpy as np
 from longshort import sessions, storage
 from longshort.config import LABELLED, Params, Task
 from longshort.errors import DataRefused
-from longshort.ingestion import labelled, parts, prices, recognition, rules, source, text, vocabulary
+from longshort.ingestion import captions, labelled, parts, prices, recognition, rules, source, text, vocabulary
 from longshort.ingestion.columns import PRICES
 from longshort.ingestion.encoding import Errors
 from longshort.ingestion.prices import Asked, Observed
@@ -222,15 +222,16 @@ def _labelled(files: Files, task: Task, stated: Terms) -> Dataset:
         contents = {name: _bytes(files[name]) for name in bundle}
         hashes |= {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
         readings |= _rows(contents, task, stated)
-    whole = pa.concat_tables(reading.table for reading in readings.values()).combine_chunks()
+    tables = {name: reading.table for name, reading in readings.items()}
+    whole = pa.concat_tables(captions.in_one_order(tables) if task == "caption" else tables.values()).combine_chunks()
     if part:
         owners = [part[name] for name, reading in readings.items() for _ in range(reading.counts.kept)]
         whole = whole.append_column("part", pa.array(owners, pa.string()))
     notes: list[str] = []
     if sum(reading.counts.kept > 0 for reading in readings.values()) > 1:
         columns = labelled.COLUMNS[task]
-        rows = list(zip(*(whole[name].to_pylist() for name in columns), strict=True))
-        notes = labelled.repeats(rows, columns, ALL, before=f"{ALL}: ")
+        told = captions.rows_of(whole) if task == "caption" else zip(*(whole[name].to_pylist() for name in columns), strict=True)
+        notes = labelled.repeats(list(told), columns, ALL, before=f"{ALL}: ")
     warnings = [
         note for note in (*(note for reading in readings.values() for note in reading.notes), *notes) if note.startswith("warning: ")
     ]
@@ -247,6 +248,8 @@ def _rows(contents: dict[str, bytes], task: Task, stated: Terms) -> dict[str, Re
     names, named, errors = tuple(contents), stated.asked.encoding, stated.errors
     if task == "translate":
         return {names[0]: labelled.read_pairs(contents[names[0]], names[0], named, errors)}
+    if task == "caption":
+        return {names[0]: captions.read_table(contents[names[0]], names[0], named, errors, stated.asked.decimal)}
     if task == "tag":
         words, tags, labels = contents.values()
         reading = labelled.read_tagged(words, tags, labels, (names[0], names[1], names[2]), named, errors)

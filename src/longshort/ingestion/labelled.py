@@ -6,8 +6,8 @@
     read_pairs   two columns without header, or sums such as `16+75  _91`                      source, target
 
 Cells are made uniform as texts are (see `text`) and keep their line breaks. A row without text or without label is
-quarantined; exact repeats are kept, for they may be what people say often, and counted. Which file is which, and which part
-of a data set, is asked in `recognition`. Pure: bytes in, table out.
+quarantined; exact repeats are kept, for they may be what people say often, and counted. Rows of numbers with a caption are read
+in `captions`. Which file is which, and which part of a data set, is asked in `recognition`. Pure: bytes in, table out.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from longshort.errors import DataRefused
 from longshort.ingestion import encoding
@@ -29,6 +29,9 @@ from longshort.ingestion.reading import Counts, Quarantined, Reading
 from longshort.ingestion.source import unpack
 from longshort.ingestion.suspicion import Suspicions
 from longshort.ingestion.text import Normaliser
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 # names of columns, the plainest first
 _TEXT = (
@@ -44,6 +47,7 @@ COLUMNS = {  # of the tidy table of each task; a column `part` follows where the
     "classify": ("text", "label"),
     "tag": ("text", "tags", "label"),
     "translate": ("source", "target"),
+    "caption": ("caption",),  # behind the numbers, whose names are the file's
 }
 TAGGED = ("seq.in", "seq.out", "label")  # words, a tag a word, and a label a line
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "bar"}
@@ -54,7 +58,7 @@ _JSON_SPACE = re.compile(r"[ \t\r\n]*")
 
 
 @dataclass(frozen=True)
-class _Cell:
+class Cell:
     """A piece of a file: what it says, and where it begins."""
 
     text: str
@@ -72,12 +76,12 @@ class _Content:
 
 
 @dataclass
-class _Gathering:
+class Gathering:
     """Rows of one file on their way to a table, and the account of them."""
 
     name: str
     columns: tuple[str, ...]  # of the table
-    rows: list[tuple[str, ...]] = field(default_factory=list)
+    rows: list[tuple[Any, ...]] = field(default_factory=list)
     quarantined: list[Quarantined] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     read_as: dict[str, str | int] = field(default_factory=dict)
@@ -86,9 +90,10 @@ class _Gathering:
         self.normaliser = Normaliser(self.name)
 
     def normal(self, text: str) -> str:
+        """A cell's text, made uniform."""
         return (self.normaliser.feed(text) + self.normaliser.finish()).strip()
 
-    def take(self, cells: Mapping[str, _Cell], raw: str) -> tuple[str, ...] | None:
+    def take(self, cells: Mapping[str, Cell], raw: str) -> tuple[str, ...] | None:
         """The cells' texts, made uniform and ready for a row; none when one is empty, and the row is set aside."""
         texts = tuple(self.normal(cell.text) for cell in cells.values())
         for (column, cell), text in zip(cells.items(), texts, strict=True):
@@ -97,25 +102,32 @@ class _Gathering:
                 return None
         return texts
 
-    def set_aside(self, cell: _Cell, rule: str, what: str, raw: str) -> None:
+    def set_aside(self, cell: Cell, rule: str, what: str, raw: str) -> None:
+        """Quarantine a row for what is wrong with one of its cells."""
         self.quarantined.append(Quarantined(self.name, cell.line, cell.column, rule, what, raw))
 
     def reading(self, notes: tuple[str, ...] = ()) -> Reading:
         """The table of what was kept."""
-        import pyarrow as pa
-
-        schema = pa.schema([(column, pa.string()) for column in self.columns])
-        columns = [list(column) for column in zip(*self.rows, strict=True)] or [[] for _ in self.columns]
         kept, aside = len(self.rows), len(self.quarantined)
         return Reading(
-            pa.table(columns, schema=schema),
+            self.table(),
             Counts(rows_in=kept + aside, kept=kept, quarantined=aside, merged=0),
             tuple(self.quarantined),
             (*notes, *self.notes, *self.normaliser.notes, *repeats(self.rows, self.columns, self.name)),
             self.read_as,
             labels=dict(Counter(row[-1] for row in self.rows).most_common()) if "label" in self.columns else {},
-            lengths={column: _lengths(own) for column, own in zip(self.columns, columns, strict=True) if own and column not in _UNMEASURED},
+            lengths={column: _lengths(own) for column, own in self.texts().items() if own and column not in _UNMEASURED},
         )
+
+    def texts(self) -> dict[str, list[str]]:
+        """The texts of each column."""
+        return dict(zip(self.columns, map(list, zip(*self.rows, strict=True)), strict=True)) if self.rows else {c: [] for c in self.columns}
+
+    def table(self) -> pa.Table:
+        """The rows that were kept."""
+        import pyarrow as pa
+
+        return pa.table(list(self.texts().values()), schema=pa.schema([(column, pa.string()) for column in self.columns]))
 
 
 _UNMEASURED = ("label", "tags")
@@ -128,7 +140,7 @@ def _lengths(texts: Sequence[str]) -> dict[str, int | str]:
     return {"unit": "words" if words else "characters", "median": int(statistics.median(counts)), "most": max(counts)}
 
 
-def repeats(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], name: str, before: str = "") -> list[str]:
+def repeats(rows: Sequence[tuple[Any, ...]], columns: tuple[str, ...], name: str, before: str = "") -> list[str]:
     """What is to be said of rows that are the same, or contradict one another: a note each.
 
     name    of the file, or of the files together
@@ -142,7 +154,7 @@ def repeats(rows: Sequence[tuple[str, ...]], columns: tuple[str, ...], name: str
     return notes
 
 
-def contradicted(rows: Sequence[tuple[str, ...]]) -> int:
+def contradicted(rows: Sequence[tuple[Any, ...]]) -> int:
     """How many texts come with more than one label."""
     labels = Counter(text for text, _ in {(row[0], row[-1]) for row in rows})
     return sum(count > 1 for count in labels.values())
@@ -157,20 +169,20 @@ def read_table(data: bytes, name: str, named: str | None = None, errors: Errors 
     >>> read_table(b"Category,Message\\nham,Ok lar...\\n", "spam.csv").table.to_pylist()
     [{'text': 'Ok lar...', 'label': 'ham'}]
     """
-    content = _decode(data, name, named, errors)
+    content = decode(data, name, named, errors)
     suffix = PurePosixPath(name.removesuffix(".gz")).suffix.lower()
-    gathering = _Gathering(name, COLUMNS["classify"])
+    gathering = Gathering(name, COLUMNS["classify"])
     if suffix in (".json", ".jsonl", ".ndjson") or content.text.lstrip()[:1] in ("{", "["):
         gathering.read_as = {"layout": "text and label, a JSON object each", "encoding": content.encoding}
         _gather_objects(content.text, gathering)
     else:
-        separator = _separator(content.text, "\t" if suffix in (".tsv", ".tab") else ",")
+        separator = separator_of(content.text, "\t" if suffix in (".tsv", ".tab") else ",", has_columns)
         gathering.read_as = {"layout": "text and label", "delimiter": DELIMITERS[separator], "encoding": content.encoding}
         _gather_rows(content.text, separator, gathering)
-    return _used(gathering.reading(content.notes), name)
+    return used(gathering.reading(content.notes), name)
 
 
-def _used(reading: Reading, name: str) -> Reading:
+def used(reading: Reading, name: str) -> Reading:
     """A reading of a file, refused when none of its rows can be used."""
     if reading.counts.kept:
         return reading
@@ -196,15 +208,15 @@ def read_files(contents: Mapping[str, bytes], named: str | None = None, errors: 
     labels, whole = _labels(list(contents))
     readings = {}
     for path in sorted(contents):
-        content = _decode(contents[path], path, named, errors)
+        content = decode(contents[path], path, named, errors)
         how = "a text of the label that its folder bears" if whole else "a text a line, of the label that its name bears"
-        gathering = _Gathering(path, COLUMNS["classify"], read_as={"layout": how, "encoding": content.encoding})
+        gathering = Gathering(path, COLUMNS["classify"], read_as={"layout": how, "encoding": content.encoding})
         split = enumerate(_LINE_END.split(content.text), start=1)
-        cells = [_Cell(content.text, 1, 1)] if whole else [_Cell(line, number, 1) for number, line in split]
+        cells = [Cell(content.text, 1, 1)] if whole else [Cell(line, number, 1) for number, line in split]
         for cell in cells:
-            if cell.text.strip() and (texts := gathering.take({"text": cell, "label": _Cell(labels[path], 1, 1)}, cell.text)):
+            if cell.text.strip() and (texts := gathering.take({"text": cell, "label": Cell(labels[path], 1, 1)}, cell.text)):
                 gathering.rows.append(texts)
-        readings[path] = _used(gathering.reading(content.notes), path)
+        readings[path] = used(gathering.reading(content.notes), path)
     return readings
 
 
@@ -219,7 +231,7 @@ def read_tagged(
     >>> read_tagged(b"to boston\\n", b"O B-city\\n", b"flight\\n").table.to_pylist()
     [{'text': 'to boston', 'tags': 'O B-city', 'label': 'flight'}]
     """
-    decoded = [_decode(data, name, named, errors) for data, name in zip((words, tags, labels), names, strict=True)]
+    decoded = [decode(data, name, named, errors) for data, name in zip((words, tags, labels), names, strict=True)]
     lines = [_LINE_END.split(content.text.rstrip("\r\n")) for content in decoded]
     shortest = min(map(len, lines))
     for name, found in zip(names[1:], lines[1:], strict=True):
@@ -229,7 +241,7 @@ def read_tagged(
                 "together; export the files again."
             )
     read_as: dict[str, str | int] = {"layout": "words, a tag a word, and a label a line", "encoding": decoded[0].encoding}
-    gathering = _Gathering(names[0], COLUMNS["tag"], read_as=read_as)
+    gathering = Gathering(names[0], COLUMNS["tag"], read_as=read_as)
     kinds = set()
     for number, (text, tagged, label) in enumerate(zip(*lines, strict=True), start=1):
         tokens, marks = gathering.normal(text).split(), gathering.normal(tagged).split()
@@ -238,12 +250,12 @@ def read_tagged(
                 f"{names[1]}:{number}:1: {len(marks)} tags for the {len(tokens)} words of {names[0]}:{number}; expected a tag a word; "
                 "mend the line in both files, or export them again."
             )
-        if texts := gathering.take({"text": _Cell(text, number, 1), "label": _Cell(label, number, 1)}, f"{text}\t{tagged}\t{label}"):
+        if texts := gathering.take({"text": Cell(text, number, 1), "label": Cell(label, number, 1)}, f"{text}\t{tagged}\t{label}"):
             gathering.rows.append((" ".join(tokens), " ".join(marks), texts[1]))
             kinds.update(marks)
     read_as["tags"] = f"{len(kinds):,} different ones"
     said = tuple(f"{name}: {note}" for name, content in zip(names, decoded, strict=True) for note in content.notes)
-    return _used(gathering.reading(said), names[0])
+    return used(gathering.reading(said), names[0])
 
 
 def read_pairs(data: bytes, name: str, named: str | None = None, errors: Errors = "strict") -> Reading:
@@ -254,8 +266,8 @@ def read_pairs(data: bytes, name: str, named: str | None = None, errors: Errors 
     >>> read_pairs(b"16+75  _91  \\n", "addition.txt").table.to_pylist()
     [{'source': '16+75', 'target': '91'}]
     """
-    content = _decode(data, name, named, errors)
-    gathering = _Gathering(name, COLUMNS["translate"])
+    content = decode(data, name, named, errors)
+    gathering = Gathering(name, COLUMNS["translate"])
     lines = [(number, line) for number, line in enumerate(_LINE_END.split(content.text), start=1) if line.strip()]
     addition = bool(lines) and is_sum(lines[0][1])
     gathering.read_as = {"layout": "a sum and its answer a line"} if addition else {"layout": "source and target", "delimiter": "tab"}
@@ -265,14 +277,14 @@ def read_pairs(data: bytes, name: str, named: str | None = None, errors: Errors 
         cells = _sum(line, number) if addition else _tabbed(line, number)
         if len(cells) < 2:
             what = "no sum such as `16+75  _91`" if addition else "no tab, so no target"
-            gathering.set_aside(_Cell(line, number, 1), "form", what, line)
+            gathering.set_aside(Cell(line, number, 1), "form", what, line)
             continue
         extra = max(extra, len(cells) - 2)
         if texts := gathering.take({"source": cells[0], "target": cells[1]}, line):
             gathering.rows.append(texts)
     if extra:
         gathering.notes.append(f"ignored {extra} further columns behind source and target")
-    return _used(gathering.reading(content.notes), name)
+    return used(gathering.reading(content.notes), name)
 
 
 def is_sum(line: str) -> bool:
@@ -280,7 +292,8 @@ def is_sum(line: str) -> bool:
     return _ADDITION.fullmatch(line) is not None
 
 
-def _decode(data: bytes, name: str, named: str | None, errors: Errors) -> _Content:
+def decode(data: bytes, name: str, named: str | None, errors: Errors) -> _Content:
+    """The characters of a file. raises  DataRefused"""
     decoder = encoding.Decoder(name, named, errors)
     content = decoder.feed(unpack(data, name)) + decoder.finish()
     suspicions = Suspicions(name, lines=False, lost=errors == "strict")
@@ -307,15 +320,15 @@ def _folder(path: PurePosixPath) -> str:
     return next((name for name in reversed(path.parent.parts) if part_named(name) is None), "")
 
 
-def _sum(line: str, number: int) -> list[_Cell]:
+def _sum(line: str, number: int) -> list[Cell]:
     match = _ADDITION.fullmatch(line)
-    return [_Cell(match[group], number, match.start(group) + 1) for group in (1, 2)] if match else []
+    return [Cell(match[group], number, match.start(group) + 1) for group in (1, 2)] if match else []
 
 
-def _tabbed(line: str, number: int) -> list[_Cell]:
+def _tabbed(line: str, number: int) -> list[Cell]:
     cells, column = [], 1
     for text in line.split("\t"):
-        cells.append(_Cell(text, number, column))
+        cells.append(Cell(text, number, column))
         column += len(text) + 1
     return cells
 
@@ -323,10 +336,10 @@ def _tabbed(line: str, number: int) -> list[_Cell]:
 # --- CSV and TSV --------------------------------------------------------------------------------
 
 
-def _gather_rows(content: str, separator: str, gathering: _Gathering) -> None:
+def _gather_rows(content: str, separator: str, gathering: Gathering) -> None:
     name = gathering.name
-    rows = _rows(content, separator, name)
-    header, _ = next(rows, ([_Cell("", 1, 1)], ""))
+    rows = rows_of(content, separator, name)
+    header, _ = next(rows, ([Cell("", 1, 1)], ""))
     names, line = [cell.text for cell in header], header[0].line
     places = [_column_of(names, _TEXT, "text", name, line), _column_of(names, _LABEL, "label", name, line)]
     others = [cell.text for place, cell in enumerate(header) if place not in places]
@@ -340,14 +353,14 @@ def _gather_rows(content: str, separator: str, gathering: _Gathering) -> None:
             gathering.rows.append(texts)
 
 
-def _separator(content: str, usual: str) -> str:
-    """The sign that cuts the header into a name for the text and one for the label; the usual one where none does."""
-    header = next((line for line in _LINE_END.split(content[:10_000]) if line.strip()), "")
+def separator_of(content: str, usual: str, names: Callable[[Sequence[str]], bool]) -> str:
+    """The sign that cuts the header into names of columns that are looked for; the usual one where none does."""
+    header = next((line for line in _LINE_END.split(content[:100_000]) if line.strip()), "")
 
-    def names_both(sign: str) -> bool:
-        return has_columns([cell.strip().strip('"') for cell in header.split(sign)])
+    def fits(sign: str) -> bool:
+        return names([cell.strip().strip('"') for cell in header.split(sign)])
 
-    return next((sign for sign in (usual, *DELIMITERS) if names_both(sign)), usual)
+    return next((sign for sign in (usual, *DELIMITERS) if fits(sign)), usual)
 
 
 def has_columns(names: Sequence[str]) -> bool:
@@ -356,19 +369,20 @@ def has_columns(names: Sequence[str]) -> bool:
     >>> has_columns(["Category", "Message"]), has_columns(["Date", "Close"])
     (True, False)
     """
-    plain = [_plain(name) for name in names]
-    return all(any(name in (word, f"{word}s") for name in plain for word in wanted) for wanted in (_TEXT, _LABEL))
+    bare = [plain(name) for name in names]
+    return all(any(name in (word, f"{word}s") for name in bare for word in wanted) for wanted in (_TEXT, _LABEL))
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """A column's name in its letters alone, in lower case."""
     return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _column_of(header: list[str], wanted: tuple[str, ...], what: str, name: str, line: int) -> int:
     """Where the column of that meaning stands; of several, the one whose name says it best."""
-    plain = [_plain(cell) for cell in header]
+    bare = [plain(cell) for cell in header]
     for word in wanted:
-        places = [place for place, cell in enumerate(plain) if cell in (word, f"{word}s")]
+        places = [place for place, cell in enumerate(bare) if cell in (word, f"{word}s")]
         if len(places) > 1:
             raise DataRefused(f"{name}:{line}:1: two columns are called '{word}'; expected one; rename or remove the other.")
         if places:
@@ -379,7 +393,7 @@ def _column_of(header: list[str], wanted: tuple[str, ...], what: str, name: str,
     )
 
 
-def _rows(content: str, separator: str, name: str) -> Iterator[tuple[list[_Cell], str]]:
+def rows_of(content: str, separator: str, name: str) -> Iterator[tuple[list[Cell], str]]:
     """The cells of each row that is not blank, and its text as it was. A quoted cell may hold separators and line breaks.
 
     In TSV, quotes are characters of the text unless they enclose a whole cell: most programs write it without quoting.
@@ -389,7 +403,7 @@ def _rows(content: str, separator: str, name: str) -> Iterator[tuple[list[_Cell]
     quoted = re.compile(f'"(?:[^"]|"")*"(?=[{ends}]|\\Z)' if quoting else f'"(?:[^"{ends}]|"")*"(?=[{ends}]|\\Z)')
     plain = re.compile(f"[^{separator}\r\n]*")
     place, offset = Place(), 0
-    cells: list[_Cell] = []
+    cells: list[Cell] = []
     start = 0
     while offset < len(content) or cells:
         match = quoted.match(content, offset)
@@ -399,7 +413,7 @@ def _rows(content: str, separator: str, name: str) -> Iterator[tuple[list[_Cell]
                 "cell in quotes, with quotes inside it doubled; mend the line, or export the file again."
             )
         text = match[0][1:-1].replace('""', '"') if match else plain.match(content, offset)[0]  # type: ignore[index]
-        cells.append(_Cell(text, place.line, place.column))
+        cells.append(Cell(text, place.line, place.column))
         end = match.end() if match else offset + len(text)
         behind = end + 2 if content.startswith("\r\n", end) else end + 1
         place.advance(content[offset:behind])
@@ -413,14 +427,14 @@ def _rows(content: str, separator: str, name: str) -> Iterator[tuple[list[_Cell]
 # --- JSON ---------------------------------------------------------------------------------------
 
 
-def _gather_objects(content: str, gathering: _Gathering) -> None:
+def _gather_objects(content: str, gathering: Gathering) -> None:
     name = gathering.name
     columns: list[str] = []  # of the first object, for all: a later one that lacks one is a row without it
     ignored: set[str] = set()
-    for value, cell in _objects(content, name):
+    for value, cell in objects(content, name):
         if not isinstance(value, dict):
             raise DataRefused(
-                f"{name}:{cell.line}:{cell.column}: {_kind(value)} where an object is expected, such as "
+                f"{name}:{cell.line}:{cell.column}: {kind_of(value)} where an object is expected, such as "
                 '{"text": "...", "label": "..."}; expected one a row; write the file so.'
             )
         if not columns:
@@ -431,23 +445,23 @@ def _gather_objects(content: str, gathering: _Gathering) -> None:
             ]
             gathering.read_as["columns"] = f"'{columns[0]}' is the text, '{columns[1]}' the label"
         ignored.update(set(value) - set(columns))
-        found = [_scalar(value.get(column)) for column in columns]
+        found = [scalar(value.get(column)) for column in columns]
         for text in found:
             if text is not None and (bad := re.search("[\0\ud800-\udfff]", text)):
                 what = "NUL" if bad[0] == "\0" else f"half of a surrogate pair (U+{ord(bad[0]):04X})"
                 raise DataRefused(f"{name}:{cell.line}:{cell.column}: a text holds {what}; expected text; write it again.")
         if None in found:
             what = columns[found.index(None)]
-            gathering.set_aside(cell, "kind", f"{what} is {_kind(value[what])}, no text", cell.text)
+            gathering.set_aside(cell, "kind", f"{what} is {kind_of(value[what])}, no text", cell.text)
         elif texts := gathering.take(
-            {what: _Cell(text or "", cell.line, cell.column) for what, text in zip(gathering.columns, found, strict=True)}, cell.text
+            {what: Cell(text or "", cell.line, cell.column) for what, text in zip(gathering.columns, found, strict=True)}, cell.text
         ):
             gathering.rows.append(texts)
     if ignored:
         gathering.notes.append("ignored columns: " + ", ".join(repr(key) for key in sorted(ignored)))
 
 
-def _objects(content: str, name: str) -> Iterator[tuple[Any, _Cell]]:
+def objects(content: str, name: str) -> Iterator[tuple[Any, Cell]]:
     """The values of a JSON array, or of JSON lines, each with its text and place."""
     decoder = json.JSONDecoder()
     place, done = Place(), 0
@@ -467,7 +481,7 @@ def _objects(content: str, name: str) -> Iterator[tuple[Any, _Cell]]:
             raise DataRefused(f"{name}:{place}: this is no JSON ({error.msg}); expected an object a row; write the file again.") from None
         except (RecursionError, ValueError) as error:
             raise DataRefused(f"{name}:{place}: this JSON cannot be read ({error}); expected an object a row; write it again.") from None
-        yield value, _Cell(content[offset:end], place.line, place.column)
+        yield value, Cell(content[offset:end], place.line, place.column)
         offset = _JSON_SPACE.match(content, end).end()  # type: ignore[union-attr]
         if array and content.startswith(",", offset):
             offset += 1
@@ -476,7 +490,7 @@ def _objects(content: str, name: str) -> Iterator[tuple[Any, _Cell]]:
             raise DataRefused(f"{name}:{place}: the array does not go on here; expected , or ]; was the file cut short? Write it again.")
 
 
-def _scalar(value: object) -> str | None:
+def scalar(value: object) -> str | None:
     """A JSON value as a cell: missing is empty; lists and objects are none."""
     if value is None:
         return ""
@@ -485,5 +499,6 @@ def _scalar(value: object) -> str | None:
     return str(value) if isinstance(value, str | int | float) else None
 
 
-def _kind(value: object) -> str:
+def kind_of(value: object) -> str:
+    """What a JSON value is, for a person."""
     return {dict: "an object", list: "a list", str: "a text", type(None): "null"}.get(type(value), "a number")

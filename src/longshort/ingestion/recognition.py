@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from longshort.config import Task
 from longshort.errors import DataRefused, UsageError
-from longshort.ingestion import cells, columns, encoding, labelled, source
+from longshort.ingestion import captions, cells, columns, encoding, labelled, source
 
 KINDS: dict[str, Task] = {  # what a person calls the files of a task: --as
     "stocks": "forecast",
@@ -21,6 +21,7 @@ KINDS: dict[str, Task] = {  # what a person calls the files of a task: --as
     "labels": "classify",
     "tags": "tag",
     "pairs": "translate",
+    "captions": "caption",
 }
 _BY_SUFFIX: dict[str, Task] = {".csv": "forecast", ".tsv": "forecast", ".txt": "language-model", ".md": "language-model"}
 _OBJECTS = (".json", ".jsonl", ".ndjson")
@@ -32,7 +33,7 @@ _LETTER = re.compile(r"[^\W\d_]")
 
 
 def guess_task(files: Sequence[Path]) -> Task:
-    """The task that files are for: prices, running text, text with labels or tags, or pairs.
+    """The task that files are for: prices, running text, text with labels or tags, pairs, or numbers with captions.
 
     raises  UsageError when they do not agree, or it is not clear
     """
@@ -45,7 +46,8 @@ def guess_task(files: Sequence[Path]) -> Task:
         shown = ", ".join(f"{name} ({kinds[guessed] if guessed else 'not clear'})" for guessed, name in sorted(said.items(), key=str))
         raise UsageError(
             f"it is not clear what the files are: {shown}. Say it with {', '.join(f'`--as {kind}`' for kind in KINDS)} (prices, running "
-            "text, texts with a label each, words with a tag each, or pairs of texts), or name fewer files, such as 'folder/*.csv'."
+            "text, texts with a label each, words with a tag each, pairs of texts, or numbers with a caption a row), or name fewer "
+            "files, such as 'folder/*.csv'."
         )
     return task
 
@@ -112,6 +114,8 @@ def _task_of(file: Path, files: Sequence[Path]) -> Task | None:
     lines = _opening(file)
     if not lines:
         return usual
+    if suffix in _TABLES and captions.are_in("\n".join(lines), file.name):
+        return "caption"
     if suffix in _OBJECTS:
         return "classify" if _object_with_columns(lines) else None
     if suffix in _TABLES and (names := _labelled_header(lines[0])):

@@ -25,6 +25,7 @@ from longshort.models.compiled.served import Served
 from longshort.models.encoder import Carried, at_hand
 from longshort.models.forecaster import Forecaster, forecaster
 from longshort.models.network import Network, Shape
+from longshort.tasks.caption import CaptionShape
 from longshort.tasks.classify import ClassifyShape
 from longshort.tasks.forecast import FinalStateHead, ForecastShape
 from longshort.tasks.language_model import LanguageModelShape
@@ -33,12 +34,13 @@ from longshort.tasks.tag import TagShape
 from longshort.tasks.translate import TranslateShape
 
 WEIGHTS, CARD = "weights.safetensors", "model.json"
-SHAPES: dict[TaskName, type[ForecastShape | LanguageModelShape | ClassifyShape | TagShape | TranslateShape]] = {
+SHAPES: dict[TaskName, type[ForecastShape | LanguageModelShape | ClassifyShape | TagShape | TranslateShape | CaptionShape]] = {
     "forecast": ForecastShape,
     "language-model": LanguageModelShape,
     "classify": ClassifyShape,
     "tag": TagShape,
     "translate": TranslateShape,
+    "caption": CaptionShape,
 }
 
 
@@ -75,7 +77,7 @@ class Model:
 
     @property
     def speech(self) -> Speech:
-        """A translator's head."""
+        """The head of a translator or a captioner."""
         return cast(Speech, self.network.head)
 
     @functools.cached_property

@@ -33,8 +33,8 @@ class Tongue:
 
     @classmethod
     def of(cls, words: Sequence[str], longest: int) -> Tongue:
-        """Of a vocabulary that `labelled.translate_data` made: what is unknown is never said."""
-        return cls(words.index(START), words.index(END), (words.index(UNKNOWN),), longest)
+        """Of a target's vocabulary; where it holds what is unknown, that is never said."""
+        return cls(words.index(START), words.index(END), tuple(n for n, word in enumerate(words) if word == UNKNOWN), longest)
 
 
 @torch.inference_mode()
@@ -45,7 +45,7 @@ def search(network: Network, read: Tensor, tongue: Tongue, beam: int) -> list[li
     ``beam`` best beginnings are kept by their sums; an end that is among the best ``beam`` ways to go on completes a target, and a row is
     done with as many complete ones. A beam of 1 is greedy; one that is as wide as all beginnings finds the best target of all.
 
-    read     (batch, steps), as the task reads
+    read     (batch, steps), or of a captioner (batch, 1, numbers), as the task reads
     returns  a list of ids a row
     """
     states, final = network.encode(read.unsqueeze(0))

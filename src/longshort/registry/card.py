@@ -27,6 +27,7 @@ FIGURES = {
     "classify": {"accuracy": "accuracy", "macro_f1": "mean F1 of labels"},
     "tag": {"f1": "F1 of spans", "precision": "precision", "recall": "recall", "word_accuracy": "words tagged right"},
     "translate": {"bleu": "BLEU", "chrf": "chrF", "exact": "right to the letter (%)"},
+    "caption": {"bleu": "BLEU", "chrf": "chrF", "exact": "right to the letter (%)"},
 }
 WORDS = {
     "forecast": "names the next sessions' prices of a ticker",
@@ -34,6 +35,7 @@ WORDS = {
     "classify": "names the label of a text",
     "tag": "names a tag for each word of a text",
     "translate": "says a text in another form or language",
+    "caption": "says the caption of a row of numbers",
 }
 LIMITS = {
     "forecast": (
@@ -44,6 +46,10 @@ LIMITS = {
     "classify": "It knows the labels and the words of its training part and no others, and names one of these labels whatever it is asked.",
     "tag": "It knows the tags and the words of its training part and no others, and names a tag for every word whatever it is asked.",
     "translate": "It knows the words of its training part and no others, and answers fluently, rightly or not.",
+    "caption": (
+        "It reads the columns of its training part and no others, each beside what it was there, and says words of that part in some order "
+        "whatever the numbers are, rightly or not."
+    ),
 }
 
 

@@ -103,7 +103,7 @@ def _answers(model: Model, by: str | None) -> Answers:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        if model.task == "translate":
+        if model.task in ("translate", "caption"):
             return _targets(model)
         return _forecasts(model) if model.task == "forecast" else _words(model)
     finally:
@@ -141,16 +141,22 @@ def _words(model: Model) -> Answers:
 
 
 def _targets(model: Model) -> Answers:
-    """The score of every word of the target's vocabulary behind each word of made-up targets of made-up sources."""
+    """The score of every word of the target's vocabulary behind each word of made-up targets of made-up sources, or vectors."""
     import torch
 
-    known = len(model.card["description"]["target_vocabulary"])
+    known = len(model.card["description"]["target_vocabulary" if model.task == "translate" else "vocabulary"])
     fed = np.random.Generator(np.random.Philox(1)).integers(0, known, (1, WINDOWS, STEPS))
-    read = torch.from_numpy(_passages(model.card)).unsqueeze(0)
+    asked = _passages(model.card) if model.task == "translate" else _vectors(model.card)
+    read = torch.from_numpy(asked).unsqueeze(0)
     with torch.inference_mode():
         said, _ = model.network.decode(torch.from_numpy(fed), (*model.network.encode(read), model.network.lengths(read)))
         weight, bias = model.speech.of_member(0)
         return (said[0] @ weight + bias).numpy().astype(np.float64).ravel()
+
+
+def _vectors(card: dict[str, Any]) -> NDArray[np.float32]:
+    """As scaled ones are: of mean 0 and deviation 1, each a sequence of one step."""
+    return np.random.Generator(np.random.Philox(0)).normal(size=(WINDOWS, 1, card["shape"]["inputs"])).astype(np.float32)
 
 
 def _passages(card: dict[str, Any]) -> NDArray[np.int64]:

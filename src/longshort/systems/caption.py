@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from longshort.config import CaptionTask as Settings
+from longshort.config import CaptionWindows
 from longshort.errors import DataRefused
 from longshort.evaluation import classes
 from longshort.evaluation.pictures import INK, as_png, house_style, new_figure
@@ -20,8 +23,10 @@ from longshort.systems.heatmaps import heat
 from longshort.systems.occasion import Occasion, Outcome
 from longshort.tasks.caption import CaptionTask
 from longshort.tasks.speech import Speech
+from longshort.windows.captions import CaptionData, Scaling, keys_of
 from longshort.windows.images import ImageData
-from longshort.windows.labelled import END
+from longshort.windows.labelled import END, START, Division, RowRange, sequences
+from longshort.windows.text import Vocabulary
 
 NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 BEAM = 5
@@ -36,7 +41,9 @@ def run(occasion: Occasion) -> Outcome:
     raises  DataRefused, TrainingDiverged, UsageError, ConfigError
     """
     found = digits.read(occasion)
-    task = CaptionTask.of(found.data, [_name(label, found.name) for label in found.data.names], LETTER, dropout=0.2)
+    names = [_name(label, found.name) for label in found.data.names]
+    spec = occasion.params.windows.caption.model_copy(update={"tokens": "characters"})
+    task = CaptionTask.of(caption_data(found.data, names, spec), Settings(embedding_size=LETTER, dropout=0.2))
     variant = occasion.variant(cell="lstm", hidden_size=128 if found.real else 64)
     epochs = 5 if occasion.fast else 25 if found.real else 60
     how = occasion.optimisation(
@@ -55,16 +62,36 @@ def run(occasion: Occasion) -> Outcome:
             "variant": variant.model_dump(),
             "optimisation": how.model_dump(),
             "dropout": task.dropout,
-            "letters": len(task.vocabulary) - 2,
+            "letters": len(task.data.vocabulary) - 2,
             "seconds": round(seconds),
         },
         tables={"by-name": _by_name(searched, greedy, asked), "no-name": _no_name(searched[0], asked)},
         pictures={
             "losses": pictures.losses({described(variant): [one.history for one in fitted]}, "nats a letter", title),
-            "letters": _letters(fitted[0], task, searched[0], asked),
+            "letters": _letters(fitted[0], task, found.data, searched[0], asked),
             **_misread(found.data, searched[0], asked),
         },
         said="\n".join(f"  {is_}  spelled {own}" for is_, own in list(zip(asked, searched[0], strict=True))[:5]),
+    )
+
+
+def caption_data(images: ImageData, names: Sequence[str], spec: CaptionWindows) -> CaptionData:
+    """Images as vectors of all their pixels, from 0 to 1, and as captions the letters of their labels' names.
+
+    names  of the labels, in their order
+    """
+    rows, count = len(images.labels), images.rows * images.columns
+    vocabulary = Vocabulary((START, END, *sorted({letter for name in names for letter in name})))
+    parts = {part: RowRange(first, end, 0, 0.0, {}) for part, (first, end) in images.parts.items()}
+    vectors = images.scaled(np.arange(rows)).reshape(rows, count)
+    return CaptionData(
+        spec,
+        tuple(f"pixel {number}" for number in range(1, count + 1)),
+        vectors,
+        Scaling(np.zeros(count), np.full(count, float(images.white))),
+        sequences([names[label] for label in images.labels.tolist()], vocabulary),
+        vocabulary,
+        Division(parts, np.arange(rows), keys_of(vectors.astype(np.float64)), []),
     )
 
 
@@ -78,10 +105,10 @@ def _name(label: str, data: str) -> str:
 def spelled(fitted: Fitted, task: CaptionTask, beam: int) -> list[str]:
     """What a network spells to each image of the test part."""
     torch.set_num_threads(1)
-    tongue = Tongue(task.start, task.end, (), max(map(len, task.captions)))
+    tongue = Tongue.of(task.data.vocabulary.words, task.data.longest)
     said: list[str] = []
     for read, _ in task.batches("test", SCORING_BATCH, seed=0, epoch=0):
-        said += ["".join(task.vocabulary[letter] for letter in ids) for ids in search(fitted.network, read, tongue, beam)]
+        said += ["".join(task.data.vocabulary.words[letter] for letter in ids) for ids in search(fitted.network, read, tongue, beam)]
     return said
 
 
@@ -125,29 +152,30 @@ def _misread(data: ImageData, said: list[str], asked: list[str]) -> dict[str, by
 @torch.inference_mode()
 def chances(fitted: Fitted, task: CaptionTask, number: int, said: str) -> NDArray[np.float64]:
     """How likely the network holds each word to come next, before each letter that it says of an image and before its end."""
-    ids = torch.tensor([[[*(task.vocabulary.index(letter) for letter in said), task.end]]])
+    ids = torch.tensor([[[*task.data.vocabulary.ids(said).tolist(), task.end]]])
     read = task.read(np.array([number])).unsqueeze(0)
     states, _ = fitted.network.decode(task.fed(ids), (*fitted.network.encode(read), None))
     weight, bias = cast(Speech, fitted.network.head).of_member(0)
     return torch.addmm(bias, states[0, 0], weight).double().softmax(-1).numpy()
 
 
-def _letters(fitted: Fitted, task: CaptionTask, said: list[str], asked: list[str]) -> bytes:
+def _letters(fitted: Fitted, task: CaptionTask, data: ImageData, said: list[str], asked: list[str]) -> bytes:
     """Images, and under each how likely every letter was before it was said; the one that the network was least sure of comes last."""
-    first = task.data.parts["test"][0]
+    first = data.parts["test"][0]
     told = [chances(fitted, task, first + n, own) for n, own in enumerate(said[:LOOKED])]
     unsure = min(range(len(told)), key=lambda n: float(told[n].max(axis=1).prod()))
     sure = {asked[n]: n for n in range(len(told)) if n != unsure and said[n] == asked[n]}  # one of each name
     shown = [*list(sure.values())[: SPELLED - 1], unsure]
-    letters = [*task.vocabulary[2:], END]
+    words = task.data.vocabulary.words
+    letters = [*words[2:], END]
     with house_style():
         figure = new_figure("What letter comes next, as far as the network can tell", height=6.0)
         grid = figure.subplots(2, len(shown), gridspec_kw={"height_ratios": [1, 3.2]}, squeeze=False)
         for column, number in enumerate(shown):
             above, below = grid[:, column]
-            above.imshow(task.data.pixels[first + number], cmap="gray_r", interpolation="nearest")
+            above.imshow(data.pixels[first + number], cmap="gray_r", interpolation="nearest")
             above.set_axis_off()
-            own = told[number][:, [task.vocabulary.index(letter) for letter in letters]].T
+            own = told[number][:, [words.index(letter) for letter in letters]].T
             heat(below, own, 1.0, signed=False)
             for row, place in np.argwhere(own >= 0.1).tolist():
                 below.text(

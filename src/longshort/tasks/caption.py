@@ -1,23 +1,24 @@
-"""Caption: one vector in, a row of words out (one to many): a decoder says what an image shows."""
+"""Caption: one vector in, a row of words out (one to many): a decoder says what an image, or a row of numbers, shows."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from longshort.config import CaptionTask as CaptionSettings
 from longshort.config import Task as TaskName
 from longshort.tasks.layers import Generators
 from longshort.tasks.rows import in_order
 from longshort.tasks.speech import Speech
 from longshort.tasks.spoken import SpokenTask
 from longshort.tasks.task import Batch, Numbers
-from longshort.windows.images import ImageData
+from longshort.windows.captions import CaptionData
 from longshort.windows.labelled import END, START, Sequences
 from longshort.windows.order import shuffled
 
@@ -50,55 +51,63 @@ class CaptionShape:
 
 @dataclass(frozen=True)
 class CaptionTask(CaptionShape, SpokenTask):
-    """Images, each with the caption of its label; the loss is as `SpokenTask`'s.
+    """Vectors, each with a caption; the loss is as `SpokenTask`'s.
 
-    captions  what is said of an image, by its label, as ids; vocabulary: their words, start and end before them
+    smoothing  the share of each training target that is spread over all words (Szegedy et al., 2016)
     """
 
-    data: ImageData
-    captions: tuple[tuple[int, ...], ...]
-    vocabulary: tuple[str, ...]
+    data: CaptionData
     smoothing: float = field(default=0.0, kw_only=True)
-    name: TaskName = "translate"
+    name: TaskName = "caption"
 
     @classmethod
-    def of(cls, data: ImageData, captions: Sequence[Sequence[str]], size: int, dropout: float) -> CaptionTask:
-        """The task over one data set. captions: the words that stand for each of its labels."""
-        vocabulary = (START, END, *sorted({word for caption in captions for word in caption}))
-        ids = tuple(tuple(vocabulary.index(word) for word in caption) for caption in captions)
-        return cls(data.rows * data.columns, size, len(vocabulary), dropout, data, ids, vocabulary)
+    def of(cls, data: CaptionData, settings: CaptionSettings) -> CaptionTask:
+        """The task over one data set."""
+        shape = len(data.columns), settings.embedding_size, len(data.vocabulary), settings.dropout
+        return cls(*shape, data, smoothing=settings.label_smoothing)
 
-    @functools.cached_property
+    @property
     def targets(self) -> Sequences:
-        """The caption of each image."""
-        rows = [self.captions[label] for label in self.data.labels.tolist()]
-        return Sequences(np.concatenate([np.array(row, np.int32) for row in rows]), np.cumsum([0, *map(len, rows)]))
+        """The caption of each vector."""
+        return self.data.captions
 
     @property
     def start(self) -> int:
         """The id that every caption begins with."""
-        return self.vocabulary.index(START)
+        return self.data.vocabulary.words.index(START)
 
     @property
     def end(self) -> int:
         """The id that every caption ends with."""
-        return self.vocabulary.index(END)
+        return self.data.vocabulary.words.index(END)
 
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Batches of vectors (batch, 1, inputs), and of captions with their ends (batch, words), `IGNORED` behind."""
-        first, end = self.data.parts[part]
-        for some in in_order(end - first, size):
-            own = first + (shuffled(end - first, seed, epoch, some) if part == "train" else some)
-            yield self.read(own), self.asked(own)
+        own = self.data.division.parts[part]
+        count = own.stop - own.start
+        for some in in_order(count, size):
+            numbers = own.start + (shuffled(count, seed, epoch, some) if part == "train" else some)
+            yield self.read(numbers), self.asked(numbers)
 
     def read(self, numbers: Numbers) -> Tensor:
-        """Some of the images, by their numbers in all parts together, as a network reads them."""
-        return torch.from_numpy(self.data.scaled(numbers).reshape(len(numbers), 1, self.inputs))
+        """Some of the vectors, by their numbers in all parts together, as a network reads them."""
+        return as_read(self.data.vectors[numbers])
 
     def description(self) -> dict[str, Any]:
-        """Words, captions, and the size of an image."""
-        return {**self.data.description(), "vocabulary": list(self.vocabulary), "captions": [list(each) for each in self.captions]}
+        """The columns and how their numbers are scaled, how many words the longest caption of training has, and the vocabulary."""
+        return {
+            "spec": self.data.spec.model_dump(),
+            "columns": list(self.data.columns),
+            "scaling": {"offset": self.data.scaling.offset.tolist(), "divisor": self.data.scaling.divisor.tolist()},
+            "longest": self.data.longest,
+            "vocabulary": list(self.data.vocabulary.words),
+        }
 
     def extent(self) -> dict[str, dict[str, Any]]:
-        """How many images each part holds."""
-        return {part: {"rows": end - first} for part, (first, end) in self.data.parts.items()}
+        """How many rows each part holds, and which; see `Division.extent`."""
+        return self.data.division.extent()
+
+
+def as_read(vectors: NDArray[np.float32]) -> Tensor:
+    """Scaled vectors (rows, inputs) as a network reads them: sequences of one step, (rows, 1, inputs)."""
+    return torch.from_numpy(np.ascontiguousarray(vectors)).unsqueeze(1)

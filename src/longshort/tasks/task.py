@@ -141,6 +141,7 @@ class WindowedTask(Task, Protocol):
 
 def open_task(name: TaskName, folder: Path, params: Params) -> Task:
     """The task of a windows artefact (already verified), with its settings from params.yaml."""
+    from longshort.tasks.caption import CaptionTask
     from longshort.tasks.classify import ClassifyTask
     from longshort.tasks.forecast import ForecastTask
     from longshort.tasks.language_model import LanguageModelTask
@@ -156,4 +157,6 @@ def open_task(name: TaskName, folder: Path, params: Params) -> Task:
         return ClassifyTask.of(files.read_classify(folder), params.tasks.classify)
     if name == "tag":
         return TagTask.of(files.read_tag(folder), params.tasks.tag)
+    if name == "caption":
+        return CaptionTask.of(files.read_caption(folder), params.tasks.caption)
     return TranslateTask.of(files.read_translate(folder), params.tasks.translate)

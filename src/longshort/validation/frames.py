@@ -147,6 +147,23 @@ def pairs(frame: pd.DataFrame) -> pd.DataFrame:
     return _looked_at(frame, ("source", "target"))
 
 
+def vectors(frame: pd.DataFrame) -> pd.DataFrame:
+    """A tidy frame of numbers with captions, with what its rules need beside the captions: as `labelled` for the caption, and
+
+    numbers, moving
+                how many columns of numbers there are, and how many of them have more than one value; the same in every row
+    lacking     numbers of the row that are missing, infinite, or no numbers at all
+    """
+    import pandas as pd
+
+    words = [name for name in ("caption", "part") if name in frame]
+    numbers = frame.drop(columns=words).apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
+    finite = np.isfinite(numbers)
+    moving = int((np.where(finite, numbers, -np.inf).max(0) > np.where(finite, numbers, np.inf).min(0)).sum()) if len(numbers) else 0
+    found = {"numbers": numbers.shape[1], "moving": moving, "lacking": (~finite).sum(axis=1).astype("int64")}
+    return _looked_at(frame, ("caption",)).assign(**found)
+
+
 def _looked_at(frame: pd.DataFrame, columns: tuple[str, ...]) -> pd.DataFrame:
     found: dict[str, Any] = {}
     for column in columns:

@@ -510,13 +510,14 @@ MOST_LABELS = 100  # in a table
 
 
 def of_labelled(found: Labelled) -> tuple[str, list[Part]]:
-    """What is to be said of labelled texts, tagged words or pairs in one line, and the parts of their page."""
+    """What is to be said of labelled texts, tagged words, pairs or captions in one line, and the parts of their page."""
     first, *others = found.sides.items()
     facts = [("Rows", count(found.rows))]
     facts += [("Labels", count(len(found.labels)))] if found.labels else []
     facts += [("Different tags", count(len(found.tags)))] if found.tags else []
+    facts += [("Numbers of a row", count(len(found.numbers)))] if found.numbers else []
     for name, side in found.sides.items():
-        whose = f" of {name}s" if others else ""
+        whose = f" of {name}s" if others or found.numbers else ""
         facts += [(f"Words{whose}", count(side.total)), (f"Different words{whose}", count(len(side.words)))]
     shown = f", {plural(len(found.labels), 'label')}" if found.labels else ""
     verdict = f"{plural(found.rows, 'pair' if others else 'row')}{shown}"
@@ -528,9 +529,10 @@ def of_labelled(found: Labelled) -> tuple[str, list[Part]]:
         Part("labels", "Labels", _labels(found) if found.labels else ""),
         Part("tags", "Tags", _bars("Tag", "tag", found.tags) if found.tags else ""),
         Part("parts", "Parts", _parts(found)),
+        Part("numbers", "Numbers", _numbers(found) if found.numbers else ""),
         Part("words", "Words", _words(first[1]) if first[1].total else ""),
         Part("lengths", "Lengths", f'<div class="panels two">{lengths}</div>' if lengths else ""),
-        Part("repeats", "Repeats", _repeats(found, first[0])),
+        Part("repeats", "Repeats", _repeats(found)),
     ]
 
 
@@ -547,13 +549,16 @@ def _labelled_first(found: Labelled) -> list[tuple[str, str]]:
         said.append(("unknown", f"With the {count(known)} words that occur twice or more, {percent(share)} of the words are unknown."))
     again = sum(found.repeated.values()) - len(found.repeated)
     if again:
-        said.append(("repeats", f"{plural(again, 'row')} ({percent(again / found.rows)}) repeat the text of an earlier one."))
+        said.append(("repeats", f"{plural(again, 'row')} ({percent(again / found.rows)}) repeat the {found.told_by} of an earlier one."))
     if found.contradicted:
         said.append(("repeats", f"{plural(len(found.contradicted), 'text')} with more than one label: is one a mistake?"))
     for earlier, part, rows in found.across:
         if rows:
             said.append(
-                ("parts", f"{plural(rows, 'row')} of {part} with a text of {earlier}: it is dropped from {earlier}, not from {part}.")
+                (
+                    "parts",
+                    f"{plural(rows, 'row')} of {part} with a {found.told_by} of {earlier}: it is dropped from {earlier}, not from {part}.",
+                )
             )
     return said
 
@@ -595,11 +600,22 @@ def _parts(found: Labelled) -> str:
     if not found.across:
         return sizes
     rows = [(text(f"{part} in {earlier}"), figure(count(n)), figure(percent(n / named[part], 2))) for earlier, part, n in found.across]
-    return sizes + table("Rows whose text stands in an earlier part too", (text("Part"), figure("Rows"), figure("Share")), rows, "changes")
+    return sizes + table(
+        f"Rows whose {found.told_by} stands in an earlier part too", (text("Part"), figure("Rows"), figure("Share")), rows, "changes"
+    )
 
 
-def _repeats(found: Labelled, what: str) -> str:
-    tables = []
+def _numbers(found: Labelled) -> str:
+    still = [name for name, (low, high, *_) in found.numbers.items() if not low < high]
+    rows = [(text(inert(name, 40)), *(figure(f"{value:.4g}") for value in own)) for name, own in list(found.numbers.items())[:MOST_LABELS]]
+    more = f"; the first {MOST_LABELS}" if len(found.numbers) > MOST_LABELS else ""
+    never = f". {plural(len(still), 'column')} never moving: they tell a network nothing" if still else ""
+    top = (text("Column"), *map(figure, ("Lowest", "Highest", "Mean", "Deviation")))
+    return table(f"{plural(len(found.numbers), 'column')} of numbers{more}{never}", top, rows, "changes")
+
+
+def _repeats(found: Labelled) -> str:
+    tables, what = [], found.told_by
     if found.repeated:
         rows = [(text(inert(one, 120)), figure(count(n))) for one, n in list(found.repeated.items())[:SHOWN]]
         again = sum(found.repeated.values()) - len(found.repeated)

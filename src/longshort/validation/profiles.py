@@ -334,17 +334,20 @@ def of_texts(table: pa.Table) -> Texts | None:
 
 @dataclass(frozen=True)
 class Labelled:
-    """Rows of text with labels, with tags, or in pairs.
+    """Rows of text with labels, with tags, or in pairs; or of numbers with captions.
 
-    sides         text, or source and target -> its figures; a row is a document there
+    told_by       what a row is told by: its text, its source, or its vector, which is called after the first row that has it
+    sides         text, or source and target, or caption -> its figures; a row is a document there
     labels        label -> part -> rows; the part is '' where files say none. The most frequent label first
     tags          tag -> how often, most often first
     parts         part -> rows
-    repeated      text (or source) -> rows, of those that stand in several rows, most often first
+    repeated      text (or source, or vector) -> rows, of those that stand in several rows, most often first
     contradicted  text -> label -> rows, of those with several labels, in the order of the table
     across        (earlier part, part, rows of it whose text stands in the earlier one)
+    numbers       column -> lowest, highest, mean and standard deviation
     """
 
+    told_by: str
     sides: dict[str, Texts]
     labels: dict[str, dict[str, int]]
     tags: dict[str, int]
@@ -352,13 +355,19 @@ class Labelled:
     repeated: dict[str, int]
     contradicted: dict[str, dict[str, int]]
     across: list[tuple[str, str, int]]
+    numbers: dict[str, tuple[float, float, float, float]]
 
     @property
     def rows(self) -> int:
         return len(next(iter(self.sides.values())).names)
 
 
-LABELLED_COLUMNS = {"classify": ("text", "label"), "tag": ("text", "tags", "label"), "translate": ("source", "target")}
+LABELLED_COLUMNS = {
+    "classify": ("text", "label"),
+    "tag": ("text", "tags", "label"),
+    "translate": ("source", "target"),
+    "caption": ("caption",),  # beside the numbers
+}
 _IN_ORDER = ("train", "validation", "test")
 
 
@@ -370,9 +379,12 @@ def of_labelled(table: pa.Table, task: str) -> Labelled | None:
     types = {field.name: field.type for field in table.schema}
     if len(types) < len(table.schema) or not all(types.get(name) in (pa.string(), pa.large_string()) for name in wanted):
         return None
+    if task == "caption" and not all(_is_number(kind) for name, kind in types.items() if name not in (*wanted, "part")):
+        return None
     columns = {name: [cell or "" for cell in table[name].to_pylist()] for name in wanted}
     part = [cell or "" for cell in table["part"].to_pylist()] if "part" in types else [""] * table.num_rows
-    texts = columns[wanted[0]]
+    numbers = {name: _floats(table[name]) for name in types if name not in (*wanted, "part")} if task == "caption" else {}
+    texts, told_by = (_named_vectors(numbers, table.num_rows), "vector") if task == "caption" else (columns[wanted[0]], wanted[0])
     sides = {}
     for name in wanted[:1] if "label" in wanted else wanted:
         rows = [f"row {n}" for n in range(1, table.num_rows + 1)]
@@ -391,6 +403,7 @@ def of_labelled(table: pa.Table, task: str) -> Labelled | None:
     held = {name: {text for text, own in zip(texts, part, strict=True) if own == name} for name in _IN_ORDER if name in sizes}
     again = Counter(texts)
     return Labelled(
+        told_by,
         sides,
         {label: {name: counts[label, name] for name in sizes} for label in ordered},
         dict(sorted(tags.items(), key=lambda entry: (-entry[1], entry[0]))),
@@ -402,4 +415,16 @@ def of_labelled(table: pa.Table, task: str) -> Labelled | None:
             for n, earlier in enumerate(held)
             for later in list(held)[n + 1 :]
         ],
+        {
+            name: (float(own.min()), float(own.max()), float(own.mean()), float(own.std()))
+            for name, all_of in numbers.items()
+            if len(own := all_of[np.isfinite(all_of)])
+        },
     )
+
+
+def _named_vectors(numbers: dict[str, Floats], count: int) -> list[str]:
+    """Each row's vector by the number of the first row that has it."""
+    first: dict[bytes, str] = {}
+    whole = np.column_stack(list(numbers.values())) + 0.0 if numbers else np.zeros((count, 0))  # -0 is 0
+    return [first.setdefault(row.tobytes(), f"row {n}") for n, row in enumerate(whole, start=1)]

@@ -69,6 +69,8 @@ def examine(table: Any, item: str, params: Params, calendar: str, prices: Sequen
         findings = judgement.judge(suites.classify_suite(params.validation.classify, parted), frame, frames.labelled)
     elif task == "tag":
         findings = judgement.judge(suites.tag_suite(params.validation.tag, parted), frame, frames.tagged)
+    elif task == "caption":
+        findings = judgement.judge(suites.caption_suite(params.validation.caption, parted), frame, frames.vectors)
     else:
         findings = judgement.judge(suites.translate_suite(params.validation.translate, parted), frame, frames.pairs)
     return {"dataset": item, "task": task, "rows": table.num_rows, "libraries": libraries, **findings.to_json()}

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from longshort.config import ClassifyValidation, PriceValidation, TagValidation, TextValidation, TranslateValidation
+from longshort.config import CaptionValidation, ClassifyValidation, PriceValidation, TagValidation, TextValidation, TranslateValidation
 from longshort.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ TEXT_TYPES = {"document": "StringDtype", "text": "StringDtype"}
 CLASSIFY_TYPES = dict.fromkeys(("text", "label"), "StringDtype")
 TAG_TYPES = dict.fromkeys(("text", "tags", "label"), "StringDtype")
 TRANSLATE_TYPES = dict.fromkeys(("source", "target"), "StringDtype")
+CAPTION_TYPES = {"caption": "StringDtype"}  # the others are numbers, of names of their own
+LEAST_NUMBERS = 2
 PARTS = ("train", "validation", "test")
 _LARGEST = sys.float_info.max
 
@@ -189,6 +191,29 @@ def translate_suite(spec: TranslateValidation, parted: bool) -> Suite:
     return Suite("pairs", _shape(_with_part(TRANSLATE_TYPES, parted)), content, row=[])
 
 
+def caption_suite(spec: CaptionValidation, parted: bool) -> Suite:
+    """The rules of a tidy table of numbers with captions; `content` is for `frames.vectors`. Numbers are asked for together: there may be
+    hundreds of columns.
+    """
+    e = quiet_expectations()
+    section = "validation.caption"
+    types = _with_part(CAPTION_TYPES, parted)
+    content = [
+        *_row_rules(CAPTION_TYPES, ("caption",), spec.min_rows, section, parted),
+        e.ExpectColumnMinToBeBetween(
+            column="numbers", min_value=LEAST_NUMBERS, description=f"There are {LEAST_NUMBERS} columns of numbers or more.",
+        ),
+        e.ExpectColumnMinToBeBetween(column="moving", min_value=1, description="A column of numbers has more than one value."),
+        e.ExpectColumnValuesToBeBetween(column="lacking", max_value=0, description="Every number is there, and finite."),
+        e.ExpectColumnUniqueValueCountToBeBetween(
+            column="caption", min_value=spec.min_captions, description=f"There are {spec.min_captions} different captions or more.",
+            meta={"rule": f"{section}.min_captions", "value": spec.min_captions},
+        ),
+        *_added(spec.expectations, section),
+    ]  # fmt: skip
+    return Suite("captions", _shape(types, "numbers beside them"), content, row=["caption"])
+
+
 def _with_part(types: dict[str, str], parted: bool) -> dict[str, str]:
     return {**types, "part": "StringDtype"} if parted else types
 
@@ -272,11 +297,13 @@ def quiet_expectations() -> Any:
     return expectations
 
 
-def _shape(types: dict[str, str]) -> list[Expectation]:
+def _shape(types: dict[str, str], others: str = "") -> list[Expectation]:
+    """The columns and their types; others: what further columns may hold, where there may be some."""
     e = quiet_expectations()
+    more = others or "no others"
     return [
         e.ExpectTableColumnsToMatchSet(
-            column_set=list(types), exact_match=True, description=f"The columns are {', '.join(types)}, and no others."
+            column_set=list(types), exact_match=not others, description=f"The columns are {', '.join(types)}, and {more}."
         ),
         # ...ToBeOfType compares the scalar's type only, for which a date in ns is one in ms
         *(e.ExpectColumnValuesToBeInTypeList(column=c, type_list=[t], description=f"{c} is of type {t}.") for c, t in types.items()),

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import storage
-from longshort.config import ClassifyWindows, PriceWindows, TagWindows, Task, TextWindows, TranslateWindows
+from longshort.config import CaptionWindows, ClassifyWindows, PriceWindows, TagWindows, Task, TextWindows, TranslateWindows
+from longshort.windows.captions import CaptionData, Scaling
 from longshort.windows.contamination import Overlap
 from longshort.windows.folds import Folded, newest
 from longshort.windows.labelled import ClassifyData, Division, RowRange, Sequences, TagData, TranslateData
@@ -226,10 +227,35 @@ def read_translate(folder: Path) -> TranslateData:
     )
 
 
-def read_rows(folder: Path, task: Task) -> ClassifyData | TagData | TranslateData:
+def write_caption(folder: Path, data: CaptionData) -> None:
+    """Write a data set of vectors and captions into an artefact that is being built."""
+    np.save(folder / "vectors.npy", data.vectors)
+    _write_sequences(folder, "caption_", data.captions)
+    scaling = {"offset": data.scaling.offset.tolist(), "divisor": data.scaling.divisor.tolist()}
+    described = {"columns": list(data.columns), "scaling": scaling, "vocabulary": list(data.vocabulary.words)}
+    _write_division(folder, data.division, {"task": "caption", "spec": data.spec.model_dump(), **described})
+
+
+def read_caption(folder: Path) -> CaptionData:
+    """Read a data set of vectors and captions; `storage.verify` its folder first."""
+    content = storage.read_json(folder / NAME)
+    return CaptionData(
+        CaptionWindows(**content["spec"]),
+        tuple(content["columns"]),
+        _load(folder / "vectors.npy"),
+        Scaling(*(np.array(content["scaling"][name], np.float64) for name in ("offset", "divisor"))),
+        _read_sequences(folder, "caption_"),
+        Vocabulary(tuple(content["vocabulary"])),
+        _read_division(folder, content),
+    )
+
+
+def read_rows(folder: Path, task: Task) -> ClassifyData | TagData | TranslateData | CaptionData:
     """Read a data set whose examples are rows, of the task that it is for; `storage.verify` its folder first."""
     if task == "classify":
         return read_classify(folder)
+    if task == "caption":
+        return read_caption(folder)
     return read_tag(folder) if task == "tag" else read_translate(folder)
 
 

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from longshort.config import ClassifyWindows, TagWindows, TranslateWindows
+from longshort.config import CaptionWindows, ClassifyWindows, TagWindows, TranslateWindows
 from longshort.errors import DataRefused
 from longshort.windows import contamination, text
 from longshort.windows.contamination import Overlap
@@ -34,7 +34,7 @@ LEAST_WORDS = 5  # of a vocabulary, beside the special ones
 
 _WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]")  # of pairs: a number stays what it is, since a target must be written out
 
-Spec = ClassifyWindows | TagWindows | TranslateWindows
+Spec = ClassifyWindows | TagWindows | TranslateWindows | CaptionWindows
 Numbers = NDArray[np.int64]
 Keys = NDArray[np.uint64]
 Tokens = Sequence[str]
@@ -63,7 +63,7 @@ class Sequences:
 class RowRange:
     """Rows ``start`` to ``stop`` (exclusive): one part.
 
-    dropped        rows that are not in it: their texts stand in a later part too, or they are too long to train on
+    dropped        rows that are not in it: their texts (or vectors) stand in a later part too, or they are too long to train on
     unknown_share  of its tokens (of pairs: of the sources')
     unseen         labels, and tags, that the training part never shows -> how often they stand here
     """
@@ -253,7 +253,8 @@ def overlaps(parts: dict[str, list[int]], tokens: Sequence[Tokens]) -> list[Over
     return [dataclasses.replace(overlap, runs=runs[overlap.part]) for overlap in found]
 
 
-def _refuse_empty(parts: dict[str, list[int]], section: str) -> None:
+def refuse_empty(parts: dict[str, list[int]], section: str) -> None:
+    """raises  DataRefused when a part holds no row"""
     for part, rows in parts.items():
         if not rows:
             raise DataRefused(
@@ -265,15 +266,15 @@ def _refuse_empty(parts: dict[str, list[int]], section: str) -> None:
 # --- ids ----------------------------------------------------------------------------------------
 
 
-def make_vocabulary(train: Iterable[Tokens], spec: Spec, section: str, special: tuple[str, ...]) -> Vocabulary:
+def make_vocabulary(train: Iterable[Tokens], spec: Spec, section: str, special: tuple[str, ...], least: int = LEAST_WORDS) -> Vocabulary:
     """Count the training part's tokens; those seen ``min_count`` times and more are known, the most frequent first.
 
     special  the first ids, [UNK] before all; ``max_vocabulary`` counts them
-    raises   DataRefused when fewer than five are left to tell apart
+    raises   DataRefused when fewer than ``least`` are left to tell apart
     """
     counts = Counter(token for tokens in train for token in tokens if token not in special)
     known = text.known(counts, spec.min_count, spec.max_vocabulary, special)
-    if len(known) < LEAST_WORDS:
+    if len(known) < least:
         raise DataRefused(
             f"the vocabulary would hold {len(known)} tokens: {len(counts)} different ones in the training part, of which those seen "
             f"{spec.min_count} times or more are kept, {spec.max_vocabulary} with {', '.join(special)} at most. "
@@ -295,7 +296,7 @@ def numbered(names: Iterable[str], known: Sequence[str]) -> Ids:
     return np.fromiter((place.get(name, UNSEEN) for name in names), np.int32)
 
 
-def _division(
+def division_of(
     parts: dict[str, list[int]],
     before: dict[str, list[int]],
     keys: Sequence[str],
@@ -334,13 +335,13 @@ def classify_data(texts: Sequence[str], labels: Sequence[str], named: Sequence[s
     tokens = [words_of(one) for one in texts]
     before = share_out(keys := [" ".join(row) for row in tokens], labels, named, spec)
     parts = drop_repeats(before, keys)
-    _refuse_empty(parts, section)
+    refuse_empty(parts, section)
     read = [row[: spec.max_length] for row in tokens]
     order = [row for rows in parts.values() for row in rows]
     vocabulary = make_vocabulary((read[row] for row in parts["train"]), spec, section, SPECIAL)
     found = sequences([read[row] for row in order], vocabulary)
     names = tuple(sorted({labels[row] for row in parts["train"]}))
-    division = _division(parts, before, keys, found, [(label,) for label in labels], overlaps(before, tokens))
+    division = division_of(parts, before, keys, found, [(label,) for label in labels], overlaps(before, tokens))
     return ClassifyData(spec, found, numbered((labels[row] for row in order), names), names, vocabulary, division)
 
 
@@ -356,7 +357,7 @@ def tag_data(texts: Sequence[str], tags: Sequence[str], labels: Sequence[str], n
             raise DataRefused(f"row {row}: {len(own)} tags for {len(words)} words. Take the files in again with `longshort ingest`.")
     before = share_out(keys := [" ".join(row) for row in tokens], labels, named, spec)
     parts = drop_repeats(before, keys)
-    _refuse_empty(parts, section)
+    refuse_empty(parts, section)
     order = [row for rows in parts.values() for row in rows]
     vocabulary = make_vocabulary((tokens[row] for row in parts["train"]), spec, section, SPECIAL)
     found = sequences([tokens[row] for row in order], vocabulary)
@@ -371,7 +372,7 @@ def tag_data(texts: Sequence[str], tags: Sequence[str], labels: Sequence[str], n
         numbered((labels[row] for row in order), names),
         names,
         vocabulary,
-        _division(parts, before, keys, found, said, overlaps(before, tokens)),
+        division_of(parts, before, keys, found, said, overlaps(before, tokens)),
     )
 
 
@@ -384,18 +385,18 @@ def translate_data(sources: Sequence[str], targets: Sequence[str], named: Sequen
     keys = [" ".join(source.lower().split()) for source in sources]
     before = share_out(keys, [""] * len(keys), named, spec)
     parts = drop_repeats(before, keys)
-    _refuse_empty(parts, section)
+    refuse_empty(parts, section)
     kind = spec.tokens
     if kind == "auto":
         kind = "words" if any(len(sources[row].split()) > 1 for row in parts["train"]) else "characters"
     asked, answered = ([pair_tokens(one, kind) for one in side] for side in (sources, targets))
     short = [row for row in parts["train"] if max(len(asked[row]), len(answered[row])) <= spec.max_length]
     parts = {**parts, "train": short}
-    _refuse_empty(parts, section)
+    refuse_empty(parts, section)
     order = [row for rows in parts.values() for row in rows]
     special = (UNKNOWN, START, END)
     vocabularies = [make_vocabulary((side[row] for row in parts["train"]), spec, section, special) for side in (asked, answered)]
     found = [sequences([side[row] for row in order], own) for side, own in zip((asked, answered), vocabularies, strict=True)]
     stood = overlaps(before, asked) if kind == "words" else []
-    division = _division(parts, before, keys, found[0], [()] * len(keys), stood)
+    division = division_of(parts, before, keys, found[0], [()] * len(keys), stood)
     return TranslateData(spec.model_copy(update={"tokens": kind}), found[0], found[1], vocabularies[0], vocabularies[1], division)

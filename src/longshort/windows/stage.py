@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from longshort import sessions, storage
 from longshort.config import Params, PriceWindows, Task, TextWindows
 from longshort.errors import DataRefused
-from longshort.windows import files, labelled, prices, text
+from longshort.windows import captions, files, labelled, prices, text
 from longshort.windows.contamination import Overlap
 from longshort.windows.folds import newest
 from longshort.windows.labelled import Division, Sequences
@@ -156,13 +156,17 @@ def text_of_parts(
 
 
 def write_labelled(folder: Path, table: pa.Table, item: str, task: Task, params: Params) -> None:
-    """Write the windows of a tidy table of texts with labels, words with tags, or pairs; says what became of the rows.
+    """Write the windows of a tidy table of labelled texts, tagged words, pairs, or vectors with captions; says what became of the rows.
 
     raises  DataRefused when a part is empty, or a fifth of the validation part's words and more are unknown
     """
-    columns = {name: table[name].to_pylist() for name in table.column_names}
+    columns = {name: table[name].to_pylist() for name in table.column_names if table.schema.field(name).type != "double"}
     named = columns.get("part")
-    if task == "classify":
+    if task == "caption":
+        shown = captions.caption_data(captions.Vectors.from_table(table), columns[captions.CAPTION], named, params.windows.caption)
+        files.write_caption(folder, shown)
+        division, spoken = shown.division, {item: (shown.captions, shown.vocabulary)}
+    elif task == "classify":
         texts = labelled.classify_data(columns["text"], columns["label"], named, params.windows.classify)
         files.write_classify(folder, texts)
         division, spoken = texts.division, {item: (texts.texts, texts.vocabulary)}
