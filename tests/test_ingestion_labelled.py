@@ -273,7 +273,9 @@ def test_files_of_captions_have_the_same_columns_in_any_order():
     made = assemble({"train.csv": THINGS, "test.csv": b"caption,width,red\na small box,10,0.5\n"}, "caption")
     assert made.table.column_names == ["width", "red", "caption", "part"] and made.table["red"].to_pylist() == [0.5, 0.5, -1e-3]
     assert made.account["notes"] == ["all files together: kept 1 rows that repeat an earlier one exactly"]
-    with pytest.raises(DataRefused, match=re.escape("b.csv:1:1: no column 'red', and a column 'rad' that is not known, beside a.csv")):
+    with pytest.raises(
+        DataRefused, match=re.escape("b.csv:1:1: no column 'red', and a column 'rad' that is not known (did you mean 'red'?), beside a.csv")
+    ):
         assemble({"a.csv": THINGS, "b.csv": THINGS.replace(b"red", b"rad")}, "caption")
 
 

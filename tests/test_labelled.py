@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import io
@@ -22,12 +23,15 @@ from longshort.audit import stage as audit
 from longshort.errors import ConfigError, CorruptArtefact, UsageError
 from longshort.evaluation import answers, contest, rows, spans, translations
 from longshort.models import artefact
+from longshort.models.decoding import Tongue
+from longshort.models.decoding import search as decoded
 from longshort.registry import golden, judgement, versions
 from longshort.systems import dates, texts
+from longshort.tasks.caption import as_read
 from longshort.tasks.task import open_task
 from longshort.tuning import search, space
 from longshort.windows import files
-from longshort.windows.captions import Vectors
+from longshort.windows.captions import Vectors, keys_of
 from longshort.windows.labelled import key_of, keys_in
 from longshort.windows.tokens import words_of
 
@@ -165,6 +169,15 @@ def test_a_network_that_reads_its_own_words_alone_is_what_was_trained(root):
     assert answers.shares(model, task.texts[:1])[0] == pytest.approx(torch.softmax(model(ids)[0].double(), -1).numpy(), abs=1e-12)
 
 
+def test_a_captioner_is_asked_with_the_numbers_that_it_was_trained_on(root):
+    data, model = data_of(root, "things"), model_of(root, "things")
+    own = data.division.parts["test"]
+    tongue = Tongue.of(data.vocabulary.words, data.longest)
+    ids = decoded(model.network, as_read(data.vectors[own.start : own.stop]), tongue, answers.BEAM)
+    said = [" ".join(data.vocabulary.words[word] for word in row) for row in ids]
+    assert len(set(said)) > 2 and answers.said(model, rows.Part.of("caption", tables()["things"], data).texts) == said
+
+
 def test_the_best_stands_first_on_the_board(root):
     found = leaderboard.rows(root, config.read(root / "params.yaml"))
     assert {row.dataset: row.metric for row in found} == {"requests": "accuracy", "slots": "f1", "dates": "chrf", "things": "chrf"}
@@ -177,6 +190,21 @@ def test_a_cell_that_looks_like_a_formula_is_no_formula_in_the_table():
     part = rows.Part("classify", ["=1+1", "fine"], ["a", "-a"], np.array([0, 1]), np.array([0, 1], np.uint64))
     table = rows.mistaken(part, ["b", "+b"], np.ones(2))
     assert [row[1:] for row in table.rows] == [["'=1+1", "a", "b"], ["fine", "'-a", "'+b"]]
+
+
+def test_captions_are_grouped_by_themselves_while_they_are_few_and_else_by_their_length(root):
+    part = rows.Part.of("caption", tables()["things"], data_of(root, "things"))
+    assert set(rows._worth(part, part.wanted)) == set(part.wanted) and set(rows._worth(part, part.wanted).values()) >= {(4, 100.0)}
+    many = dataclasses.replace(part, wanted=[f"a thing {'of ' * (n % 3)}{n}" for n in range(len(part.wanted))])
+    assert list(rows._worth(many, many.wanted)) == ["1 to 4 words", "5 to 6 words"]
+    letters = dataclasses.replace(part, wanted=[f"thing{n}" for n in range(len(part.wanted))])
+    assert list(rows._worth(letters, letters.wanted)) == ["5 to 6 characters", "7 to 8 characters"]
+    assert rows.mistaken(part, ["=1"] * len(part.wanted), np.ones(len(part.wanted))).header == ["row", "wanted", "said"]
+
+
+def test_captions_that_are_spelled_have_no_figure_of_runs_of_words():
+    assert set(translations.score_captions(["ab"], ["ac"], "characters")) == {"chrf", "exact"}
+    assert translations.score_captions(["ab", "a"], ["AB", "b"], "words")["exact"] == 50
 
 
 # --- the contest --------------------------------------------------------------------------------
@@ -194,6 +222,17 @@ def test_only_rows_that_neither_has_learned_from_are_counted(root, tmp_path):
     assert 0 < held.count == len(unseen) < own.stop - own.start
     wrong = [answers.said(champion, [table["text"][row].as_py()])[0] != table["label"][row].as_py() for row in unseen]
     assert held.champion.error == pytest.approx(np.mean(wrong)) and held.champion.windows_sha256 == held.windows_sha256
+
+
+def test_rows_that_a_champion_learned_with_its_columns_in_another_order_are_not_counted(root):
+    model, data, table = model_of(root, "things"), data_of(root, "things"), tables()["things"]
+    part, turned = rows.Part.of("caption", table, data), list(reversed(data.columns))
+    known = np.unique(keys_of(part.texts.of(turned)[:20])).astype("<u8")
+    extent = {"train": {"rows": 20, "keys": base64.b64encode(known.tobytes()).decode()}, "validation": {"rows": 0, "keys": ""}}
+    card = {**model.card, "description": {**model.card["description"], "columns": turned}, "extent": extent}
+    assert contest.contest_of_rows(table, data, [model, dataclasses.replace(model, card=card)]).count == len(part.wanted) - 20
+    more = {**card, "description": {**card["description"], "columns": [*turned[:-1], "another"]}}
+    assert contest.contest_of_rows(table, data, [model, dataclasses.replace(model, card=more)]).count == 0  # it cannot be asked
 
 
 @pytest.mark.parametrize("name", TASKS)

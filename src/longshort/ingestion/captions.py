@@ -7,6 +7,7 @@ a file that shall be answered to the last row is refused instead. Pure: bytes in
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from array import array
 from collections.abc import Iterator, Sequence
@@ -76,6 +77,22 @@ def number(text: str, decimal: str | None = None) -> float | None:
     return value if abs(value) <= LARGEST and "_" not in text else None
 
 
+def _values(texts: Sequence[str], decimal: str | None) -> array[float] | int:
+    """The numbers of a row; or the place of the first cell that is none."""
+    if decimal != "," and "_" not in "".join(texts):
+        with contextlib.suppress(ValueError):  # almost every row is of numbers alone, and a call a cell would take most of the time
+            values = array("d", map(float, texts))
+            if np.abs(np.frombuffer(values)).max() <= LARGEST:  # NaN is not
+                return values
+    found = array("d")
+    for place, text in enumerate(texts):
+        value = number(text, decimal)
+        if value is None:
+            return place
+        found.append(value)
+    return found
+
+
 def is_caption(name: str) -> bool:
     """Whether a column is that of the captions."""
     return labelled.plain(name) in (CAPTION, f"{CAPTION}s")
@@ -124,13 +141,12 @@ def read_table(data: bytes, name: str, named: str | None = None, errors: Errors 
         if row.wrong:
             gathering.set_aside(row.cells[0], "cells", row.wrong, row.raw)
             continue
-        values = [number(row.cells[n].text, decimal) for n in numbers]
-        known = [value for value in values if value is not None]
-        if len(known) < len(values):
-            wrong = numbers[values.index(None)]
+        values = _values([row.cells[n].text for n in numbers], decimal)
+        if isinstance(values, int):
+            wrong = numbers[values]
             gathering.set_aside(row.cells[wrong], "number", _no_number(header[wrong], row.cells[wrong]), row.raw)
         elif texts := gathering.take({CAPTION: row.cells[place]}, row.raw):
-            gathering.rows.append((array("d", known).tobytes(), *texts))
+            gathering.rows.append((values.tobytes(), *texts))
     reading = gathering.reading(content.notes)
     if not gathering.rows:
         aside = reading.quarantined
@@ -163,15 +179,11 @@ def read_vectors(
         first = row.cells[0]
         if row.wrong:
             raise DataRefused(f"{name}:{first.line}:{first.column}: {row.wrong}; expected a cell for each; mend the row.")
-        for n in order:
-            value = number(row.cells[n].text, decimal)
-            if value is None:
-                cell = row.cells[n]
-                raise DataRefused(
-                    f"{name}:{cell.line}:{cell.column}: {_no_number(header[n], cell)}; expected a number in each cell; mend it, or remove "
-                    "the row."
-                )
-            found.append(value)
+        values = _values([row.cells[n].text for n in order], decimal)
+        if isinstance(values, int):
+            cell, told = row.cells[order[values]], _no_number(header[order[values]], row.cells[order[values]])
+            raise DataRefused(f"{name}:{cell.line}:{cell.column}: {told}; expected a number in each cell; mend it, or remove the row.")
+        found.extend(values)
     if not found:
         raise DataRefused(f"{name}:{header[0].line}:1: no row behind the header; expected one to say a caption of; add it.")
     return np.array(found).reshape(-1, len(columns))
