@@ -28,8 +28,8 @@ def run(root: Path, item: str, params: Params) -> list[Proof]:
     entry = params.training.items[item]
     if entry.task in LABELLED:
         raise UsageError(
-            f"the proofs are about time, and rows of a {entry.task} data set have none. That no text stands in two parts is seen to when "
-            f"they are cut: data/windows/{entry.dataset}/windows.json says which rows were dropped for it."
+            f"the proofs are about time, and rows of a {entry.task} data set have none. That no text or vector stands in two parts is "
+            f"seen to when they are cut: data/windows/{entry.dataset}/windows.json says which rows were dropped for it."
         )
     source = root / "data/ingestion" / entry.dataset
     if not source.exists():

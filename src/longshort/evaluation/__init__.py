@@ -6,7 +6,7 @@
     intervals   how far what comes may lie from a forecast: conformal, online
     forecasts   price levels from a model's answers, scored
     texts       what a language model is charged for each word
-    answers     what a model of labels, tags or pairs says to a text; rows: that, scored beside plain methods
+    answers     what a model of labels, tags, pairs or captions says to a row; rows: that, scored beside plain methods
     classes, spans, translations
                 what the answers of such a model are worth: scikit-learn, spans, sacrebleu
     alarms      thresholds that set the rate of false alarms

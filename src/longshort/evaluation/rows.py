@@ -30,7 +30,7 @@ GROUPED = {
     "classify": "F1 of a label (%)",
     "tag": "F1 of a span (%)",
     "translate": "chrF, by words of the source",
-    "caption": "chrF, by caption, or by its length where there are many",
+    "caption": "chrF",
 }
 MISTAKEN = 200  # rows of the table of mistakes at most
 DRAWN = 20  # groups of the picture at most

@@ -6,7 +6,7 @@
     reading    what one file became: table, quarantined rows, and counts that must balance
     prices     CSV bytes to prices, one ticker a file
     text       text bytes to a document
-    labelled   text with labels, with tags, or in pairs
+    labelled   text with labels, with tags, or in pairs; captions: numbers with a caption a row
     idx        images and labels as MNIST has them; watched: series with the windows in which they are out of order
     parts      which part of a data set a file says that it is
     recognition  which task files are for, and which are read together

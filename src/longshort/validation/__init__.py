@@ -11,7 +11,7 @@ what the data look like (`quality.html`).
     profiles   the figures of a table: moves, gaps, moments, words
     drawing    numbers become SVG
     markup     words, numbers and tables of a page; a person's text does nothing there
-    portraits  what prices and texts look like
+    portraits  what prices, texts and rows of them look like
     quality    they and the account become the other page
     stage      files in, files out, and the refusal
 

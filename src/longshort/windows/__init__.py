@@ -4,6 +4,7 @@
     tokens   documents become paragraphs of words by number
     text     the vocabulary, the split by paragraphs; windows by index over one array of ids
     labelled texts with labels, words with tags, pairs: the split by rows; ids row by row
+    captions numbers with a caption a row: the same split; scaled vectors, and ids
     images   images and their labels, in three parts; strips: some of them side by side
     contamination
              how much of a later part of a text stands in an earlier one
