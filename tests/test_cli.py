@@ -100,7 +100,7 @@ def test_before_the_first_run_a_person_is_told_to_run(fresh):
         (["stage", "window", "--item", "goog"], "no stage 'window'. Known: ingestion, validation, windows, training, evaluation."),
         (["stage", "training", "--item", "goog-gru"], "stage training has no item 'goog-gru'. Known: goog-rnn, goog-lstm, topics-gru."),
         (["schedule"], "say when"),
-        (["ingest", "x.csv", "--as", "prices"], "--as prices: expected stocks, text, labels, tags, pairs."),
+        (["ingest", "x.csv", "--as", "prices"], "--as prices: expected stocks, text, labels, tags, pairs, captions."),
         (["check", "params.yaml", "--decimal", ";"], "--decimal ;: "),
         (["generate", "x", "-n", "0"], "-n"),
     ],

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import clones
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pytest
@@ -175,7 +176,11 @@ def test_a_captioner_is_asked_with_the_numbers_that_it_was_trained_on(root):
     tongue = Tongue.of(data.vocabulary.words, data.longest)
     ids = decoded(model.network, as_read(data.vectors[own.start : own.stop]), tongue, answers.BEAM)
     said = [" ".join(data.vocabulary.words[word] for word in row) for row in ids]
-    assert len(set(said)) > 2 and answers.said(model, rows.Part.of("caption", tables()["things"], data).texts) == said
+    asked = rows.Part.of("caption", tables()["things"], data).texts
+    assert len(set(said)) > 2 and answers.said(model, asked) == said
+    assert answers.said(model, Vectors(asked.columns[::-1], asked.values[:, ::-1])) == said  # columns are known by name
+    frame = pd.DataFrame(asked.values, columns=asked.columns)
+    assert serving.RowService(model).predict(frame[frame.columns[::-1]].assign(more="x"))["caption"].tolist() == said
 
 
 def test_the_best_stands_first_on_the_board(root):
@@ -429,7 +434,6 @@ def test_what_cannot_be_answered_is_refused_in_a_sentence(registered, arguments,
 
 def test_mlflow_serves_what_the_command_line_says(registered):
     import mlflow.pyfunc
-    import pandas as pd
 
     client = tracking.connect(registered, config.read(registered / "params.yaml"))
     for name, text in {"classify-requests": "play some jazz", "tag-slots": "rain in oslo", "translate-dates": "may 2nd 1999"}.items():
