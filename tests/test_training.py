@@ -189,14 +189,19 @@ def test_gradients_are_clipped_to_their_norm(monkeypatch, task, params):
 
 @pytest.mark.parametrize(
     ("name", "theirs", "more"),
-    [("adam", torch.optim.Adam, {}), ("rmsprop", torch.optim.RMSprop, {}), ("rmsprop", torch.optim.RMSprop, {"alpha": 0.7})],
+    [
+        ("adam", torch.optim.Adam, {}),
+        ("rmsprop", torch.optim.RMSprop, {}),
+        ("rmsprop", torch.optim.RMSprop, {"alpha": 0.7}),
+        ("sgd", torch.optim.SGD, {}),
+    ],
 )
 def test_an_optimiser_takes_the_steps_of_torchs_own(name, theirs, more, task, params):
     ours, other = network(task, params), network(task, params)
     rows, optimizer = Rows(ours), theirs(other.parameters(), lr=0.01, **more)
     said = {"smoothing": more["alpha"]} if more else {}
-    keeps = optimisers.keeps_of(params.training.forecast.model_copy(update={"optimizer": name, **said}))
-    moments = optimisers.fresh(name, rows)
+    how = params.training.forecast.model_copy(update={"optimizer": name, **said})
+    keeps, moments = optimisers.keeps_of(how), optimisers.fresh(how, rows)
     past, future = next(task.batches("train", 32, 0, 1))
     for _ in range(5):
         optimizer.zero_grad()
@@ -206,6 +211,42 @@ def test_an_optimiser_takes_the_steps_of_torchs_own(name, theirs, more, task, pa
         optimizer.step()
     for mine, torchs in zip(ours.parameters(), other.parameters(), strict=True):
         torch.testing.assert_close(mine, torchs)
+
+
+def test_averaged_weights_are_those_of_torchs_averaged_descent(task, params):
+    ours, by_torch = learn(task, params, optimizer="sgd", averaged_after=1, max_epochs=3), network(task, params)
+    steps = sum(1 for _ in task.batches("train", 6, 0, 1))
+    optimizer = torch.optim.ASGD(by_torch.parameters(), lr=0.01, lambd=0, alpha=0, t0=steps - 1)
+    for epoch in (1, 2, 3):
+        for step, (past, future) in enumerate(task.batches("train", 6, 0, epoch)):
+            optimizer.zero_grad()
+            charge = task.loss(by_torch.train(), past[None], future[None], Draw((0,), epoch, 6 * step))
+            (charge.losses / charge.terms).sum().backward()
+            torch.nn.utils.clip_grad_norm_(by_torch.parameters(), 1.0)
+            optimizer.step()
+    last, mean = (
+        torch.cat([one.flatten() for one in each])
+        for each in (list(by_torch.parameters()), [optimizer.state[one]["ax"] for one in by_torch.parameters()])
+    )
+    torch.testing.assert_close(ours.weights, last)
+    torch.testing.assert_close(ours.averages[-1], mean)
+    assert not torch.allclose(last, mean)
+
+
+@pytest.mark.parametrize("engine", ["torch", pytest.param("native", marks=native_is_built)])
+def test_the_mean_of_the_weights_is_what_is_scored_and_kept_and_training_goes_on_from_the_last(engine, task, params):
+    def trained(epochs, resumed=None, after=1):
+        how = settings(params, optimizer="adam", patience=9, max_epochs=epochs, averaged_after=after)
+        return train([Member("s0", 0, task, how)], params.models.variants["lstm"], engine, CPU, [resumed], lambda *_: None)[0]
+
+    done, plain = trained(3), trained(3, after=None)
+    torch.testing.assert_close(done.weights, plain.weights)
+    own = Network(task, params.models.variants["lstm"], engine)
+    own.load_state_dict(loop.state_of(own, done.averages[-1]))
+    assert validation_loss(own, task) == pytest.approx(done.history[-1]["validation_loss"])
+    assert done.history[-1]["validation_loss"] != pytest.approx(plain.history[-1]["validation_loss"], rel=1e-6)
+    assert torch.equal(done.best_weights, done.averages[-1]) or not done.history[-1]["best"]
+    assert same(trained(3, resumed=trained(2)), done)
 
 
 @pytest.mark.parametrize("engine", ["torch", pytest.param("native", marks=native_is_built)])
@@ -221,7 +262,7 @@ def test_a_rate_decays_from_the_second_epoch_on(engine, task, params):
 
 def test_what_is_not_asked_of_an_optimiser_is_not_written_into_a_runs_identity(params):
     written = settings(params).model_dump()
-    assert not {"decay", "smoothing"} & set(written)
+    assert not {"decay", "smoothing", "averaged_after"} & set(written)
     assert settings(params, decay=0.5).model_dump() == {**written, "decay": 0.5}
 
 
@@ -718,14 +759,15 @@ def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_cpu():
 
 
 @pytest.mark.parametrize("engine", ["native", "torch"])
-@pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_what_a_module_calls_fixed_never_moves_and_the_rest_does(engine, optimizer):
     ids = (np.arange(60) * 7 % 5).astype(np.int32)
     spec = config.TextWindows(lookback=3, min_count=1, max_vocabulary=5, validation=0.1, test=0.1)
     part = Stretch(0, 60, 60)
     data = TextData(spec, ids, {"train": part, "validation": part}, Vocabulary(tuple("abcde")), {}, [])
     task = NextWordTask(1, 5, 0.0, data, numbers=True)
-    settings = config.Optimisation(optimizer=optimizer, learning_rate=0.01, batch_size=1, max_epochs=3, patience=3, clip_norm=1.0)
+    rate = 3.0 if optimizer == "sgd" else 0.01
+    settings = config.Optimisation(optimizer=optimizer, learning_rate=rate, batch_size=1, max_epochs=3, patience=3, clip_norm=1.0)
     variant = config.Variant(cell="lstm", hidden_size=8, num_layers=2, bidirectional=False, dropout=0.0)
     (done,) = train([Member("s0", 0, task, settings)], variant, engine, CPU, [None], lambda *_: None)
     assert done.best_weights[:5].tolist() == [-1, -0.5, 0, 0.5, 1]

@@ -480,7 +480,7 @@ class Models(Section):
 
 
 EngineName = Literal["torch", "reference", "native", "cuda"]
-Optimizer = Literal["adam", "rmsprop"]
+Optimizer = Literal["adam", "rmsprop", "sgd"]
 Precision = Literal["float32", "bfloat16"]
 
 
@@ -519,9 +519,11 @@ class Item(Section):
 class Optimisation(Section):
     """How a network is trained.
 
-    precision  of what products are made of while it learns; sums, weights, gates and every score are float32 all the same
-    smoothing  the share that RMSProp's mean of squares keeps: torch's default, where TensorFlow has 0.9; Adam does not ask
-    decay      what the rate is multiplied by after each epoch; 1: it stays
+    precision       of what products are made of while it learns; sums, weights, gates and every score are float32 all the same
+    smoothing       the share that RMSProp's mean of squares keeps: torch's default, where TensorFlow has 0.9; the others do not ask
+    decay           what the rate is multiplied by after each epoch; 1: it stays
+    averaged_after  the epoch behind which weights are averaged over steps; the mean is what is scored and kept (Polyak and Juditsky,
+                    1992). Unset: none
     """
 
     optimizer: Optimizer
@@ -533,12 +535,13 @@ class Optimisation(Section):
     precision: Precision = "float32"
     smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.99
     decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    averaged_after: Annotated[int, Field(ge=0)] | None = None
 
     @model_serializer(mode="wrap")
     def _as_before_it_was_asked(self, usual: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # a run's identity hangs on what is written here
         written: dict[str, Any] = usual(self)
-        unasked = {"smoothing": 0.99, "decay": 1.0}
+        unasked = {"smoothing": 0.99, "decay": 1.0, "averaged_after": None}
         return {name: value for name, value in written.items() if name not in unasked or value != unasked[name]}
 
     def rate_in(self, epoch: int) -> float:

@@ -7,6 +7,7 @@ would come out otherwise by where in memory a member lies; so they go one by one
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,12 +28,12 @@ from longshort.models.masks import Draw
 from longshort.models.network import Network
 from longshort.tasks.task import Batch, Task
 from longshort.training.group import ALONE, Group
-from longshort.training.optimisers import EPSILON, OPTIMIZERS, Moments, Rows, fresh, keeps_of
+from longshort.training.optimisers import EPSILON, OPTIMIZERS, Averaging, Moments, Rows, averaged, fresh, keeps_of
 
 
 @dataclass(frozen=True)
 class Member:
-    """One network of a fleet: its name, seed, examples and settings. Batch size and optimiser are the fleet's."""
+    """One network of a fleet: its name, seed, examples and settings. Batch size, optimiser and averaging are the fleet's."""
 
     name: str
     seed: int
@@ -129,7 +130,7 @@ def train(
     """Train each member until its validation has not improved for its ``patience`` epochs. A member whose loss or gradient is
     not finite is dropped with the reason, and the others go on.
 
-    members      of one shape, batch size and optimiser
+    members      of one shape, batch size and optimiser, averaged from one epoch on
     resumed      where an earlier process got to with each, or None
     after_epoch  called with a member's place, its epoch, and the state to go on from; it may mark that as pruned, or raise to stop all
     group        the processes that share each batch; all are called alike, with an engine that makes no whole passes
@@ -154,7 +155,7 @@ def _begun(members: Sequence[Member], variant: Variant, engine: str, resumed: Se
             yield earlier
             continue
         rows = Rows(Network(member.task, variant, engine, [generator_of(member.seed)]))
-        averages = fresh(member.settings.optimizer, rows).averages
+        averages = fresh(member.settings, rows).averages
         yield Progress(rows.weights[0], tuple(average[0] for average in averages), 0, rows.weights[0].clone(), [])
 
 
@@ -174,11 +175,13 @@ def side_by_side(
     """
     some, earlier = [members[k] for k in places], [done[k] for k in places]
     network = Network(some[0].task, variant, engine, [generator_of(member.seed) for member in some]).to(device)
-    inside = network.encoder.engine.epochs(network, [member.task for member in some])
+    averages_weights = some[0].settings.averaged_after is not None
+    by_steps = averages_weights or some[0].settings.optimizer == "sgd"  # which no engine's whole passes know
+    inside = None if by_steps else network.encoder.engine.epochs(network, [member.task for member in some])
     rows = Rows(network)
     rows.weights.copy_(torch.stack([progress.weights for progress in earlier]))
-    averages = [torch.stack(own).to(device) for own in zip(*(progress.averages for progress in earlier), strict=True)]
-    moments = Moments(tuple(averages), [progress.steps for progress in earlier])
+    remembered = [torch.stack(own).to(device) for own in zip(*(progress.averages for progress in earlier), strict=True)]
+    moments = Moments(tuple(remembered), [progress.steps for progress in earlier])
     while 2 * len(going := [k for k, place in enumerate(places) if not done[place].is_over(some[k].settings)]) > len(places):
         number = len(done[places[going[0]]].history) + 1
         began = time.monotonic()
@@ -187,7 +190,8 @@ def side_by_side(
             scored = {k: _mean(some[k], passed) for k, passed in inside.score(rows.weights, "validation", going).items()}
         else:
             learned, failures = _learn(network, rows, moments, some, going, number, device, group)
-            scored = means(network, [member.task for member in some], "validation", device, going, group)
+            with averaged(rows, moments) if averages_weights else contextlib.nullcontext():
+                scored = means(network, [member.task for member in some], "validation", device, going, group)
         seconds = (time.monotonic() - began) / len(going)
         for k in going:
             progress, loss = done[places[k]], scored[k].loss
@@ -200,11 +204,13 @@ def side_by_side(
             accuracies = None if (then := learned[k].accuracy) is None or (now := scored[k].accuracy) is None else (then, now)
             epoch = Epoch(number, learned[k].loss, loss, best, seconds, accuracies)
             weights = rows.weights[k].cpu().clone()
+            averages = tuple(average[k].cpu().clone() for average in moments.averages)
+            scored_weights = averages[-1] if averages_weights else weights
             done[places[k]] = Progress(
                 weights,
-                tuple(average[k].cpu().clone() for average in moments.averages),
+                averages,
                 moments.steps[k],
-                weights if best else progress.best_weights,
+                scored_weights if best else progress.best_weights,
                 [*progress.history, epoch.result()],
             )
             after_epoch(places[k], epoch, done[places[k]])
@@ -245,6 +251,8 @@ def _learn(
     task, sums, failures = members[0].task, _Sums(now), dict[int, str]()
     passes = [members[k].task.batches("train", size, members[k].seed, epoch) if k in now else iter(()) for k in range(len(members))]
     carried = Carried() if task.carried else None
+    after = members[0].settings.averaged_after
+    averaging = None if after is None else Averaging(rows, moments, epoch - after)
     for step, batch in enumerate(together(passes, task)):
         read, target, first = group.share(batch, task.uncharged)
         losses, counts, right = task.loss(network, read.to(device), target.to(device), Draw(seeds, epoch, step * size, first), carried)
@@ -258,8 +266,12 @@ def _learn(
                 failures[k] = _failure(members[k], epoch, step + 1, found[k] / asked[k], norms[k])
             sums.add(k, found[k], asked[k], None if right is None else int(right[k]))
         step_of(rows, moments, rates, keeps, [k for k in active if k not in failures])
+        if averaging is not None:
+            averaging.step(step)
         if len(failures) == len(now):
             break
+    if averaging is not None:
+        averaging.end()
     return sums.means(), failures
 
 

@@ -1,11 +1,13 @@
 """Optimisers of a fleet: all parameters of a member are one row, and each member has its own rate, moments and steps.
 
-Rows do not see each other.
+Rows do not see each other. Behind an epoch of their own, weights may be averaged over steps: the iterates of a rate that stays go round
+the bottom of the valley, and their mean lies in it (Polyak and Juditsky, 1992; Merity et al., 2018).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -66,7 +68,10 @@ class Rows:
 
 @dataclass
 class Moments:
-    """What an optimiser remembers: averages, each (members, parameters), and how many steps each member has taken."""
+    """What an optimiser remembers: averages, each (members, parameters), and how many steps each member has taken.
+
+    Where weights are averaged, the last of the averages is theirs; until then it is the weights.
+    """
 
     averages: tuple[Tensor, ...]
     steps: list[int]
@@ -93,13 +98,51 @@ def rmsprop(rows: Rows, moments: Moments, rates: Sequence[float], keeps: Sequenc
         rows.weights[k].addcdiv_(gradient, square.sqrt().add_(EPSILON), value=-rates[k])
 
 
-OPTIMIZERS = {"adam": (adam, 2), "rmsprop": (rmsprop, 1)}
+def sgd(rows: Rows, moments: Moments, rates: Sequence[float], keeps: Sequence[Keeps], members: Sequence[int]) -> None:
+    """One step of stochastic gradient descent for some of the members."""
+    for k in members:
+        moments.steps[k] += 1
+        for place in rows.fixed:
+            rows.gradients[k, place] = 0
+        rows.weights[k].add_(rows.gradients[k], alpha=-rates[k])
 
 
-def fresh(optimizer: str, rows: Rows) -> Moments:
+OPTIMIZERS = {"adam": (adam, 2), "rmsprop": (rmsprop, 1), "sgd": (sgd, 0)}
+
+
+def fresh(settings: Optimisation, rows: Rows) -> Moments:
     """The moments before the first step."""
-    _, averages = OPTIMIZERS[optimizer]
-    made = tuple(torch.zeros_like(rows.weights) for _ in range(averages))
-    for place in rows.fixed:  # what a step is divided by: so every optimiser leaves them where they are, in every engine
+    _, averages = OPTIMIZERS[settings.optimizer]
+    made = [torch.zeros_like(rows.weights) for _ in range(averages)]
+    for place in rows.fixed if made else ():  # what a step is divided by: so they stay where they are, in every engine
         made[-1][:, place] = torch.inf
-    return Moments(made, [0] * len(rows.weights))
+    if settings.averaged_after is not None:
+        made.append(rows.weights.clone())
+    return Moments(tuple(made), [0] * len(rows.weights))
+
+
+class Averaging:
+    """The mean of a fleet's weights over the steps behind an epoch; every epoch counts alike."""
+
+    def __init__(self, rows: Rows, moments: Moments, epochs: int) -> None:
+        """Before an epoch's first step. epochs: how many are averaged with it; below 1 the mean is what the weights are in its end."""
+        self._weights, self._mean, self._epochs = rows.weights, moments.averages[-1], epochs
+        self._own = torch.empty_like(rows.weights if epochs > 0 else rows.weights[:0])  # of this epoch
+
+    def step(self, step: int) -> None:
+        """After a step of the epoch, counted from 0."""
+        if self._epochs > 0:
+            self._own.lerp_(self._weights, 1 / (step + 1)) if step else self._own.copy_(self._weights)
+
+    def end(self) -> None:
+        """After the epoch's last step."""
+        self._mean.lerp_(self._own, 1 / self._epochs) if self._epochs > 0 else self._mean.copy_(self._weights)
+
+
+@contextlib.contextmanager
+def averaged(rows: Rows, moments: Moments) -> Iterator[None]:
+    """Meanwhile the network has the mean of its weights; behind it those that the next step moves."""
+    own = rows.weights.clone()
+    rows.weights.copy_(moments.averages[-1])
+    yield
+    rows.weights.copy_(own)

@@ -203,7 +203,7 @@ def _say(item: str) -> Callable[[str], None]:
 
 
 def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
-    """The places of runs that can train side by side: of one shape, variant, batch size and optimiser.
+    """The places of runs that can train side by side: of one shape, variant, batch size, optimiser and averaging.
 
     Folds of a text have vocabularies of different sizes; and where states are carried, streams of different lengths, even where sizes
     are the same.
@@ -213,7 +213,8 @@ def of_one_shape(runs: Sequence[Run], places: Sequence[int]) -> list[list[int]]:
         task, settings = runs[k].member.task, runs[k].member.settings
         streams = runs[k].fold if task.carried else None
         shape = tuple(artefact.shape_of(task.name, task).values())
-        fleets.setdefault((shape, streams, runs[k].variant, settings.batch_size, settings.optimizer), []).append(k)
+        alike = settings.batch_size, settings.optimizer, settings.averaged_after
+        fleets.setdefault((shape, streams, runs[k].variant, *alike), []).append(k)
     return list(fleets.values())
 
 
