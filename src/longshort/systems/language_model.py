@@ -110,8 +110,8 @@ def asked(occasion: Occasion, source: Source) -> tuple[LanguageModelTask, Varian
     raises  UsageError when the network reads both ways, or its cell answers once alone
     """
     if source.penn:
-        variant = occasion.variant(cell="lstm", hidden_size=200, num_layers=2, dropout=0.15)
-        how = occasion.optimisation(optimizer="adam", learning_rate=0.003, decay=0.75, batch_size=20, max_epochs=10, patience=3)
+        variant = occasion.variant(cell="lstm", hidden_size=200, num_layers=2, dropout=0.2)
+        how = occasion.optimisation(optimizer="adam", learning_rate=0.003, decay=0.82, batch_size=20, max_epochs=14, patience=3)
     else:
         variant = occasion.variant(cell="lstm", hidden_size=150, dropout=0.4)
         how = occasion.optimisation(optimizer="adam", learning_rate=0.003, decay=0.9, batch_size=16, max_epochs=20, patience=3)
