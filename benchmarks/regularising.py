@@ -43,6 +43,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
     "averaged Adam": ({}, {}, AVERAGED),
     "dropout and tied weights": (DROPOUT, DROPOUT | {"tied": True}, {}),
     "variational, weight dropout, tied": ({"variational_dropout": 0.3, "weight_dropout": 0.5}, {"tied": True}, {}),
+    "dropout, SGD": (DROPOUT, DROPOUT, SGD),
     "dropout, averaged SGD": (DROPOUT, DROPOUT, SGD | AVERAGED),
     "weight dropout, averaged SGD": ({"weight_dropout": 0.5}, {}, SGD | AVERAGED),
     "weight dropout, layer normalisation": ({"cell": "lstm_layer_norm", "weight_dropout": 0.5}, {}, {}),
