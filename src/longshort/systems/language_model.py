@@ -96,7 +96,7 @@ def run(occasion: Occasion) -> Outcome:
                 {name: metrics.perplexity(float(nats.mean())) for name, nats in naive.items() if name == TRIGRAM},
                 FIELD if beside else {},
                 perplexity.value,
-                f"{described(variant)}: test perplexity {perplexity.value:.1f}; {beside}trigram {perplexity.naive[TRIGRAM]:.1f}",
+                f"{described(variant)}: {perplexity.value:.1f} on test; {beside}trigram {perplexity.naive[TRIGRAM]:.1f}",
             ),
             "neighbours": _map(model, near, source),
         },
