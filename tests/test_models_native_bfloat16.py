@@ -197,6 +197,8 @@ def params(tmp_path, *changes):
         (["training.engine=torch"], "its precision is bfloat16, and engine 'torch' computes in float32. Write `engine: native`"),
         (["training.items.goog-lstm.engine=auto"], "engine 'auto' computes in float32"),
         (["models.variants.lstm.weight_dropout=0.2"], "`weight_dropout` takes its network through training batch by batch"),
+        (["training.items.goog-lstm.optimizer=sgd"], "`optimizer: sgd` takes its network through training batch by batch"),
+        (["training.forecast.averaged_after=2"], "`averaged_after` takes its network through training batch by batch"),
     ],
 )
 def test_what_cannot_be_had_is_said_before_anything_runs(tmp_path, changes, said):
@@ -220,3 +222,5 @@ def test_an_item_may_ask_for_it_alone(tmp_path):
 def test_the_loop_refuses_what_nobody_asked_about_before():
     with pytest.raises(ConfigError, match="s: its precision is bfloat16, and engine 'reference' computes in float32"):
         learn(KINDS[0], engine="reference", precision="bfloat16")
+    with pytest.raises(ConfigError, match=r"s: its precision is bfloat16, and `optimizer: sgd` takes its network .* in float32"):
+        learn(KINDS[0], optimizer="sgd", precision="bfloat16")

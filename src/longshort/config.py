@@ -544,6 +544,11 @@ class Optimisation(Section):
         unasked = {"smoothing": 0.99, "decay": 1.0, "averaged_after": None}
         return {name: value for name, value in written.items() if name not in unasked or value != unasked[name]}
 
+    @property
+    def by_batches(self) -> bool:
+        """Whether it takes training batch by batch: no engine's whole passes know its steps."""
+        return self.optimizer == "sgd" or self.averaged_after is not None
+
     def rate_in(self, epoch: int) -> float:
         """The learning rate of an epoch, counted from 1."""
         return self.learning_rate * self.decay ** (epoch - 1)

@@ -10,7 +10,7 @@ import time
 from collections import Counter
 from typing import Any, Literal
 
-from longshort.config import LABELLED, EngineName, Params, Task, Variant
+from longshort.config import LABELLED, EngineName, Optimisation, Params, Task, Variant
 from longshort.errors import ConfigError
 from longshort.models.cells import CELLS, refusal
 from longshort.models.cells.kernels import without_kernel
@@ -36,9 +36,10 @@ def settle(params: Params) -> list[str]:
                 f"params.yaml: training.items.{item}: engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the "
                 "item, or `engine: auto`, which measures."
             )
-        if params.optimisation_of(item).precision == "bfloat16":
+        how = params.optimisation_of(item)
+        if how.precision == "bfloat16":
             missing = library.absent() if engine == "native" else None
-            if reason := f"engine 'native' is not there: {missing}" if missing else without_bfloat16(engine, variant, entry.task):
+            if reason := f"engine 'native' is not there: {missing}" if missing else without_bfloat16(engine, variant, entry.task, how):
                 raise ConfigError(f"params.yaml: training.items.{item}: its precision is bfloat16, and {reason}. Or leave `precision` out.")
     if reason := _missing(params):
         raise ConfigError(f"params.yaml: {reason}")
@@ -58,12 +59,19 @@ def settle(params: Params) -> list[str]:
     return settings
 
 
-def without_bfloat16(engine: str, variant: Variant, task: Task) -> str | None:
-    """Why an engine cannot train a variant with products in bfloat16, as the rest of a sentence that says what can; None when it can."""
+def without_bfloat16(engine: str, variant: Variant, task: Task, how: Optimisation) -> str | None:
+    """Why an engine cannot train a variant with products in bfloat16, as the rest of a sentence that says what can; None when it can, or
+    is not asked to.
+    """
+    if how.precision != "bfloat16":
+        return None
     if engine != "native":
         return f"engine '{engine}' computes in float32. Write `engine: native`, which has both"
     if task in LABELLED:
         return f"networks of a {task} item are trained batch by batch, in float32"
+    if how.by_batches:
+        unknown = "`averaged_after`" if how.averaged_after is not None else f"`optimizer: {how.optimizer}`"
+        return f"{unknown} takes its network through training batch by batch, in float32. Take Adam or RMSProp, without averages"
     if variant.weight_dropout:
         return "`weight_dropout` takes its network through training batch by batch, in float32. Set it to 0"
     if task == "forecast" and CELLS[variant.cell].attends:

@@ -138,7 +138,7 @@ def train(
     raises       ConfigError when a member is to be trained in bfloat16, and the engine cannot
     """
     for member in members:
-        if member.settings.precision == "bfloat16" and (reason := without_bfloat16(engine, variant, member.task.name)):
+        if reason := without_bfloat16(engine, variant, member.task.name, member.settings):
             raise ConfigError(f"{member.name}: its precision is bfloat16, and {reason}. Or leave `precision` out.")
     done = list(_begun(members, variant, engine, resumed))
     while going := [k for k, progress in enumerate(done) if not progress.is_over(members[k].settings)]:
@@ -176,8 +176,7 @@ def side_by_side(
     some, earlier = [members[k] for k in places], [done[k] for k in places]
     network = Network(some[0].task, variant, engine, [generator_of(member.seed) for member in some]).to(device)
     averages_weights = some[0].settings.averaged_after is not None
-    by_steps = averages_weights or some[0].settings.optimizer == "sgd"  # which no engine's whole passes know
-    inside = None if by_steps else network.encoder.engine.epochs(network, [member.task for member in some])
+    inside = None if some[0].settings.by_batches else network.encoder.engine.epochs(network, [member.task for member in some])
     rows = Rows(network)
     rows.weights.copy_(torch.stack([progress.weights for progress in earlier]))
     remembered = [torch.stack(own).to(device) for own in zip(*(progress.averages for progress in earlier), strict=True)]

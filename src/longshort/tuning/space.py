@@ -103,7 +103,7 @@ def misfit(base: Settings, values: Values, task: Task, engine: EngineName) -> st
     lacks = {"torch": without_kernel, "native": without, "cuda": without_kernel}
     if engine in lacks and (reason := lacks[engine](variant)):
         return f"engine '{engine}' cannot train it: {reason}. Write `engine: reference` into the item"
-    if changed.optimisation.precision == "bfloat16" and (reason := without_bfloat16(engine, variant, task)):
+    if reason := without_bfloat16(engine, variant, task, changed.optimisation):
         return f"its precision is bfloat16, and {reason}"
     return None
 
