@@ -20,7 +20,7 @@ from longshort.evaluation import answers, forecasts
 from longshort.models import artefact
 from longshort.models.suggesting import Suggester, Suggestion
 from longshort.windows import prices, text
-from longshort.windows.captions import Vectors
+from longshort.windows.captions import Scaling, Vectors
 from longshort.windows.stage import session_numbers, tidy_columns
 from longshort.windows.tokens import SPECIAL, Ids, words_of
 
@@ -164,9 +164,8 @@ def example_for(model: artefact.Model) -> Any:
         past = np.broadcast_to(scaler.offset, (2, spec.lookback, len(spec.columns))).copy()
         return {"ticker": np.array([model.tickers[0]] * 2), "past": past} if model.tickers else past
     if model.task == "caption":
-        scaling = model.card["description"]["scaling"]
-        mean, spread = (np.array(scaling[name], np.float64) for name in ("offset", "divisor"))
-        return pd.DataFrame([mean, mean + spread], columns=answers.columns(model))
+        scaling = Scaling.of(model.card["description"]["scaling"])
+        return pd.DataFrame([scaling.offset, scaling.offset + scaling.divisor], columns=answers.columns(model))
     if model.task != "language-model":
         known = answers.vocabulary(model)[-2:]  # words that it has learned; what stands before them marks other things
         return pd.DataFrame({"text": [" ".join(known), known[-1]]})

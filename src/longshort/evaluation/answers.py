@@ -113,8 +113,7 @@ def captioned(model: Model, vectors: Vectors, beam: int = BEAM) -> list[str]:
     if missing := [name for name in columns(model) if name not in vectors.columns]:
         shown = ", ".join(f"'{name}'" for name in missing[:5]) + (" and more" if len(missing) > 5 else "")
         raise UsageError(f"no column {shown}; the model reads {len(columns(model)):,}, and each of them. Hand all of them in.")
-    scaling = Scaling(*(np.array(description["scaling"][name], np.float64) for name in ("offset", "divisor")))
-    read = as_read(scaling.apply(vectors.of(columns(model))))
+    read = as_read(Scaling.of(description["scaling"]).apply(vectors.of(columns(model))))
     known: list[str] = description["vocabulary"]
     tongue = Tongue.of(known, description["longest"])
     found = [ids for first in range(0, len(read), BATCH) for ids in search(model.network, read[first : first + BATCH], tongue, beam)]

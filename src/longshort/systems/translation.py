@@ -176,7 +176,7 @@ def translated(fitted: Fitted, task: TranslateTask, pairs: Pairs, beam: int) -> 
     torch.set_num_threads(1)
     start, stop = task.range_of("test")
     tongue, words = tongue_of(pairs.data), pairs.data.target_vocabulary.words
-    lengths = np.diff(pairs.data.sources.offsets[start : stop + 1])
+    lengths = pairs.data.sources.lengths(start, stop)
     order, said = start + np.argsort(lengths, kind="stable"), [""] * (stop - start)
     for first in range(0, len(order), AT_A_TIME):
         some = order[first : first + AT_A_TIME]
@@ -228,7 +228,7 @@ def looked_at(fitted: Fitted, task: TranslateTask, pairs: Pairs, said: list[str]
     """
     start, stop = task.range_of("test")
     most = SHOWN if pairs.kind == "words" else 2 * SHOWN
-    lengths = np.diff(pairs.data.sources.offsets[start : stop + 1])
+    lengths = pairs.data.sources.lengths(start, stop)
     asked = [target.lower() for _, target in pairs.of("test")]
     right = [n for n in range(stop - start) if lengths[n] <= most and said[n].lower() == asked[n]]
     number = max(right, key=lambda n: (lengths[n], -n), default=0)

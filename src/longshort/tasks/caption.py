@@ -98,7 +98,7 @@ class CaptionTask(CaptionShape, SpokenTask):
         return {
             "spec": self.data.spec.model_dump(),
             "columns": list(self.data.columns),
-            "scaling": {"offset": self.data.scaling.offset.tolist(), "divisor": self.data.scaling.divisor.tolist()},
+            "scaling": self.data.scaling.description(),
             "longest": self.data.longest,
             "vocabulary": list(self.data.vocabulary.words),
         }

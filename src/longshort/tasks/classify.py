@@ -125,7 +125,7 @@ class ClassifyTask(ClassifyShape):
         elif isinstance(self.data, ImageData):
             batches = (shuffled(end - first, seed, epoch, some) for some in in_order(end - first, size))
         else:
-            batches = at_random(np.diff(self.data.texts.offsets[first : end + 1]), size, seed, epoch)
+            batches = at_random(self.data.texts.lengths(first, end), size, seed, epoch)
         for some in batches:
             yield first + some
 

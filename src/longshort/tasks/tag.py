@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-import numpy as np
 from torch import Tensor, nn
 
 from longshort.config import TagTask as TagSettings
@@ -81,7 +80,7 @@ class TagTask(TagShape):
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Batches of ids (batch, steps), and the number of each word's tag (batch, steps), `UNCHARGED` behind a row's end."""
         own = self.data.division.parts[part]
-        lengths = np.diff(self.data.texts.offsets[own.start : own.stop + 1])
+        lengths = self.data.texts.lengths(own.start, own.stop)
         tags = Sequences(self.data.tags, self.data.texts.offsets)
         for some in at_random(lengths, size, seed, epoch) if part == "train" else in_order(len(lengths), size):
             yield padded(self.data.texts, own.start + some), padded(tags, own.start + some, UNCHARGED)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -87,7 +86,7 @@ class TranslateTask(TranslateShape, SpokenTask):
     def batches(self, part: str, size: int, seed: int, epoch: int) -> Iterator[Batch]:
         """Batches of sources (batch, steps), `PADDING` behind, and of targets with their ends (batch, words), `IGNORED` behind."""
         first, end = self.range_of(part)
-        sources, targets = (np.diff(side.offsets[first : end + 1]) for side in (self.data.sources, self.data.targets))
+        sources, targets = (side.lengths(first, end) for side in (self.data.sources, self.data.targets))
         if part != "train":
             batches = in_order(end - first, size)
         else:  # alike in both lengths, and first in that of the target, whose words are each scored against all

@@ -7,7 +7,7 @@ captions they have. What scales the numbers, and which words are known, is the t
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -79,6 +79,15 @@ class Scaling:
         there = self.divisor > 0
         return np.where(there, (values - self.offset) / np.where(there, self.divisor, 1.0), 0.0).astype(np.float32)
 
+    @classmethod
+    def of(cls, description: Mapping[str, list[float]]) -> Scaling:
+        """The one that was described so."""
+        return cls(np.array(description["offset"], np.float64), np.array(description["divisor"], np.float64))
+
+    def description(self) -> dict[str, list[float]]:
+        """What JSON keeps of it: its fields by name, exactly."""
+        return {"offset": self.offset.tolist(), "divisor": self.divisor.tolist()}
+
 
 @dataclass(frozen=True)
 class CaptionData:
@@ -100,7 +109,7 @@ class CaptionData:
     def longest(self) -> int:
         """Tokens of the longest caption of the training part."""
         train = self.division.parts["train"]
-        return int(np.diff(self.captions.offsets[train.start : train.stop + 1]).max())
+        return int(self.captions.lengths(train.start, train.stop).max())
 
 
 def digests(values: Floats) -> list[str]:

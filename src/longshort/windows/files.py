@@ -231,8 +231,7 @@ def write_caption(folder: Path, data: CaptionData) -> None:
     """Write a data set of vectors and captions into an artefact that is being built."""
     np.save(folder / "vectors.npy", data.vectors)
     _write_sequences(folder, "caption_", data.captions)
-    scaling = {"offset": data.scaling.offset.tolist(), "divisor": data.scaling.divisor.tolist()}
-    described = {"columns": list(data.columns), "scaling": scaling, "vocabulary": list(data.vocabulary.words)}
+    described = {"columns": list(data.columns), "scaling": data.scaling.description(), "vocabulary": list(data.vocabulary.words)}
     _write_division(folder, data.division, {"task": "caption", "spec": data.spec.model_dump(), **described})
 
 
@@ -243,7 +242,7 @@ def read_caption(folder: Path) -> CaptionData:
         CaptionWindows(**content["spec"]),
         tuple(content["columns"]),
         _load(folder / "vectors.npy"),
-        Scaling(*(np.array(content["scaling"][name], np.float64) for name in ("offset", "divisor"))),
+        Scaling.of(content["scaling"]),
         _read_sequences(folder, "caption_"),
         Vocabulary(tuple(content["vocabulary"])),
         _read_division(folder, content),

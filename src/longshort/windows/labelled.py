@@ -58,6 +58,10 @@ class Sequences:
         """The ids of a row, a view."""
         return self.ids[self.offsets[number] : self.offsets[number + 1]]
 
+    def lengths(self, start: int, stop: int) -> Numbers:
+        """How many ids each of the rows ``start`` to ``stop`` (exclusive) has."""
+        return np.diff(self.offsets[start : stop + 1])
+
 
 @dataclass(frozen=True)
 class RowRange:
@@ -146,7 +150,7 @@ class TranslateData:
     def longest(self) -> int:
         """Tokens of the longest target of the training part."""
         train = self.division.parts["train"]
-        return int(np.diff(self.targets.offsets[train.start : train.stop + 1]).max())
+        return int(self.targets.lengths(train.start, train.stop).max())
 
 
 def keys_in(extent: dict[str, dict[str, Any]]) -> Keys | None:
