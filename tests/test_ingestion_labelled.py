@@ -256,6 +256,9 @@ def test_objects_of_numbers_and_captions_are_rows_and_what_is_none_is_set_aside(
     (b"file,x,caption\na.png,1,a\n", "a.csv:2:1: none of 1 rows can be used: 'file' is 'a.png', no finite number"),
     (b"x;y;caption\n1,5;2;a\n", "a.csv:2:1: none of 1 rows can be used: 'x' is '1,5', no finite number"),
     (b"x,y,caption\n", "a.csv:1:1: none of 0 rows can be used"),
+    (b'{"x": 1, "caption": "a", "y": 2}\n{"x": 1, "caption": "\\ud800"}', "a.csv:2:1: a text holds half of a surrogate pair (U+D800)"),
+    (b'{"x": 1, "y": 2, "caption": "a\\u0000"}', "a.csv:1:1: a text holds NUL"),
+    (b'{"x": 1, "y\\udfff": 2, "caption": "a"}', "a.csv:1:1: a text holds half of a surrogate pair (U+DFFF)"),
 ])  # fmt: skip
 def test_a_file_of_captions_is_refused_with_its_place(content, said):
     with pytest.raises(DataRefused, match=re.escape(said)):

@@ -511,6 +511,7 @@ def test_json_values_become_text_and_those_that_cannot_are_quarantined():
     ("x.json", b"[" * 99_999, "x.json:1:2: this JSON cannot be read"),
     ("x.jsonl", b'{"text": "a\\ud800", "label": "b"}', r"x.jsonl:1:1: a text holds half of a surrogate pair \(U\+D800\)"),
     ("x.jsonl", b'{"text": "a\\u0000", "label": "b"}', "x.jsonl:1:1: a text holds NUL"),
+    ("x.jsonl", b'{"text": "a", "label\\ud800": "b"}', r"x.jsonl:1:1: a text holds half of a surrogate pair \(U\+D800\)"),
     ("x.csv", b"<html><p>", "x.csv:1:1: this is an HTML page"),
 ])  # fmt: skip
 def test_labelled_text_that_cannot_be_read_is_refused_with_its_place(name, data, said):

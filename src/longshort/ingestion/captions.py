@@ -295,6 +295,7 @@ def _of_objects(content: str, name: str) -> tuple[list[Cell], Iterator[_Row]]:
     values = labelled.objects(content, name)
     first, place = next(values, ({}, Cell("", 1, 1)))
     header = [Cell(key, place.line, place.column) for key in _object(first, place, name)] or [Cell("", 1, 1)]
+    labelled.refuse_no_text((key.text for key in header), name, place)
 
     def rows() -> Iterator[_Row]:
         yield _of_object(first, place)
@@ -304,6 +305,7 @@ def _of_objects(content: str, name: str) -> tuple[list[Cell], Iterator[_Row]]:
     def _of_object(value: dict[str, Any], cell: Cell) -> _Row:
         keys = [key.text for key in header]
         texts = [labelled.scalar(value.get(key)) for key in keys]
+        labelled.refuse_no_text((text for text in texts if text is not None), name, cell)
         cells = [Cell("" if text is None else text, cell.line, cell.column) for text in texts]
         wrong = "" if set(value) == set(keys) else differing(list(value), keys)
         if not wrong and None in texts:

@@ -16,7 +16,7 @@ import json
 import re
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -459,10 +459,7 @@ def _gather_objects(content: str, gathering: Gathering) -> None:
             gathering.read_as["columns"] = f"'{columns[0]}' is the text, '{columns[1]}' the label"
         ignored.update(set(value) - set(columns))
         found = [scalar(value.get(column)) for column in columns]
-        for text in found:
-            if text is not None and (bad := re.search("[\0\ud800-\udfff]", text)):
-                what = "NUL" if bad[0] == "\0" else f"half of a surrogate pair (U+{ord(bad[0]):04X})"
-                raise DataRefused(f"{name}:{cell.line}:{cell.column}: a text holds {what}; expected text; write it again.")
+        refuse_no_text([*columns, *(text for text in found if text is not None)], name, cell)
         if None in found:
             what = columns[found.index(None)]
             gathering.set_aside(cell, "kind", f"{what} is {kind_of(value[what])}, no text", cell.text)
@@ -501,6 +498,14 @@ def objects(content: str, name: str) -> Iterator[tuple[Any, Cell]]:
         elif array and not content.startswith("]", offset):
             place.advance(content[done:offset])
             raise DataRefused(f"{name}:{place}: the array does not go on here; expected , or ]; was the file cut short? Write it again.")
+
+
+def refuse_no_text(texts: Iterable[str], name: str, cell: Cell) -> None:
+    """JSON escapes can say what no text holds. raises  DataRefused with ``name:line:column``, that of the cell"""
+    for text in texts:
+        if bad := re.search("[\0\ud800-\udfff]", text):
+            what = "NUL" if bad[0] == "\0" else f"half of a surrogate pair (U+{ord(bad[0]):04X})"
+            raise DataRefused(f"{name}:{cell.line}:{cell.column}: a text holds {what}; expected text; write it again.")
 
 
 def scalar(value: object) -> str | None:
