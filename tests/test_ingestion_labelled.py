@@ -272,6 +272,12 @@ def test_a_decimal_comma_is_read_where_a_person_says_so():
     ]
 
 
+def test_a_number_of_json_has_its_own_mark():
+    stated = Terms(dataclasses.replace(Terms().asked, decimal=","))
+    found = assemble({"a.json": b'{"x": 1.5, "y": "2,5", "caption": "a"}\n{"x": 1e-30, "y": 2, "caption": "b"}\n'}, "caption", stated).table
+    assert found.to_pylist() == [{"x": 1.5, "y": 2.5, "caption": "a"}, {"x": 1e-30, "y": 2, "caption": "b"}]
+
+
 def test_files_of_captions_have_the_same_columns_in_any_order():
     made = assemble({"train.csv": THINGS, "test.csv": b"caption,width,red\na small box,10,0.5\n"}, "caption")
     assert made.table.column_names == ["width", "red", "caption", "part"] and made.table["red"].to_pylist() == [0.5, 0.5, -1e-3]

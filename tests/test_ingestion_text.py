@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import re
 import subprocess
 import sys
@@ -485,6 +486,7 @@ def test_json_values_become_text_and_those_that_cannot_are_quarantined():
         {"text": None, "label": "x"},
         {"text": ["a"], "label": "x"},
         {"text": "t"},
+        {"text": "u", "label": math.nan},
     ]
     found = labelled.read_table("\n".join(map(json.dumps, lines)).encode(), "x.jsonl")
     assert rows(found) == [("one", "1"), ("two", "true")]
@@ -492,6 +494,7 @@ def test_json_values_become_text_and_those_that_cannot_are_quarantined():
         (3, "empty", "no text"),
         (4, "kind", "text is a list, no text"),
         (5, "empty", "no label"),
+        (6, "empty", "no label"),
     ]
 
 
@@ -508,6 +511,9 @@ def test_json_values_become_text_and_those_that_cannot_are_quarantined():
     ("x.jsonl", b'{"text": "a", "label": "b"}\n{"text": ', "x.jsonl:2:10: this is no JSON"),
     ("x.json", b'[{"text": "a", "label": "b"}\n {"text"', "x.json:2:2: the array does not go on here"),
     ("x.json", b'["a"]', "x.json:1:2: a text where an object is expected"),
+    ("x.json", b'[{"text": "a", "label": "b"}, ', "x.json:1:31: the array does not go on here"),
+    ("x.json", b'[{"text": "a", "label": "b"}]\n [{}]', "x.json:2:2: something stands behind the array"),
+    ("x.jsonl", b'{"text": "a", "text": "b", "label": "c"}', "x.jsonl:1:1: this JSON cannot be read .the key 'text' stands twice"),
     ("x.json", b"[" * 99_999, "x.json:1:2: this JSON cannot be read"),
     ("x.jsonl", b'{"text": "a\\ud800", "label": "b"}', r"x.jsonl:1:1: a text holds half of a surrogate pair \(U\+D800\)"),
     ("x.jsonl", b'{"text": "a\\u0000", "label": "b"}', "x.jsonl:1:1: a text holds NUL"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 
@@ -132,10 +133,36 @@ def test_texts_come_back_from_their_ids_row_by_row_with_their_labels():
     assert (made.texts.ids.dtype, made.texts.offsets.dtype, made.labels.dtype) == (np.int32, np.int64, np.int32)
 
 
-def test_a_text_is_read_up_to_the_longest_length_and_its_key_is_the_whole():
-    texts = [f"a b c d e {n} x{n}" for n in range(50)]
-    made = labelled.classify_data(texts, ["x", "y"] * 25, None, CLASSIFY.model_copy(update={"max_length": 5}))
-    assert np.diff(made.texts.offsets).max() == 5 and len(made.texts) == 50
+def test_texts_that_differ_behind_what_is_read_are_one_text_and_stay_in_one_part():
+    texts = [f"a b c d w{n // 4} end{n}" for n in range(200)]
+    made = labelled.classify_data(texts, ["x", "y"] * 100, None, CLASSIFY.model_copy(update={"max_length": 5}))
+    assert np.diff(made.texts.offsets).max() == 5 and len(made.texts) == 200
+    assert_apart(made.division, [n // 4 for n in range(200)])
+
+
+def test_sources_of_the_same_words_stay_in_one_part_however_they_are_spaced():
+    sources = [f"Go w{n // 2}{' ' * (n % 2)}." for n in range(200)]
+    assert_apart(labelled.translate_data(sources, sources, None, TRANSLATE).division, [n // 2 for n in range(200)])
+
+
+def assert_apart(division, groups):
+    """No two parts hold rows of one group, and no row was dropped for it."""
+    own = [{groups[row] for row in division.rows[part.start : part.stop].tolist()} for part in division.parts.values()]
+    assert not any(one & other for one, other in itertools.combinations(own, 2)) and all(own)
+    assert not any(part.dropped for part in division.parts.values())
+
+
+@pytest.mark.parametrize(("said", "told"), [
+    (["x"] * 60 + ["x", "y"] * 20, "the training part shows 'x' alone, and nothing is told apart by one {}. Take in rows"),
+    (["x", "y"] * 30 + ["z"] * 20 + ["x", "y"] * 10, "no {} of the validation part stands in the training part"),
+    (["x", "y"] * 40 + ["z"] * 20, "no {} of the test part stands in the training part"),
+])  # fmt: skip
+def test_parts_that_show_nothing_to_tell_apart_are_refused(said, told):
+    texts = numbered(100, words=9)
+    with pytest.raises(DataRefused, match=told.format("label")):
+        labelled.classify_data(texts, said, NAMED, CLASSIFY)
+    with pytest.raises(DataRefused, match=told.format("tag")):
+        labelled.tag_data(texts, [" ".join([own] * len(one.split())) for one, own in zip(texts, said, strict=True)], said, NAMED, TAG)
 
 
 def test_words_have_the_tags_of_their_places():
@@ -255,7 +282,7 @@ def test_nothing_after_the_split_changes_a_bit_of_the_training_part(task):
             return captions.caption_data(Vectors(("a", "b"), numbers), own, NAMED, CAPTION)
         return labelled.translate_data(own, own, NAMED, TRANSLATE)
 
-    before, after = made(texts, labels), made(others, [*labels[:60], *(["new"] * 40)])
+    before, after = made(texts, labels), made(others, [*labels[:60], *(["new", "x"] * 20)])
     stop = before.division.parts["train"].stop
     assert stop == after.division.parts["train"].stop == 60
     for field in ("texts", "sources", "targets", "captions"):
@@ -270,7 +297,12 @@ def test_nothing_after_the_split_changes_a_bit_of_the_training_part(task):
         assert (before.vectors[:60] == after.vectors[:60]).all() and (before.vectors[60:] != after.vectors[60:]).any()
         assert (before.scaling.offset == after.scaling.offset).all() and (before.scaling.divisor == after.scaling.divisor).all()
     elif task != "translate":
-        assert after.labels[stop:].tolist() == [labelled.UNSEEN] * 40 and after.division.parts["test"].unseen["new"] >= 20
+        assert after.labels[stop:].tolist() == [labelled.UNSEEN, 0] * 20 and after.division.parts["test"].unseen["new"] >= 10
+
+
+def test_a_number_far_from_what_was_learned_is_read_as_a_large_one():
+    scaling = Scaling.fit(np.array([[1e-30, 5.0], [3e-30, 5.0]]))
+    assert scaling.apply(np.array([[-3.4e38, 1.0], [3e-30, -3.4e38]])).tolist() == [[-captions.FURTHEST, 0], [1, 0]]
 
 
 def test_too_few_words_are_refused_with_the_setting():
@@ -343,12 +375,12 @@ def test_the_same_table_gives_the_same_bytes(tmp_path, task):
 
 def test_repeats_and_unseen_labels_are_said(tmp_path, capsys):
     table = table_of("classify", parted=True)
-    table = table.set_column(1, "label", pa.array(["x", "y", "x", "only in test"] * 50))
+    table = table.set_column(1, "label", pa.array(["x", "y", "x", "only in test", "x", "y", "x", "y"] * 25))
     stage.run(tmp_path, "mine", ready(tmp_path, "classify", table))
     said = capsys.readouterr().out
     assert "1 labels or tags of test stand in no row of train: only in test" in said
     described = projects.described(tmp_path / "data/windows/mine")
-    assert described["labels"] == ["x", "y"] and described["parts"]["test"]["unseen"] == {"only in test": 50}
+    assert described["labels"] == ["x", "y"] and described["parts"]["test"]["unseen"] == {"only in test": 25}
 
 
 def test_a_text_of_train_and_test_is_dropped_from_train_and_said(tmp_path, capsys):

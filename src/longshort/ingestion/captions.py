@@ -125,7 +125,7 @@ def read_table(data: bytes, name: str, named: str | None = None, errors: Errors 
     [{'width': 1.0, 'height': 2.0, 'caption': 'a wide one'}]
     """
     content = labelled.decode(data, name, named, errors)
-    header, rows = _open(content.text, name)
+    header, rows = _open(content.text, name, decimal)
     place = _place_of_caption(header, name)
     numbers = _numbers(header, name)
     gathering = _Shown(name, (CAPTION,), numbers=[header[n].text.strip() for n in numbers])
@@ -167,7 +167,7 @@ def read_vectors(
     columns  the names that the file must have, in any order, and no others
     raises   DataRefused with ``name:line:column``
     """
-    header, rows = _open(labelled.decode(data, name, named, errors).text, name)
+    header, rows = _open(labelled.decode(data, name, named, errors).text, name, decimal)
     names = [header[n].text.strip() for n in _numbers(header, name)]
     if set(names) != set(columns):
         raise DataRefused(
@@ -278,10 +278,10 @@ def _separator(content: str, name: str) -> str:
     return labelled.separator_of(content, "\t" if suffix in (".tsv", ".tab") else ",", lambda names: any(map(is_caption, names)))
 
 
-def _open(content: str, name: str) -> tuple[list[Cell], Iterator[_Row]]:
+def _open(content: str, name: str, decimal: str | None = None) -> tuple[list[Cell], Iterator[_Row]]:
     """The header, and the rows behind it. raises  DataRefused"""
     if content.lstrip()[:1] in ("{", "["):
-        return _of_objects(content, name)
+        return _of_objects(content, name, decimal)
     found = labelled.rows_of(content, _separator(content, name), name)
     header, _ = next(found, ([Cell("", 1, 1)], ""))
     return header, (
@@ -290,12 +290,14 @@ def _open(content: str, name: str) -> tuple[list[Cell], Iterator[_Row]]:
     )
 
 
-def _of_objects(content: str, name: str) -> tuple[list[Cell], Iterator[_Row]]:
-    """The keys of the first object are the header of all. A cell stands where its object begins."""
+def _of_objects(content: str, name: str, decimal: str | None) -> tuple[list[Cell], Iterator[_Row]]:
+    """The keys of the first object are the header of all. A cell stands where its object begins.
+
+    A number's mark is JSON's own, whatever a person says of texts: it becomes the one that is read.
+    """
     values = labelled.objects(content, name)
     first, place = next(values, ({}, Cell("", 1, 1)))
     header = [Cell(key, place.line, place.column) for key in _object(first, place, name)] or [Cell("", 1, 1)]
-    labelled.refuse_no_text((key.text for key in header), name, place)
 
     def rows() -> Iterator[_Row]:
         yield _of_object(first, place)
@@ -304,8 +306,8 @@ def _of_objects(content: str, name: str) -> tuple[list[Cell], Iterator[_Row]]:
 
     def _of_object(value: dict[str, Any], cell: Cell) -> _Row:
         keys = [key.text for key in header]
-        texts = [labelled.scalar(value.get(key)) for key in keys]
-        labelled.refuse_no_text((text for text in texts if text is not None), name, cell)
+        texts = [_marked(value.get(key), decimal) for key in keys]
+        labelled.refuse_no_text([*value, *(text for text in texts if text is not None)], name, cell)
         cells = [Cell("" if text is None else text, cell.line, cell.column) for text in texts]
         wrong = "" if set(value) == set(keys) else differing(list(value), keys)
         if not wrong and None in texts:
@@ -314,6 +316,11 @@ def _of_objects(content: str, name: str) -> tuple[list[Cell], Iterator[_Row]]:
         return _Row(cells, cell.text, wrong)
 
     return header, rows()
+
+
+def _marked(value: Any, decimal: str | None) -> str | None:
+    text = labelled.scalar(value)
+    return text.replace(".", decimal) if decimal and text and isinstance(value, float) else text
 
 
 def _object(value: Any, cell: Cell, name: str) -> dict[str, Any]:

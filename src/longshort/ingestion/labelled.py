@@ -473,17 +473,25 @@ def _gather_objects(content: str, gathering: Gathering) -> None:
 
 def objects(content: str, name: str) -> Iterator[tuple[Any, Cell]]:
     """The values of a JSON array, or of JSON lines, each with its text and place."""
-    decoder = json.JSONDecoder()
+    decoder = json.JSONDecoder(object_pairs_hook=_with_each_key_once, parse_constant=_missing)
     place, done = Place(), 0
     offset = _JSON_SPACE.match(content).end()  # type: ignore[union-attr]
     array = content.startswith("[", offset)
     offset += array
     while True:
         offset = _JSON_SPACE.match(content, offset).end()  # type: ignore[union-attr]
-        if offset == len(content) or (array and content.startswith("]", offset)):
+        if array and content.startswith("]", offset):
+            behind = _JSON_SPACE.match(content, offset + 1).end()  # type: ignore[union-attr]
+            if behind < len(content):
+                place.advance(content[done:behind])
+                raise DataRefused(f"{name}:{place}: something stands behind the array; expected one array a file; write it again.")
+            return
+        if not array and offset == len(content):
             return
         place.advance(content[done:offset])
         done = offset
+        if offset == len(content):
+            raise _cut_short(name, place)
         try:
             value, end = decoder.raw_decode(content, offset)
         except json.JSONDecodeError as error:
@@ -497,7 +505,24 @@ def objects(content: str, name: str) -> Iterator[tuple[Any, Cell]]:
             offset += 1
         elif array and not content.startswith("]", offset):
             place.advance(content[done:offset])
-            raise DataRefused(f"{name}:{place}: the array does not go on here; expected , or ]; was the file cut short? Write it again.")
+            raise _cut_short(name, place)
+
+
+def _cut_short(name: str, place: Place) -> DataRefused:
+    return DataRefused(f"{name}:{place}: the array does not go on here; expected , or ]; was the file cut short? Write it again.")
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object; of a key that stands twice the first value would be lost. raises  ValueError"""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise ValueError(f"the key {twice!r} stands twice in one object")
+    return found
+
+
+def _missing(_: str) -> None:
+    """What `NaN`, `Infinity` and `-Infinity` are, which are no JSON: programs write them where a cell is empty."""
 
 
 def refuse_no_text(texts: Iterable[str], name: str, cell: Cell) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 CAPTION, PART = "caption", "part"  # the columns of a tidy table that are no numbers
+FURTHEST = 1e4  # deviations: a mark such as -3.4e38 for what was not measured would make sums of 32 bits infinite
 LEAST_TOKENS = 2  # of a vocabulary: what always says one word says nothing
 
 Floats = NDArray[np.float64]
@@ -75,9 +76,11 @@ class Scaling:
         return cls(values.mean(axis=0), np.where(moves, values.std(axis=0), 0.0))
 
     def apply(self, values: Floats) -> NDArray[np.float32]:
-        """(rows, columns), as a network reads them."""
+        """(rows, columns), as a network reads them: no further from the mean than `FURTHEST`."""
         there = self.divisor > 0
-        return np.where(there, (values - self.offset) / np.where(there, self.divisor, 1.0), 0.0).astype(np.float32)
+        with np.errstate(over="ignore"):
+            scaled = np.where(there, (values - self.offset) / np.where(there, self.divisor, 1.0), 0.0)
+        return np.clip(scaled, -FURTHEST, FURTHEST).astype(np.float32)
 
     @classmethod
     def of(cls, description: Mapping[str, list[float]]) -> Scaling:

@@ -13,7 +13,7 @@ import dataclasses
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -267,6 +267,23 @@ def refuse_empty(parts: dict[str, list[int]], section: str) -> None:
             )
 
 
+def refuse_untold(said: Mapping[str, Sequence[str]], what: str) -> None:
+    """raises  DataRefused when the training part does not show two of what a row is told apart by, or another part shows none of those
+
+    said  the labels, or the tags, of each part's rows; what: which of these
+    """
+    known = set(said["train"])
+    if len(known) < 2:
+        alone = f"'{min(known)}' alone" if known else "none"
+        raise DataRefused(f"the training part shows {alone}, and nothing is told apart by one {what}. Take in rows of another {what}.")
+    for part, own in said.items():
+        if own and known.isdisjoint(own):
+            raise DataRefused(
+                f"no {what} of the {part} part stands in the training part, so nothing could be scored there. Take in rows of the same "
+                f"{what}s in all parts, or leave the parts out of the names of files and folders: they are cut from all rows then."
+            )
+
+
 # --- ids ----------------------------------------------------------------------------------------
 
 
@@ -336,15 +353,15 @@ def classify_data(texts: Sequence[str], labels: Sequence[str], named: Sequence[s
     raises  DataRefused when a part would be empty, or too few words are known
     """
     section = "windows.classify"
-    tokens = [words_of(one) for one in texts]
+    tokens = [words_of(one)[: spec.max_length] for one in texts]  # texts that differ behind what is read are one to a network
     before = share_out(keys := [" ".join(row) for row in tokens], labels, named, spec)
     parts = drop_repeats(before, keys)
     refuse_empty(parts, section)
-    read = [row[: spec.max_length] for row in tokens]
     order = [row for rows in parts.values() for row in rows]
-    vocabulary = make_vocabulary((read[row] for row in parts["train"]), spec, section, SPECIAL)
-    found = sequences([read[row] for row in order], vocabulary)
+    vocabulary = make_vocabulary((tokens[row] for row in parts["train"]), spec, section, SPECIAL)
+    found = sequences([tokens[row] for row in order], vocabulary)
     names = tuple(sorted({labels[row] for row in parts["train"]}))
+    refuse_untold({part: [labels[row] for row in rows] for part, rows in parts.items()}, "label")
     division = division_of(parts, before, keys, found, [(label,) for label in labels], overlaps(before, tokens))
     return ClassifyData(spec, found, numbered((labels[row] for row in order), names), names, vocabulary, division)
 
@@ -367,6 +384,7 @@ def tag_data(texts: Sequence[str], tags: Sequence[str], labels: Sequence[str], n
     found = sequences([tokens[row] for row in order], vocabulary)
     names = tuple(sorted({labels[row] for row in parts["train"]}))
     tag_names = tuple(sorted({mark for row in parts["train"] for mark in marks[row]}))
+    refuse_untold({part: [mark for row in rows for mark in marks[row]] for part, rows in parts.items()}, "tag")
     said = [(label, *own) for label, own in zip(labels, marks, strict=True)]
     return TagData(
         spec,
@@ -386,13 +404,13 @@ def translate_data(sources: Sequence[str], targets: Sequence[str], named: Sequen
     raises  DataRefused as `classify_data`
     """
     section = "windows.translate"
-    keys = [" ".join(source.lower().split()) for source in sources]
+    kind = spec.tokens
+    if kind == "auto":
+        kind = "words" if any(len(source.split()) > 1 for source in sources) else "characters"
+    keys = [" ".join(pair_tokens(source, "words") if kind == "words" else source.lower().split()) for source in sources]
     before = share_out(keys, [""] * len(keys), named, spec)
     parts = drop_repeats(before, keys)
     refuse_empty(parts, section)
-    kind = spec.tokens
-    if kind == "auto":
-        kind = "words" if any(len(sources[row].split()) > 1 for row in parts["train"]) else "characters"
     asked, answered = ([pair_tokens(one, kind) for one in side] for side in (sources, targets))
     short = [row for row in parts["train"] if max(len(asked[row]), len(answered[row])) <= spec.max_length]
     parts = {**parts, "train": short}
