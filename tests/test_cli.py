@@ -308,7 +308,7 @@ def test_a_text_goes_on_from_its_prompt_and_is_the_same_again(retrained):
         (["forecast", "MSFT"], "no data set holds the ticker 'MSFT'. Take its file in with `longshort ingest FILE`"),
         (["generate", ""], "the prompt holds no word. Give a few to go on from"),
         (["generate", " \n"], "the prompt holds no word"),
-        (["generate", "x" * 10_001], "the prompt has 10001 characters; at most 10,000 are read"),
+        (["generate", "x" * 10_001], "the text has 10,001 characters; at most 10,000 are read"),
         (["generate", "the", "--dataset", "goog"], "no data set 'goog' of text that a model is trained on. Known: topics."),
         (["complete", " "], "the prompt holds no word. Give a few to go on from"),
         (["complete", "the", "--dataset", "goog"], "no data set 'goog' of text that a model is trained on. Known: topics."),
@@ -325,4 +325,10 @@ def test_a_reader_that_closes_the_pipe_is_no_error(retrained):
     command = [str(clones.BIN / "longshort"), "leaderboard", "--json"]
     done = subprocess.run(command, cwd=retrained, env=clones.environment(retrained), stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_where_nobody_listens_nothing_is_said(retrained):
+    command = ["sh", "-c", f'"{clones.BIN}/longshort" leaderboard >&-']
+    done = subprocess.run(command, cwd=retrained, env=clones.environment(retrained), stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (0, "")

@@ -180,7 +180,23 @@ def test_a_captioner_is_asked_with_the_numbers_that_it_was_trained_on(root):
     assert len(set(said)) > 2 and answers.said(model, asked) == said
     assert answers.said(model, Vectors(asked.columns[::-1], asked.values[:, ::-1])) == said  # columns are known by name
     frame = pd.DataFrame(asked.values, columns=asked.columns)
-    assert serving.RowService(model).predict(frame[frame.columns[::-1]].assign(more="x"))["caption"].tolist() == said
+    service = serving.RowService(model)
+    assert service.predict(frame[frame.columns[::-1]].assign(more="x"))["caption"].tolist() == said
+    with pytest.raises(UsageError, match="the column 'red' stands twice"):
+        service.predict(pd.concat([frame[["red"]], frame], axis=1))
+    with pytest.raises(UsageError, match="row 1: 'red' is no finite number of 32 bits"):
+        service.predict(frame.assign(red=1e300))
+
+
+def test_a_text_is_read_as_it_was_learned_however_it_was_typed(root):
+    for name in ("requests", "slots", "dates"):
+        service = serving.RowService(model_of(root, name))
+        plain, odd = (service.predict(pd.DataFrame({"text": [text]})) for text in ("play some jazz", "\ufeffplay so\u200bme jazz"))
+        assert plain.equals(odd)
+        assert serving.unknown_words(model_of(root, name), "pl\u200bay") == serving.unknown_words(model_of(root, name), "play")
+    for wrong, said in (({"prompt": ["a"]}, "no column 'text' among 'prompt'"), ({"text": ["a", math.nan]}, "row 2: 'text' is nan")):
+        with pytest.raises(UsageError, match=said):
+            service.predict(pd.DataFrame(wrong))
 
 
 def test_the_best_stands_first_on_the_board(root):

@@ -14,6 +14,7 @@ from pathlib import Path
 import clones
 import neighbours
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
@@ -238,10 +239,28 @@ def test_words_that_the_model_does_not_know_are_counted(writer):
     assert serving.generate(writer, "the qwxyz value", 1)[1] == 1
 
 
-@pytest.mark.parametrize("prompt", ["", "  \n", "the\0value", "the value of " * 1000])
-def test_a_prompt_without_a_word_or_with_a_nul_or_too_long_is_refused(writer, prompt):
+@pytest.mark.parametrize("prompt", ["", "  \n", "\u200b", "the\0value", "the \udcffvalue", "the value of " * 1000])
+def test_a_prompt_without_a_word_or_with_what_is_no_text_or_too_long_is_refused(writer, prompt):
     with pytest.raises(UsageError):
         serving.generate(writer, prompt, 1)
+
+
+def test_a_word_is_known_however_it_was_typed(writer):
+    asked, plain = (serving.read_prompt(writer, prompt) for prompt in ("\ufeffthe val\u200bue\r\nof", "the value\nof"))
+    assert asked[0] == plain[0] == ["the", "value", "of"] and (asked[1] == plain[1]).all()
+    assert serving.uniform("cafe\u0301 ") == "café "
+    found = [serving.Completer(writer).suggest(typed, 3) for typed in ("the value of \u200b", "the value of ")]
+    assert found[0] == found[1] and not found[0][0].finishes
+
+
+def test_the_service_of_words_names_no_stand_in_and_is_asked_with_texts(writer, monkeypatch):
+    service = serving.LanguageService(writer)
+    for wrong, said in (({"text": ["the"]}, "no column 'prompt' among 'text'"), ({"prompt": ["the", None]}, "row 2: 'prompt' is None")):
+        with pytest.raises(UsageError, match=said):
+            service.predict(pd.DataFrame(wrong))
+    monkeypatch.setattr(serving, "next_word_probabilities", lambda *_: np.array([0.9, 0.06, 0.04]))
+    answer = service.predict(pd.DataFrame({"prompt": ["the"]}))
+    assert answer.to_dict("records") == [{"next_word": serving.vocabulary(writer).words[1], "probability": 0.06}]
 
 
 def test_a_refused_prompt_ends_with_exit_2_and_the_way_on(retrained):
@@ -254,7 +273,7 @@ def test_a_prompt_of_the_greatest_length_is_read(writer):
 
 @pytest.mark.parametrize(("typed", "ids"), [("the value of ", "the value of"), ("the value of the ", "the value of the")])
 def test_behind_a_space_the_most_probable_words_of_the_model_are_suggested(writer, typed, ids):
-    shares = serving.next_word_probabilities(writer, serving.read_prompt(writer, ids))
+    shares = serving.next_word_probabilities(writer, serving.read_prompt(writer, ids)[1])
     words = serving.vocabulary(writer).words
     ranked = [words[number] for number in np.argsort(-shares, kind="stable")]
     found = serving.Completer(writer).suggest(typed, 5)
@@ -316,7 +335,7 @@ def test_mlflows_server_names_the_same_next_word(served, writer):
     prompts = ["the value of", "this is"]
     answer = invoke(served["language-model-topics"], {"dataframe_split": {"columns": ["prompt"], "data": [[prompt] for prompt in prompts]}})
     words = serving.vocabulary(writer).words
-    shares = [serving.next_word_probabilities(writer, serving.read_prompt(writer, prompt)) for prompt in prompts]
+    shares = [serving.next_word_probabilities(writer, serving.read_prompt(writer, prompt)[1]) for prompt in prompts]
     assert answer["predictions"] == [{"next_word": words[int(share.argmax())], "probability": float(share.max())} for share in shares]
 
 

@@ -693,7 +693,8 @@ def tag(text: str, dataset: OfDataset = None, as_json: Json = False) -> None:
     from longshort.evaluation import answers
 
     model, by = _model_of("tag", dataset)
-    words, tags = serving.readable(model, text).split(), answers.tags(model, [text])[0].split()
+    asked = serving.readable(model, text)
+    words, tags = asked.split(), answers.tags(model, [asked])[0].split()
     if as_json:
         return _print_json({"words": words, "tags": tags, "unknown_words": serving.unknown_words(model, text), **by})
     wide = max(map(len, words))
@@ -1028,6 +1029,8 @@ def _end_quietly() -> NoReturn:
 
 def main() -> NoReturn:
     """Run the command line; every error becomes its sentence and its exit code."""
+    if sys.stdout is None:  # it was closed; no file that is opened shall get its number, and what libraries print
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         code = app(standalone_mode=False)  # what typer.Exit was given, or nothing
         sys.stdout.flush()

@@ -7,6 +7,7 @@ parsed, so `mlflow models serve` and `longshort forecast` give the same numbers 
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ import numpy as np
 from longshort import sessions, storage
 from longshort.errors import DataRefused, SeriesTooShort, UsageError
 from longshort.evaluation import answers, forecasts
+from longshort.ingestion.captions import LARGEST
+from longshort.ingestion.text import Normaliser
 from longshort.models import artefact
 from longshort.models.suggesting import Suggester, Suggestion
 from longshort.windows import prices, text
@@ -90,13 +93,16 @@ class LanguageService:
         self.model = model
 
     def predict(self, prompts: pd.DataFrame, params: dict[str, Any] | None = None) -> pd.DataFrame:
-        """A column ``prompt`` -> columns ``next_word`` and ``probability``."""
+        """A column ``prompt`` -> columns ``next_word`` and ``probability``.
+
+        raises  UsageError as `read_prompt`, and when the column is missing
+        """
         import pandas as pd
 
         rows = []
-        for prompt in prompts["prompt"]:
-            shares = next_word_probabilities(self.model, read_prompt(self.model, str(prompt)))
-            best = int(shares.argmax())
+        for prompt in _texts_of(prompts, "prompt"):
+            shares = next_word_probabilities(self.model, read_prompt(self.model, prompt)[1])
+            best = int(shares[1:].argmax()) + 1  # no text goes on with [UNK]
             rows.append((vocabulary(self.model).words[best], float(shares[best])))
         return pd.DataFrame(rows, columns=["next_word", "probability"])
 
@@ -117,11 +123,21 @@ class RowService:
 
         if self.model.task == "caption":
             return pd.DataFrame({"caption": answers.said(self.model, vectors_in(self.model, texts))})
-        asked = [readable(self.model, str(text)) for text in texts["text"]]
+        asked = [readable(self.model, text) for text in _texts_of(texts, "text")]
         if self.model.task != "classify":
             return pd.DataFrame({"tags" if self.model.task == "tag" else "translation": answers.said(self.model, asked)})
         shares, names = answers.shares(self.model, asked), np.array(self.model.card["description"]["labels"])
         return pd.DataFrame({"label": names[shares.argmax(axis=1)], "probability": shares.max(axis=1)})
+
+
+def _texts_of(frame: pd.DataFrame, column: str) -> list[str]:
+    if column not in frame:
+        raise UsageError(f"no column '{column}' among {', '.join(map(repr, frame.columns))}. Hand one in, with a text in each row.")
+    found = frame[column].tolist()
+    for row, cell in enumerate(found, start=1):
+        if not isinstance(cell, str):
+            raise UsageError(f"row {row}: '{column}' is {cell!r}, no text. Hand in a text in each row.")
+    return found
 
 
 def _load_pyfunc(path: str) -> ForecastService | LanguageService | RowService:
@@ -403,17 +419,29 @@ def vocabulary(model: artefact.Model) -> text.Vocabulary:
     return text.Vocabulary(tuple(model.card["description"]["vocabulary"]))
 
 
-def read_prompt(model: artefact.Model, prompt: str) -> Ids:
-    """A prompt's ids.
+def uniform(asked: str) -> str:
+    """What is asked, its characters made uniform as those of texts that are taken in: a word that was learned is known however it is typed.
 
-    raises  UsageError when it holds no word, a NUL, or is longer than 10,000 characters
+    raises  UsageError when it holds a NUL or half a character, or is longer than 10,000 characters
     """
-    if "\0" in prompt or len(prompt) > LONGEST_PROMPT:
-        raise UsageError(f"the prompt has {len(prompt)} characters; at most {LONGEST_PROMPT:,} are read, and no NUL.")
-    tokens = words_of(prompt)
+    if len(asked) > LONGEST_PROMPT:
+        raise UsageError(f"the text has {len(asked):,} characters; at most {LONGEST_PROMPT:,} are read. Give a part of it.")
+    if bad := re.search("[\0\ud800-\udfff]", asked):
+        what = "a NUL" if bad[0] == "\0" else "a byte that is no UTF-8"
+        raise UsageError(f"the text holds {what} behind {bad.start():,} characters. Remove it, or write the text in UTF-8.")
+    normaliser = Normaliser("the text")
+    return normaliser.feed(asked) + normaliser.finish()
+
+
+def read_prompt(model: artefact.Model, prompt: str) -> tuple[list[str], Ids]:
+    """A prompt's words, and their ids.
+
+    raises  UsageError as `uniform`, and when it holds no word
+    """
+    tokens = words_of(uniform(prompt))
     if not tokens:
         raise UsageError('the prompt holds no word. Give a few to go on from, such as "the value of".')
-    return vocabulary(model).ids(tokens)
+    return tokens, vocabulary(model).ids(tokens)
 
 
 def next_word_probabilities(model: artefact.Model, ids: Ids) -> np.ndarray[Any, Any]:
@@ -430,7 +458,7 @@ def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temp
 
     returns  the text, and how many words of the prompt the model does not know
     """
-    ids = read_prompt(model, prompt)
+    asked, ids = read_prompt(model, prompt)
     unknown = int((ids == 0).sum())
     words = vocabulary(model).words
     random = np.random.default_rng(seed)
@@ -438,8 +466,7 @@ def generate(model: artefact.Model, prompt: str, count: int, seed: int = 0, temp
         shares = next_word_probabilities(model, ids) ** (1 / temperature)
         shares[0] = 0.0
         ids = np.append(ids, np.int32(random.choice(len(words), p=shares / shares.sum())))
-    asked = len(words_of(prompt))
-    return join(words_of(prompt) + [words[number] for number in ids[asked:]]), unknown
+    return join(asked + [words[number] for number in ids[len(asked) :]]), unknown
 
 
 def marks(words: Sequence[str]) -> list[str]:
@@ -464,8 +491,8 @@ class Completer:
 
         raises  UsageError as `read_prompt`
         """
-        tokens, ids = words_of(typed), read_prompt(self._model, typed)
-        if typed[-1].isspace():
+        tokens, ids = read_prompt(self._model, typed)
+        if uniform(typed)[-1].isspace():
             return self.follow(ids, "", count)
         return self.follow(ids[:-1], tokens[-1], count)
 
@@ -477,12 +504,11 @@ class Completer:
 
 
 def readable(model: artefact.Model, asked: str) -> str:
-    """A text that a model of labelled text can be asked.
+    """A text as a model of labelled text can be asked it.
 
-    raises  UsageError when it holds no word, a NUL, or is longer than 10,000 characters
+    raises  UsageError as `uniform`, and when it holds no word
     """
-    if "\0" in asked or len(asked) > LONGEST_PROMPT:
-        raise UsageError(f"the text has {len(asked):,} characters; at most {LONGEST_PROMPT:,} are read, and no NUL.")
+    asked = uniform(asked)
     if not answers.words(model, asked):
         raise UsageError(f'the text holds no word. Give some, such as `longshort {model.task} "what time is it"`.')
     return asked
@@ -491,22 +517,24 @@ def readable(model: artefact.Model, asked: str) -> str:
 def vectors_in(model: artefact.Model, frame: pd.DataFrame) -> Vectors:
     """The columns of a frame that a captioner reads.
 
-    raises  UsageError when one is missing, or holds what is no finite number
+    raises  UsageError when one is missing, stands twice, or holds what is no finite number of 32 bits
     """
     import pandas as pd
 
     known = [name for name in answers.columns(model) if name in frame]
+    if twice := [name for name in known if (frame.columns == name).sum() > 1]:
+        raise UsageError(f"the column '{twice[0]}' stands twice, and the model reads one. Hand in each once.")
     values = frame[known].apply(pd.to_numeric, errors="coerce").to_numpy(np.float64, na_value=np.nan)
-    if not np.isfinite(values).all():
-        row, column = np.argwhere(~np.isfinite(values))[0].tolist()
-        raise UsageError(f"row {row + 1}: '{known[column]}' is no finite number, and the model reads each. Hand in numbers.")
+    if len(wrong := np.argwhere(~(np.abs(values) <= LARGEST))):  # NaN is not
+        row, column = wrong[0].tolist()
+        raise UsageError(f"row {row + 1}: '{known[column]}' is no finite number of 32 bits, and the model reads each. Hand in numbers.")
     return Vectors(tuple(known), values)
 
 
 def unknown_words(model: artefact.Model, asked: str) -> list[str]:
     """The words of a text that a model of labelled text does not know."""
     known = set(answers.vocabulary(model))
-    return [word for word in answers.words(model, asked) if word not in known]
+    return [word for word in answers.words(model, uniform(asked)) if word not in known]
 
 
 def labels(model: artefact.Model, asked: str) -> dict[str, float]:
