@@ -88,10 +88,17 @@ def test_bleu_is_the_printed_equation_and_case_does_not_count():
     said = ["the cat sat on the mat today .", "a dog ran in a park", "one two three four five six"]
     asked = ["The cat sat on a mat today .", "a big dog ran in a park with me", "one two three four five seven six"]
     wanted = bleu([one.split() for one in said], [one.lower().split() for one in asked])
-    found = translations.score(said, asked)
+    found = translations.score(said, asked, "words")
     assert found["bleu"] == pytest.approx(wanted) and 30 < wanted < 90 and found["exact"] == 0
-    assert translations.score(said, [one.upper() for one in said]) == pytest.approx({"bleu": 100, "chrf": 100, "exact": 100})
+    assert translations.score(said, [one.upper() for one in said], "words") == pytest.approx({"bleu": 100, "chrf": 100, "exact": 100})
     assert "version:" in translations.signatures()["bleu"] and "c6" in translations.signatures()["chrf"].replace("nc:6", "c6")
+
+
+def test_all_words_right_is_right_however_marks_are_spaced():
+    asked = ["How are you?", "Go!", "It is 10.5 at 3:30 (now)."]
+    said = [translations.spelled(pair_tokens(one, "words"), "words") for one in asked]
+    assert translations.score(said, asked, "words") == pytest.approx({"bleu": 100, "chrf": 100, "exact": 100})
+    assert translations.score(["a b"], ["ab"], "characters")["exact"] == translations.score(["a b"], ["ab"], "words")["exact"] == 0
 
 
 def test_what_was_taken_apart_is_put_together_again():

@@ -298,7 +298,7 @@ MEASURES: dict[TaskName, str] = {
 
 
 def contest_of_rows(table: pa.Table, data: labelled.Data, models: list[Model]) -> Contest:
-    """How far answers are off, on average, on the test rows whose words no model has learned from.
+    """How far answers are off, on average, on the test rows whose words no model has learned from, each counted once.
 
     models  the challenger, then the champion if there is one
     """
@@ -311,17 +311,24 @@ def contest_of_rows(table: pa.Table, data: labelled.Data, models: list[Model]) -
         unseen &= False if read is None or keys is None else ~np.isin(keys, read)
     plain = labelled.naive(task, table, data)
     asked, plain = asked.only(unseen), {name: [said[k] for k in np.flatnonzero(unseen)] for name, said in plain.items()}
+    _, places = np.unique(asked.keys, return_inverse=True)
+    copies = np.bincount(places)
+
+    def once(errors: Array) -> Array:
+        # a row that stands several times is no more evidence than one
+        return np.bincount(places, weights=errors) / copies
+
     told = asked.texts if isinstance(asked.texts, list) else asked.keys.tolist()
-    digest, count = _digest(list(zip(told, asked.wanted, strict=True))), len(asked.texts)
+    digest, count = _digest(list(zip(told, asked.wanted, strict=True))), len(copies)
     errors, contenders = [], []
     for model, own in zip(models, learned, strict=True):
         said = answers.said(model, asked.texts)
-        errors.append(answers.errors(task, said, asked.wanted))
+        errors.append(once(answers.errors(task, said, asked.wanted)))
         variation = _share(answers.variety(task, said), answers.variety(task, asked.wanted)) if count else np.nan
         # rows have no order in time: which a model learned from is known by their words, and a rank only says whether that is known
         until = None if own is None else Mark(0, f"the last of its {len(own):,} rows")
         contenders.append(Contender(_mean(errors[-1]), digest, variation, until, _rows_in_all(model)))
-    naive = {name: answers.errors(task, said, asked.wanted) for name, said in plain.items()}
+    naive = {name: once(answers.errors(task, said, asked.wanted)) for name, said in plain.items()}
     best = min(naive, key=lambda name: _mean(naive[name])) if count else next(iter(naive))
     return Contest(
         measure=MEASURES[task],

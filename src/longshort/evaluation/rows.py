@@ -140,7 +140,7 @@ def score(data: Data, said: Sequence[str], wanted: Sequence[str]) -> dict[str, f
         return spans.score([own.split() for own in said], [own.split() for own in wanted])
     if isinstance(data, CaptionData):
         return translations.score_captions(said, wanted, data.spec.tokens)
-    return translations.score(said, wanted)
+    return translations.score(said, wanted, data.spec.tokens)
 
 
 def report(task: Task, table: pa.Table, data: Data, models: Mapping[int, Model], title: str) -> Report:

@@ -1,4 +1,8 @@
-"""Spans: what a tagger marks, from a B- to the last I- of one name, and how many it found (Tjong Kim Sang and Buchholz, 2000)."""
+"""Spans: what a tagger marks, from a B- to the last I- of one name, and how many it found (Tjong Kim Sang and Buchholz, 2000).
+
+Also with E- for the last and S- for the only word of a span (or L- and U-: Ratinov and Roth, 2009), and with letters alone. A tag without
+such a letter, as parts of speech are, marks its word by itself.
+"""
 
 from __future__ import annotations
 
@@ -14,21 +18,35 @@ Tags = Sequence[str]
 Word = TypeVar("Word", bound=Hashable)
 Tag = TypeVar("Tag", bound=Hashable)
 
+_LETTERS = {"B": "B", "I": "I", "E": "E", "L": "E", "S": "S", "U": "S"}
+
 
 def spans(tags: Tags) -> Iterator[Span]:
-    """The spans of a row, first to last. An I- that follows no span of its name begins one, as conlleval counts it.
+    """The spans of a row, first to last. An I- or E- that follows no span of its name begins one, as conlleval counts it.
 
     >>> list(spans(["B-city", "I-city", "O", "B-day", "I-hour"]))
     [('city', 0, 2), ('day', 3, 4), ('hour', 4, 5)]
+    >>> list(spans(["S-day", "B-city", "E-city", "NOUN"]))
+    [('day', 0, 1), ('city', 1, 3), ('NOUN', 3, 4)]
     """
-    name, first = "", 0
+    name: str | None = None
+    first = 0
     for place, tag in enumerate([*tags, "O"]):
-        kind, _, own = tag.partition("-")
-        if name and (kind != "I" or own != name):
+        kind, own = _read(tag)
+        if name is not None and (kind in "OBS" or own != name):
             yield name, first, place
-            name = ""
-        if kind in ("B", "I") and not name:
+            name = None
+        if name is None and kind != "O":
             name, first = own, place
+        if name is not None and kind in "ES":
+            yield name, first, place + 1
+            name = None
+
+
+def _read(tag: str) -> tuple[str, str]:
+    """What a tag says of its word's place in a span (O: in none), and the span's name."""
+    letter, _, own = tag.partition("-")
+    return ("O", "") if tag == "O" else (_LETTERS[letter], own) if letter in _LETTERS else ("S", tag)
 
 
 def score(named: Sequence[Tags], tags: Sequence[Tags]) -> dict[str, float]:

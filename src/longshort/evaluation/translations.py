@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from longshort.evaluation.tables import Table
 from longshort.windows.captions import CaptionData
-from longshort.windows.labelled import Sequences, TranslateData
+from longshort.windows.labelled import Sequences, TranslateData, pair_tokens
 
 LENGTHS = (4, 6, 8, 10, 15)  # tokens of a source up to which rows are put together
 AT_A_TIME = 512  # sources whose likeness to all others is held
@@ -29,11 +29,22 @@ def spelled(tokens: Sequence[str], kind: str) -> str:
     return re.sub(r" ([.,])(?= |$)", r"\1", re.sub(r"(?<=\w) - (?=\w)", "-", " ".join(tokens)))
 
 
-def score(said: Sequence[str], asked: Sequence[str]) -> dict[str, float]:
-    """BLEU (Papineni et al., 2002) and chrF (Popović, 2015) of a whole part, and the share that is right to the letter, all in percent.
+def uniform(text: str, kind: str) -> str:
+    """A text as a translator could say it: in words its case and its spaces about marks are nobody's merit.
 
-    Case does not count, and every source has one reference. Signatures of sacrebleu: `signatures`.
+    >>> uniform("Is it 3:30?", "words"), uniform("It is 3 : 30 ?", "words"), uniform("A b", "characters")
+    ('is it 3 : 30 ?', 'it is 3 : 30 ?', 'A b')
     """
+    return spelled(pair_tokens(text, kind), kind)
+
+
+def score(said: Sequence[str], asked: Sequence[str], kind: str) -> dict[str, float]:
+    """BLEU (Papineni et al., 2002) and chrF (Popović, 2015) of a whole part, and the share that is right, all in percent.
+
+    Case does not count, and every source has one reference. In words spaces about marks do not count either, in answers and references
+    alike: see `uniform`. Signatures of sacrebleu: `signatures`.
+    """
+    said, asked = ([uniform(one, kind) for one in side] for side in (said, asked))
     bleu, chrf = _metrics()
     return {
         "bleu": float(bleu.corpus_score(said, [asked]).score),
@@ -51,7 +62,7 @@ def chrf_errors(said: Sequence[str], asked: Sequence[str]) -> NDArray[np.float64
 
 def score_captions(said: Sequence[str], asked: Sequence[str], kind: str) -> dict[str, float]:
     """As `score`; BLEU counts runs of words, so it has nothing to say of captions that are spelled in characters."""
-    found = score(said, asked)
+    found = score(said, asked, kind)
     return found if kind == "words" else {name: value for name, value in found.items() if name != "bleu"}
 
 
@@ -72,14 +83,14 @@ def _metrics() -> tuple[Any, Any]:
 
 
 def by_length(said: Mapping[str, Sequence[str]], asked: Sequence[str], lengths: NDArray[np.int64]) -> Table:
-    """BLEU of each method on the rows whose sources are so long, in tokens."""
+    """BLEU of each method on the rows of pairs in words whose sources are so long, in tokens."""
     bins = np.searchsorted(LENGTHS, lengths)
     rows: list[list[Any]] = []
     for place in np.unique(bins).tolist():
         own = np.flatnonzero(bins == place).tolist()
         low = LENGTHS[place - 1] + 1 if place else 1
         name = f"{low} to {LENGTHS[place]}" if place < len(LENGTHS) else f"{low} and more"
-        rows.append([name, len(own), *(score([each[n] for n in own], [asked[n] for n in own])["bleu"] for each in said.values())])
+        rows.append([name, len(own), *(score([each[n] for n in own], [asked[n] for n in own], "words")["bleu"] for each in said.values())])
     return Table(["source_tokens", "rows", *said], rows)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from longshort import storage
 from longshort.audit.proof import kept
+from longshort.config import LABELLED
 from longshort.registry import golden, ledger, versions
 from longshort.tracking import KIND, PARENT
 from longshort.windows.prices import PARTS
@@ -26,8 +27,8 @@ FIGURES = {
     "language-model": {"perplexity": "perplexity", "bits_per_character": "bits/character"},
     "classify": {"accuracy": "accuracy", "macro_f1": "mean F1 of labels"},
     "tag": {"f1": "F1 of spans", "precision": "precision", "recall": "recall", "word_accuracy": "words tagged right"},
-    "translate": {"bleu": "BLEU", "chrf": "chrF", "exact": "right to the letter (%)"},
-    "caption": {"bleu": "BLEU", "chrf": "chrF", "exact": "right to the letter (%)"},
+    "translate": {"bleu": "BLEU", "chrf": "chrF", "exact": "right (%)"},
+    "caption": {"bleu": "BLEU", "chrf": "chrF", "exact": "right (%)"},
 }
 WORDS = {
     "forecast": "names the next sessions' prices of a ticker",
@@ -74,7 +75,7 @@ def card(client: MlflowClient, root: Path, version: ModelVersion) -> str:
     run = client.get_run(str(version.run_id))
     model = storage.read_json(versions.fetch(client, version) / "model.json")
     sections = {
-        "Verdict": _verdict(root, version),
+        "Verdict": _verdict(root, version, model["task"]),
         "Data": _data(version, run, model),
         "Figures on the test part": _figures(client, run, model["task"]),
         "Evidence": _evidence(root, version, run),
@@ -96,7 +97,7 @@ def _what(version: ModelVersion, model: dict[str, Any]) -> str:
     return f"A model that {WORDS[model['task']]}: {variant['cell']}, {size}{tickers}; item {tags['item']}, seed {tags['seed']}."
 
 
-def _verdict(root: Path, version: ModelVersion) -> list[str]:
+def _verdict(root: Path, version: ModelVersion, task: str) -> list[str]:
     """The judge's last word, from the ledger."""
     own = [entry for entry in ledger.history(root) if entry["model"] == version.name and entry.get("version") == str(version.version)]
     said = [entry for entry in own if entry["event"] in (ledger.PROMOTED, ledger.REFUSED, ledger.ADOPTED)]
@@ -109,7 +110,7 @@ def _verdict(root: Path, version: ModelVersion) -> list[str]:
         p_values = {"naive": last["p_naive"], "the champion": last["p_champion"]}
         p_said = ", ".join(f"p {p:.2g} against {who}" for who, p in p_values.items() if p is not None)
         lines.append(
-            f"Scored beside {beside} on {last['count']:,} windows that no contender had learned from, "
+            f"Scored beside {beside} on {last['count']:,} {'rows' if task in LABELLED else 'windows'} that no contender had learned from, "
             f"the first at {last['first']}, sha256 `{last['windows_sha256'][:16]}`" + (f"; {p_said}." if p_said else ".")
         )
     return [f"- {line}" for line in lines]
@@ -140,6 +141,7 @@ def _figures(client: MlflowClient, run: Run, task: str) -> list[str]:
         query = f"tags.`{KIND}` = 'baseline' and tags.`{PARENT}` = '{parent}'"
         found = client.search_runs([run.info.experiment_id], query, order_by=["attributes.run_name ASC"])
         rows |= {one.data.tags["variant"].replace("_", " "): one.data.metrics for one in found}
+    rows = {who: metrics for who, metrics in rows.items() if any(f"test_{key}" in metrics for key in FIGURES[task])}
     names = {key: name for key, name in FIGURES[task].items() if any(f"test_{key}" in metrics for metrics in rows.values())}
     if not names:
         return []

@@ -97,8 +97,8 @@ def told(pairs: Pairs, translators: dict[str, Translator], settings: dict[str, A
         for way, beam in WAYS.items()
     }
     naive = {"nearest source": nearest(pairs)} | ({"word by word": word_by_word(pairs)} if sentences else {})
-    beside = {name: translations.score(said, asked) for name, said in naive.items()}
-    scores = {name: [translations.score(said, asked) for said in seeds] for name, seeds in answers.items()}
+    beside = {name: translations.score(said, asked, pairs.kind) for name, said in naive.items()}
+    scores = {name: [translations.score(said, asked, pairs.kind) for said in seeds] for name, seeds in answers.items()}
     ordered = sorted(scores, key=lambda name: name.endswith("greedy"))  # what a beam finds comes first
     figures = [figure_of(name, scores[name], pairs.figure, beside) for name in ordered]
     firsts = {name: answers[name][0] for name in ordered[: len(translators)]}
