@@ -5,13 +5,14 @@ from __future__ import annotations
 import importlib
 import json
 import subprocess
+import sys
 from pathlib import Path
 
 import clones
 import pytest
 from mlflow import MlflowClient
 
-from longshort import config, editing
+from longshort import cli, config, editing
 from longshort.errors import DataRefused, PartlyDone, UsageError
 from longshort.systems import cell, intent, record, running, showing, story, texts
 from longshort.systems.catalogue import SYSTEMS, system
@@ -34,6 +35,16 @@ def root(tmp_path_factory):
 
 def planned(root, *names, data=None, fast=True, settings=()):
     return running.planned(root, config.read(root / "params.yaml"), names, data, fast, [0], settings, print)
+
+
+def command(monkeypatch, root, *arguments):
+    """What `longshort systems` ends with in a project."""
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["longshort", "systems", *arguments])
+    monkeypatch.setattr(cli, "_end_on_sigterm", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return ended.value.code
 
 
 def module_of(name):
@@ -107,6 +118,13 @@ def test_the_cell_and_its_size_are_one_setting_on_every_row(root, name):
         (["digits-rn"], {}, "there is no system 'digits-rn'. Did you mean 'digits-rnn'"),
         (["cell"], {"settings": ["hiden_size=3"]}, "--set hiden_size: no setting.* Did you mean 'hidden_size'"),
         (["cell"], {"settings": ["hidden_size"]}, "write it as name=value"),
+        (["cell"], {"settings": ["cell=["]}, r"--set cell=\[: no value in YAML's words"),
+        (["cell"], {"settings": ["learning_rate=2024-13-01"]}, "--set learning_rate=2024-13-01: no value in YAML's words"),
+        (["cell"], {"settings": ["learning_rate=.inf"]}, "--set learning_rate: Input should be a finite number"),  # which it has no use for
+        (["gradients"], {"settings": ["cell=[1]"]}, "--set cell: Input should be 'rnn'"),
+        (["gates"], {"settings": ["bidirectional=no"]}, "--set bidirectional: Input should be a valid boolean"),
+        (["digits-rnn"], {"settings": ["hidden_size=-3"]}, "--set hidden_size: Input should be greater than 0"),
+        (["story"], {"data": Path("x" * 5000)}, "xx: there is no such file or folder"),
         (["cell"], {"data": Path("/")}, "cell runs on the tutorial's eight rows, and takes no other data"),
         (["story"], {"data": Path("/nowhere/at/all")}, "/nowhere/at/all: there is no such file or folder"),
     ],
@@ -116,10 +134,24 @@ def test_what_cannot_be_run_is_refused_before_anything_begins(root, names, more,
         planned(root, *names, **more)
 
 
-def test_a_setting_that_is_none_for_this_network_is_named(root):
-    (occasion,) = planned(root, "digits-rnn", settings=["hidden_size=-3"])
-    with pytest.raises(UsageError, match="--set hidden_size: Input should be greater than 0"):
-        module_of("digits-rnn").run(occasion)
+@pytest.mark.parametrize(
+    ("name", "settings", "said"),
+    [
+        ("tagging", ["cell=alstm"], "--set cell: 'alstm' attends to all states for one answer at the end, and here .* Take cell 'lstm'"),
+        ("series", ["cell=alstm"], "--set cell: 'alstm' attends"),
+    ],
+)
+def test_a_network_that_this_system_cannot_have_is_refused_with_a_sentence(root, name, settings, said):
+    with pytest.raises(UsageError, match=said):
+        module_of(name).run(*planned(root, name, settings=settings))
+    assert not list((root / ".state/checkpoints").glob(f"systems-{name}-*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"), [(["nonsense", "--all"], "and nonsense is named besides"), (["--fast", "--set", "foo=bar"], "and none is named")]
+)
+def test_words_that_would_say_nothing_are_refused(root, monkeypatch, capsys, arguments, said):
+    assert command(monkeypatch, root, *arguments) == UsageError.exit_code and said in capsys.readouterr().err
 
 
 BAD = {

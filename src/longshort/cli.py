@@ -244,8 +244,12 @@ def systems(
     from longshort.systems import catalogue, record, running, showing
 
     root = _root()
+    if every and names:
+        raise UsageError(f"--all runs every system, and {names[0]} is named besides. Leave one of them out.")
     chosen = list(catalogue.SYSTEMS) if every else names or []
     if not chosen:
+        if fast or data is not None or seeds > 1 or settings:
+            raise UsageError("--fast, --data, --seeds and --set say how a system is run, and none is named. Name some, or say --all.")
         entries = record.read(root)
         if as_json:
             return _print_json(entries)

@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from longshort import storage
-from longshort.config import EngineName, Optimisation, Variant
+from longshort.config import EngineName, Optimisation, Variant, unfit
 from longshort.errors import TrainingDiverged, UsageError
+from longshort.models.cells import CELLS
 from longshort.models.encoder import at_hand
 from longshort.models.engines.engine import SCORING_BATCH
 from longshort.models.network import Network
@@ -51,10 +52,10 @@ def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant,
     label    what the networks are called, among those of the system
     tasks    one, or one a fold
     returns  task by task, seed by seed; and the seconds that it took
-    raises   TrainingDiverged when a network did; ConfigError when no engine runs the variant; UsageError when it would read its answer
+    raises   TrainingDiverged when a network did; ConfigError when no engine runs the variant; UsageError when it would read its answer,
+             or attends once where there is an answer a step
     """
-    if variant.bidirectional and any(isinstance(task, SeriesTask) for task in tasks):
-        raise UsageError("--set bidirectional: at each step it would have read the next one, which it shall forecast. Leave it out.")
+    _refuse(variant, tasks)
     asked = occasion.params.training.engine
     engine = cast(EngineName, at_hand("native" if asked in ("auto", "cuda") else asked, variant))
     # not on a GPU: fleets there are told apart by shapes that only the pipeline's tasks have
@@ -90,6 +91,17 @@ def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant,
     for each in runs:
         checkpoints.forget(each.checkpoints)
     return fitted, seconds
+
+
+def _refuse(variant: Variant, tasks: Sequence[Task]) -> None:
+    series = any(isinstance(task, SeriesTask) for task in tasks)
+    if variant.bidirectional and series:
+        raise UsageError("--set bidirectional: at each step it would have read the next one, which it shall forecast. Leave it out.")
+    if CELLS[variant.cell].attends and (series or any(unfit(task.name, variant, None) for task in tasks)):
+        raise UsageError(
+            f"--set cell: '{variant.cell}' attends to all states for one answer at the end, and here there is an answer at every step. "
+            "Take cell 'lstm', which is the same without it."
+        )
 
 
 def data_sha256(occasion: Occasion) -> str:

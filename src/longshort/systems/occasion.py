@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import ValidationError, create_model
 
-from longshort.config import Optimisation, Params, Variant, nearest
+from longshort.config import Optimisation, Params, Section, Variant, nearest
 from longshort.errors import UsageError
 from longshort.evaluation.tables import Table, spread
 
@@ -45,25 +45,38 @@ class Occasion:
         return self._made(Optimisation, {"clip_norm": 1.0, **own})
 
     def _made(self, kind: type[Any], own: dict[str, Any]) -> Any:
-        self.refuse_unknown()
         said = {name: value for name, value in self.settings.items() if name in kind.model_fields}
         try:
             return kind(**{**own, **said})
         except ValidationError as error:
-            problem = error.errors()[0]
-            name = ".".join(map(str, problem["loc"])) or ", ".join(said)
-            raise UsageError(f"--set {name}: {problem['msg'].removeprefix('Value error, ')}.") from None
-
-    def refuse_unknown(self) -> None:
-        """raises  UsageError when a setting is none of a network or its training"""
-        known = [*Variant.model_fields, *Optimisation.model_fields]
-        for name in self.settings:
-            if name not in known:
-                raise UsageError(f"--set {name}: no setting of a network or its training{nearest(name, known)}")
+            raise _refusal(error, ", ".join(said)) from None
 
     def with_settings(self, **settings: Any) -> Occasion:
         """The same with other settings, where a system compares networks; what a person set stands."""
         return replace(self, settings={**settings, **self.settings})
+
+
+def checked(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as a network and its training take them, each by itself, also where a system has no use for it.
+
+    raises  UsageError when one is none of a network or its training, or has a value that it cannot have
+    """
+    known = {**Variant.model_fields, **Optimisation.model_fields}
+    for name in settings:
+        if name not in known:
+            raise UsageError(f"--set {name}: no setting of a network or its training{nearest(name, known)}")
+    fields: dict[str, Any] = {name: (known[name].annotation, known[name]) for name in settings}
+    try:
+        return create_model("Settings", __base__=Section, **fields)(**settings).model_dump()
+    except ValidationError as error:
+        raise _refusal(error, ", ".join(settings)) from None
+
+
+def _refusal(error: ValidationError, several: str) -> UsageError:
+    """several: what to name where no one setting is at fault."""
+    problem = error.errors()[0]
+    name = ".".join(map(str, problem["loc"])) or several
+    return UsageError(f"--set {name}: {problem['msg'].removeprefix('Value error, ')}.")
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from longshort import tracking
 from longshort.config import Params
 from longshort.errors import LongshortError, PartlyDone, UsageError
 from longshort.systems import catalogue, record, showing
-from longshort.systems.occasion import Occasion
+from longshort.systems.occasion import Occasion, checked
 
 
 def planned(
@@ -30,27 +30,37 @@ def planned(
     settings  name=value, as YAML has it; say: tells a person how far it is
     raises    UsageError when a system, a setting or a file is not known
     """
-    if data is not None and not data.exists():
+    if data is not None and not _exists(data):
         raise UsageError(f"{data}: there is no such file or folder. Give one with --data, or leave it out for the embedded data.")
-    said = dict(_setting(each) for each in settings)
+    said = checked(dict(_setting(each) for each in settings))
     occasions = []
     for name in dict.fromkeys(names):
         system = catalogue.system(name)
         if data is not None and not system.real:
             raise UsageError(f"{name} runs on {system.embedded}, and takes no other data. Leave --data out.")
         occasions.append(Occasion(root, params, name, data, fast, said, tuple(seeds), say))
-    for occasion in occasions:
-        occasion.refuse_unknown()
     return occasions
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file can have, such as one that is too long
+        return False
 
 
 def _setting(text: str) -> tuple[str, Any]:
     from ruamel.yaml import YAML
+    from ruamel.yaml.error import YAMLError
 
     name, equals, value = text.partition("=")
     if not (name and equals):
         raise UsageError(f"--set {text}: write it as name=value, such as cell=gru.")
-    return name.strip(), YAML(typ="safe").load(value)
+    try:
+        return name.strip(), YAML(typ="safe").load(value)
+    except (YAMLError, ValueError) as error:  # ValueError of a date that no calendar has
+        problem = getattr(error, "problem", error)
+        raise UsageError(f"--set {text}: no value in YAML's words ({problem}). Write it as name=value, such as cell=gru.") from None
 
 
 def run(occasions: Sequence[Occasion], tell: Callable[[list[str]], None]) -> list[dict[str, Any]]:
