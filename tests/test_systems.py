@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,9 +13,9 @@ import clones
 import pytest
 from mlflow import MlflowClient
 
-from longshort import cli, config, editing
+from longshort import cli, config, editing, journal
 from longshort.errors import DataRefused, PartlyDone, UsageError
-from longshort.systems import cell, intent, record, running, showing, story, texts
+from longshort.systems import cell, digits_deep, intent, record, running, showing, story, texts
 from longshort.systems.catalogue import SYSTEMS, system
 from longshort.systems.occasion import Figure, Outcome
 
@@ -93,13 +94,47 @@ def test_the_table_shows_whole_runs_of_this_machine_in_place_of_what_was_given_a
     assert showing.data(entry).startswith("rows; ") and showing.ours(entry) == "accuracy 97.25 % ± 0.5 over 3 seeds (majority 50.00 %)"
 
 
+def test_what_was_trained_before_a_kill_is_taken_up_and_comes_to_the_same_bytes(root, monkeypatch):
+    def run():
+        (entry,) = running.run(planned(root, "digits-deep", settings=["cell=rnn", "hidden_size=4", "max_epochs=1"]), print)
+        folder = record.place(root, "digits-deep")
+        return entry["figures"], {path.name: path.read_bytes() for kind in ("*.csv", "*.png") for path in folder.glob(kind)}
+
+    def epochs():
+        return sum(entry["kind"] == "epoch" for path in (root / ".state/journal").iterdir() for entry in journal.read(path))
+
+    def killed_before_the_second(occasion, label, *more):
+        if fitted:
+            raise KeyboardInterrupt
+        fitted.append(label)
+        return fit(occasion, label, *more)
+
+    uninterrupted, fit, fitted = run(), digits_deep.fit, []
+    trained = epochs()
+    monkeypatch.setattr(digits_deep, "fit", killed_before_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        run()
+    monkeypatch.undo()
+    assert run() == uninterrupted and epochs() == trained + 2  # each network once
+    assert not list((root / ".state/checkpoints").glob("systems-digits-deep-*"))
+
+
+def test_seconds_of_a_training_that_was_taken_up_are_those_that_it_took(root):
+    (occasion,), (again,) = planned(root, "intent"), planned(root, "intent")
+    first = module_of("intent").run(occasion)
+    module_of("intent").run(again)
+    assert occasion.trained.earlier == 0 < again.trained.earlier and first.figures
+    for folder in again.trained.checkpoints:
+        shutil.rmtree(folder)
+
+
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name not in ("cell", "variable-length", "gradients", "gates", "translation")])
 def test_every_system_runs_small_and_gives_figures_pictures_and_what_it_ran_on(root, name):
     (occasion,) = planned(root, name)
     outcome = module_of(name).run(occasion)
     assert outcome.figures and outcome.pictures and outcome.data and not outcome.real
     assert all(picture.startswith(b"\x89PNG") for picture in outcome.pictures.values())
-    assert not list((root / ".state/checkpoints").glob(f"systems-{name}-*/*"))  # nothing is left to go on from
+    assert all(folder.is_dir() for folder in occasion.trained.checkpoints)  # which stay until the run is on record
 
 
 @pytest.mark.parametrize("name", ["digits-rnn", "intent", "tagging", "google-stock", "caption", "ctc", "anomaly"])

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from longshort import storage
+from longshort import journal, storage
 from longshort.config import EngineName, Optimisation, Variant, unfit
 from longshort.errors import TrainingDiverged, UsageError
 from longshort.models.cells import CELLS
@@ -47,11 +47,11 @@ class Fitted:
 
 
 def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant, optimisation: Optimisation) -> tuple[list[Fitted], float]:
-    """Train one network a task and seed; goes on where a process was killed.
+    """Train one network a task and seed; goes on where a process was killed, and takes up what it had ended.
 
     label    what the networks are called, among those of the system
     tasks    one, or one a fold
-    returns  task by task, seed by seed; and the seconds that it took
+    returns  task by task, seed by seed; and the seconds that it took, with those of the epochs that an earlier process trained
     raises   TrainingDiverged when a network did; ConfigError when no engine runs the variant; UsageError when it would read its answer,
              or attends once where there is an answer a step
     """
@@ -76,10 +76,13 @@ def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant,
             name = f"f{fold}-s{seed}" if len(tasks) > 1 else f"s{seed}"
             identity = storage.digest({**origin, "name": name, "description": task.description()})
             runs.append(Run(item, Member(name, seed, task, optimisation), variant, identity, occasion.root / ".state"))
+    occasion.trained.checkpoints.extend(each.checkpoints for each in runs)
+    earlier = sum(map(_seconds, runs))
+    occasion.trained.earlier += earlier
     began = time.monotonic()
     with display(f"{occasion.name} {label}", len(runs), optimisation) as show:
         ended = complete(runs, where, show)
-    seconds = time.monotonic() - began
+    seconds = time.monotonic() - began + earlier
     for each, progress in zip(runs, ended, strict=True):
         if progress.dropped:
             raise TrainingDiverged(f"{item}-{each.name}: {progress.dropped.replace(' in params.yaml', ' with --set learning_rate=…')}")
@@ -88,8 +91,6 @@ def fit(occasion: Occasion, label: str, tasks: Sequence[Task], variant: Variant,
         network = Network(each.member.task, variant, where.engine)
         network.load_state_dict(state_of(network, progress.best_weights))
         fitted.append(Fitted(each.member.seed, network.eval(), progress.history))
-    for each in runs:
-        checkpoints.forget(each.checkpoints)
     return fitted, seconds
 
 
@@ -102,6 +103,15 @@ def _refuse(variant: Variant, tasks: Sequence[Task]) -> None:
             f"--set cell: '{variant.cell}' attends to all states for one answer at the end, and here there is an answer at every step. "
             "Take cell 'lstm', which is the same without it."
         )
+
+
+def _seconds(run: Run) -> float:
+    """What the epochs took from which a run goes on; 0 when it begins."""
+    progress = checkpoints.load(run.checkpoints)
+    if progress is None:
+        return 0.0
+    took = {entry["epoch"]: float(entry["seconds"]) for entry in journal.read(run.journal) if entry["kind"] == "epoch"}
+    return sum(took.get(epoch["epoch"], 0.0) for epoch in progress.history)
 
 
 def data_sha256(occasion: Occasion) -> str:

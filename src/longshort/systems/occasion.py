@@ -14,6 +14,18 @@ from longshort.errors import UsageError
 from longshort.evaluation.tables import Table, spread
 
 
+@dataclass
+class Trained:
+    """What has been trained for an occasion so far.
+
+    checkpoints  the folders from which to go on, which stay until the run is on record
+    earlier      seconds that went into it before this process
+    """
+
+    checkpoints: list[Path] = field(default_factory=list)
+    earlier: float = 0.0
+
+
 @dataclass(frozen=True)
 class Occasion:
     """One run of a system.
@@ -25,6 +37,7 @@ class Occasion:
     settings  fields of the variant or of the optimisation, in place of the system's own: ``cell``, ``hidden_size``, ``learning_rate``
     seeds     one network each, where the system trains any
     say       tells a person how far it is
+    trained   is shared with the occasions that are made from this one
     """
 
     root: Path
@@ -35,6 +48,7 @@ class Occasion:
     settings: dict[str, Any]
     seeds: Sequence[int]
     say: Callable[[str], None]
+    trained: Trained = field(default_factory=Trained)
 
     def variant(self, **own: Any) -> Variant:
         """The system's network, with what a person set. raises  UsageError"""

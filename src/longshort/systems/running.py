@@ -13,6 +13,7 @@ from longshort.config import Params
 from longshort.errors import LongshortError, PartlyDone, UsageError
 from longshort.systems import catalogue, record, showing
 from longshort.systems.occasion import Occasion, checked
+from longshort.training import checkpoints
 
 
 def planned(
@@ -96,6 +97,8 @@ def _run(occasion: Occasion, tell: Callable[[list[str]], None]) -> dict[str, Any
     occasion.say(f"{system.name}: {system.title}")
     began = time.monotonic()
     outcome = importlib.import_module(system.module).run(occasion)
-    entry = record.write(occasion, outcome, time.monotonic() - began)
+    entry = record.write(occasion, outcome, time.monotonic() - began + occasion.trained.earlier)
+    for folder in occasion.trained.checkpoints:
+        checkpoints.forget(folder)
     tell(showing.lines(system, entry, record.place(occasion.root, occasion.name)))
     return entry
