@@ -11,10 +11,12 @@ from pathlib import Path
 
 import clones
 import pytest
+import requests
 from mlflow import MlflowClient
 
-from longshort import cli, config, editing, journal
+from longshort import cli, config, editing, journal, tracking
 from longshort.errors import DataRefused, PartlyDone, UsageError
+from longshort.evaluation import metrics
 from longshort.systems import cell, digits_deep, intent, record, running, showing, story, texts
 from longshort.systems.catalogue import SYSTEMS, system
 from longshort.systems.occasion import Figure, Outcome
@@ -38,6 +40,13 @@ def planned(root, *names, data=None, fast=True, settings=()):
     return running.planned(root, config.read(root / "params.yaml"), names, data, fast, [0], settings, print)
 
 
+def ran(root, *names, **more):
+    """The entries of systems that were run."""
+    entries = []
+    running.run(planned(root, *names, **more), entries.append)
+    return entries
+
+
 def command(monkeypatch, root, *arguments):
     """What `longshort systems` ends with in a project."""
     monkeypatch.chdir(root)
@@ -48,6 +57,21 @@ def command(monkeypatch, root, *arguments):
     return ended.value.code
 
 
+def logged(root):
+    """The names and the tags of MLflow's runs, oldest first."""
+    client = MlflowClient(f"sqlite:///{root}/mlflow/store/mlflow.db")
+    found = client.search_runs([client.get_experiment_by_name(record.EXPERIMENT).experiment_id])
+    return [(run.info.run_name, run.data.tags["git_commit"]) for run in reversed(found)]
+
+
+def away(*_):
+    raise requests.ConnectionError("Caused by nobody at home")
+
+
+def refuse(*_):
+    raise DataRefused("no such words")
+
+
 def module_of(name):
     return importlib.import_module(system(name).module)
 
@@ -56,12 +80,11 @@ def module_of(name):
 
 
 def test_a_run_leaves_figures_pictures_and_tables_in_a_folder_and_in_mlflow(root):
-    told = []
-    (entry,) = running.run(planned(root, "cell"), told.extend)
-    folder = record.place(root, "cell")
+    (entry,) = ran(root, "cell")
+    folder = record.place(root, "cell", fast=True)
     assert json.loads((folder / record.OUTCOME).read_text()) == entry and entry["fast"] and entry["figures"][0]["value"] < 1e-6
     pictures = sorted(path.name for path in folder.glob("*.png"))
-    assert pictures and list(folder.glob("*.csv")) and showing.line(entry["figures"][0]) in "\n".join(told)
+    assert pictures and list(folder.glob("*.csv")) and showing.line(entry["figures"][0]) in "\n".join(showing.lines(entry, folder))
     client = MlflowClient(f"sqlite:///{root}/mlflow/store/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name(record.EXPERIMENT).experiment_id])
     assert run.info.run_name == "cell" and run.info.status == "FINISHED" and run.data.tags["git_commit"] == entry["commit"]
@@ -70,34 +93,46 @@ def test_a_run_leaves_figures_pictures_and_tables_in_a_folder_and_in_mlflow(root
 
 
 def test_of_several_those_that_fail_are_named_in_the_end_and_the_others_stand(root, monkeypatch):
-    def refuse(_):
-        raise DataRefused("no such words")
-
     monkeypatch.setattr(intent, "run", refuse)
     with pytest.raises(DataRefused, match="no such words"):
-        running.run(planned(root, "intent"), print)
+        ran(root, "intent")
     with pytest.raises(PartlyDone, match="1 of 2 systems ran; intent did not"):
-        running.run(planned(root, "intent", "cell"), lambda _: None)
-    assert not record.place(root, "intent").exists()
+        ran(root, "intent", "cell")
+    assert not record.place(root, "intent", fast=True).exists()
 
 
 def test_the_table_shows_whole_runs_of_this_machine_in_place_of_what_was_given_and_never_fast_ones(root, monkeypatch):
     figure = Figure("accuracy", 97.25, "%", 0.5, 3, {"majority": 50.0})
     monkeypatch.setattr(cell, "run", lambda _: Outcome("rows", True, [figure], {}))
     (root / "docs/systems").mkdir(parents=True)
-    running.run(planned(root, "cell"), lambda _: None)
-    given = {**json.loads((record.place(root, "cell") / record.OUTCOME).read_text()), "data": "given", "fast": False}
-    (root / record.GIVEN).write_text(json.dumps({"cell": given}))
+    (entry,) = ran(root, "cell")
+    (root / record.GIVEN).write_text(json.dumps({"cell": {**entry, "data": "given", "fast": False}}))
     assert showing.data(record.read(root)["cell"]).startswith("given; ")
-    running.run(planned(root, "cell", fast=False), lambda _: None)
+    (whole,) = ran(root, "cell", fast=False)
+    ran(root, "cell")
     entry = record.read(root)["cell"]
+    assert entry == {**whole, "here": True}
     assert showing.data(entry).startswith("rows; ") and showing.ours(entry) == "accuracy 97.25 % ± 0.5 over 3 seeds (majority 50.00 %)"
+
+
+def test_what_a_person_set_stands_beside_the_figures_in_the_table_and_behind_the_run(root):
+    (entry,) = ran(root, "cell", fast=False, settings=["cell=gru", "activation=null"])
+    said = "set: activation=null, cell=gru"
+    assert f"; {said}; " in showing.data(record.read(root)["cell"]) and said in showing.lines(entry, root)
+
+
+def test_a_damaged_record_is_named_in_its_row_and_the_others_are_shown(root, monkeypatch, capsys):
+    ran(root, "cell", fast=False)
+    (record.place(root, "cell") / record.OUTCOME).write_text("{}")
+    assert command(monkeypatch, root) == 0
+    assert "damaged" in capsys.readouterr().out and "`longshort systems cell` again" in record.read(root)["cell"]["damaged"]
+    shutil.rmtree(record.place(root, "cell"))
 
 
 def test_what_was_trained_before_a_kill_is_taken_up_and_comes_to_the_same_bytes(root, monkeypatch):
     def run():
-        (entry,) = running.run(planned(root, "digits-deep", settings=["cell=rnn", "hidden_size=4", "max_epochs=1"]), print)
-        folder = record.place(root, "digits-deep")
+        (entry,) = ran(root, "digits-deep", settings=["cell=rnn", "hidden_size=4", "max_epochs=1"])
+        folder = record.place(root, "digits-deep", fast=True)
         return entry["figures"], {path.name: path.read_bytes() for kind in ("*.csv", "*.png") for path in folder.glob(kind)}
 
     def epochs():
@@ -126,6 +161,26 @@ def test_seconds_of_a_training_that_was_taken_up_are_those_that_it_took(root):
     assert occasion.trained.earlier == 0 < again.trained.earlier and first.figures
     for folder in again.trained.checkpoints:
         shutil.rmtree(folder)
+
+
+def test_what_mlflow_was_away_for_is_logged_from_the_record_and_only_that(root, monkeypatch):
+    before = len(logged(root))
+    monkeypatch.setattr(tracking, "connect", away)
+    with pytest.raises(PartlyDone, match="then `longshort systems` does just the rest"):
+        ran(root, "cell")
+    monkeypatch.undo()
+    for _ in range(2):
+        running.log(root, config.read(root / "params.yaml"))
+        assert len(logged(root)) == before + 1 and not record.unlogged(root)
+
+
+def test_what_ended_is_printed_as_json_also_where_mlflow_was_away_or_another_system_failed(root, monkeypatch, capsys):
+    monkeypatch.setattr(tracking, "connect", away)
+    monkeypatch.setattr(intent, "run", refuse)
+    assert command(monkeypatch, root, "cell", "intent", "--fast", "--json") == PartlyDone.exit_code
+    told = capsys.readouterr()
+    assert [entry["system"] for entry in json.loads(told.out)] == ["cell"]
+    assert "intent did not" in told.err and "MLflow at" in told.err
 
 
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name not in ("cell", "variable-length", "gradients", "gates", "translation")])
@@ -174,12 +229,34 @@ def test_what_cannot_be_run_is_refused_before_anything_begins(root, names, more,
     [
         ("tagging", ["cell=alstm"], "--set cell: 'alstm' attends to all states for one answer at the end, and here .* Take cell 'lstm'"),
         ("series", ["cell=alstm"], "--set cell: 'alstm' attends"),
+        ("google-stock", ["cell=lstmp"], "^--set: cell 'lstmp' projects its state"),
+        ("cell", ["hidden_size=200000000"], "cell: this machine's memory does not hold it.* Lower hidden_size"),
     ],
 )
 def test_a_network_that_this_system_cannot_have_is_refused_with_a_sentence(root, name, settings, said):
     with pytest.raises(UsageError, match=said):
-        module_of(name).run(*planned(root, name, settings=settings))
+        ran(root, name, settings=settings)
     assert not list((root / ".state/checkpoints").glob(f"systems-{name}-*"))
+
+
+def test_what_the_rooms_advise_about_params_yaml_and_other_commands_is_turned_round(root, tmp_path, monkeypatch):
+    (tmp_path / "rows.csv").write_bytes(b"text,label\n" + "".join(f"un café {n},{n % 2}\n" for n in range(60)).encode("cp1252"))
+    with pytest.raises(DataRefused, match=r"save the file as UTF-8\.$"):
+        ran(root, "intent", data=tmp_path)
+    (tmp_path / "rows.csv").write_bytes(BAD["intent"][1])
+    with pytest.raises(DataRefused) as refused:
+        ran(root, "intent", data=tmp_path)
+    assert "params.yaml" not in str(refused.value)
+    monkeypatch.setattr(intent, "run", lambda _: metrics.perplexity(1e6))
+    with pytest.raises(DataRefused, match=r"no probability\. Change learning_rate with --set\.$"):
+        ran(root, "intent")
+
+
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_trained(root, monkeypatch, capsys):
+    monkeypatch.setattr(record, "place", lambda root, *_: root / "params.yaml/story")
+    monkeypatch.setattr(story, "run", refuse)
+    assert command(monkeypatch, root, "story") == 74
+    assert "params.yaml: File exists. Move away what stands in a folder's place; nothing was half-written." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text."
 Set = Annotated[list[str] | None, typer.Option("--set", metavar="a.b=c", help="Write a value into params.yaml first; may be repeated.")]
 OfDataset = Annotated[str | None, typer.Option("--dataset", help="Whose model; default: the first data set that has one.")]
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM}
+IN_THE_WAY = {errno.ENOTDIR, errno.EEXIST, errno.EISDIR}
 
 
 @app.callback()
@@ -252,16 +253,28 @@ def systems(
             raise UsageError("--fast, --data, --seeds and --set say how a system is run, and none is named. Name some, or say --all.")
         entries = record.read(root)
         if as_json:
-            return _print_json(entries)
-        _console().print(showing.table(entries))
-        return None
+            _print_json(entries)
+        else:
+            _console().print(showing.table(entries))
+        if record.unlogged(root):
+            running.log(root, _params(root))
+        return
     if data is not None and len(chosen) > 1:
         raise UsageError("--data goes with one system: each reads files of its own. Name one, or leave --data out.")
     _end_on_sigterm()
     occasions = running.planned(root, _params(root), chosen, data, fast, range(seeds), settings or [], console.say)
-    found = running.run(occasions, lambda told: None if as_json else print("\n".join(told), flush=True))
-    if as_json:
-        _print_json(found)
+    found: list[dict[str, Any]] = []
+
+    def tell(entry: dict[str, Any]) -> None:
+        found.append(entry)
+        if not as_json:
+            print("\n".join(showing.lines(entry, record.place(root, entry["system"], entry["fast"]))), flush=True)
+
+    try:
+        running.run(occasions, tell)
+    finally:  # what has ended is whole, whatever became of the others
+        if as_json and found:
+            _print_json(found)
 
 
 # --- a person's files -------------------------------------------------------------------------
@@ -1054,8 +1067,9 @@ def main() -> NoReturn:
     except BrokenPipeError:
         _end_quietly()
     except OSError as error:
-        if error.errno in UNWRITABLE:
-            remedy = "Free some space or mend the permissions; nothing was half-written."
+        if error.errno in UNWRITABLE | IN_THE_WAY:
+            remedy = "Free some space or mend the permissions" if error.errno in UNWRITABLE else "Move away what stands in a folder's place"
+            remedy += "; nothing was half-written."
             print(f"longshort: {error.filename or 'the disk'}: {error.strerror}. {remedy}", file=sys.stderr)
             raise SystemExit(74) from None
         raise

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import importlib
+import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from longshort import tracking
-from longshort.config import Params
+from longshort.config import Optimisation, Params, Variant
 from longshort.errors import LongshortError, PartlyDone, UsageError
-from longshort.systems import catalogue, record, showing
+from longshort.systems import catalogue, record
 from longshort.systems.occasion import Occasion, checked
 from longshort.training import checkpoints
+
+# what rooms advise a person to change that systems do not ask
+_ELSEWHERE = re.compile(r"`(windows\.(classify|tag|language-model)|training\.(forecast|language-model|classify|tag|translate|caption))\.")
+_OPTION = re.compile(r",? or say `--[a-z]+ [^`]*`")
+_SENTENCE = re.compile(r"(?<=[.!?]) (?=[A-Z`])")
+_NO_MEMORY = re.compile("can't allocate memory|[Ss]torage size calculation overflowed")  # torch's words on a CPU
+_BYTES = re.compile(r"tried to allocate (\d+) bytes")
 
 
 def planned(
@@ -64,41 +72,75 @@ def _setting(text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text}: no value in YAML's words ({problem}). Write it as name=value, such as cell=gru.") from None
 
 
-def run(occasions: Sequence[Occasion], tell: Callable[[list[str]], None]) -> list[dict[str, Any]]:
-    """Run them; tells what each came to, as lines, and returns their entries.
+def run(occasions: Sequence[Occasion], tell: Callable[[record.Entry], None]) -> None:
+    """Run them; tells what each came to, as it is on record.
 
     raises  what a lone system raises; of several PartlyDone in the end, with those that failed and why; or when MLflow was away
     """
-    entries, failed, away = [], {}, ""
+    failed, away = {}, ""
     for occasion in occasions:
         try:
-            entries.append(_run(occasion, tell))
+            entry = _run(occasion)
         except LongshortError as error:
             if len(occasions) == 1:
                 raise
             failed[occasion.name] = str(error)
             occasion.say(f"{occasion.name}: {error}")
             continue
+        tell(entry)
         try:
-            with tracking.reachable(occasion.root, occasion.params, f"longshort systems {occasion.name}"):
-                client = tracking.connect(occasion.root, occasion.params)
-                record.log(client, occasion.root, occasion.params, catalogue.system(occasion.name), entries[-1])
+            log(occasion.root, occasion.params)
         except PartlyDone as error:
             away = str(error)
     if failed:
-        raise PartlyDone(f"{len(entries)} of {len(occasions)} systems ran; {', '.join(failed)} did not. The reasons stand above.")
+        ran = f"{len(occasions) - len(failed)} of {len(occasions)} systems ran; {', '.join(failed)} did not. The reasons stand above."
+        raise PartlyDone(f"{ran} {away}".strip())
     if away:
         raise PartlyDone(away)
-    return entries
 
 
-def _run(occasion: Occasion, tell: Callable[[list[str]], None]) -> dict[str, Any]:
+def log(root: Path, params: Params) -> None:
+    """Log what MLflow does not have yet, also of earlier runs. raises  PartlyDone when it is away"""
+    if not (unlogged := record.unlogged(root)):
+        return
+    with tracking.reachable(root, params, "longshort systems"):
+        client = tracking.connect(root, params)
+        for name, fast in unlogged:
+            record.log(client, root, params, catalogue.system(name), fast)
+
+
+def _run(occasion: Occasion) -> record.Entry:
     system = catalogue.system(occasion.name)
+    record.refuse_unwritable(occasion)
     occasion.say(f"{system.name}: {system.title}")
     began = time.monotonic()
-    outcome = importlib.import_module(system.module).run(occasion)
+    try:
+        outcome = importlib.import_module(system.module).run(occasion)
+    except LongshortError as error:
+        raise type(error)(_of_systems(str(error))) from None
+    except (MemoryError, RuntimeError) as error:
+        if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
+            raise
+        size = _BYTES.search(str(error))
+        asked = f", which asks for {int(size[1]) / 1e9:,.0f} GB at once" if size else ""
+        raise UsageError(
+            f"{system.name}: this machine's memory does not hold it{asked}. Lower hidden_size, num_layers or batch_size with --set, or "
+            "give fewer data."
+        ) from None
     entry = record.write(occasion, outcome, time.monotonic() - began + occasion.trained.earlier)
     for folder in occasion.trained.checkpoints:
         checkpoints.forget(folder)
-    tell(showing.lines(system, entry, record.place(occasion.root, occasion.name)))
     return entry
+
+
+def _of_systems(said: str) -> str:
+    """A refusal by a room of the pipeline, with advice that helps here: systems have windows and trainings of their own, not those of
+    params.yaml, and take none of the options of `longshort ingest`."""
+    said = _OPTION.sub("", said).replace("models.variants: ", "--set: ")
+    sentences = _SENTENCE.split(said)
+    strange = " ".join(sentence for sentence in sentences if _ELSEWHERE.search(sentence))
+    if not strange:
+        return said
+    names = [name for name in (*Variant.model_fields, *Optimisation.model_fields) if re.search(rf"\b{name}\b", strange)]
+    advice = f"Change {' or '.join(names)} with --set." if names else "Give more data, or others."
+    return " ".join([*(sentence for sentence in sentences if not _ELSEWHERE.search(sentence)), advice])

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from longshort.systems.catalogue import SYSTEMS, System
+from longshort.systems.catalogue import SYSTEMS
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,16 +31,26 @@ def table(entries: dict[str, Entry]) -> Table:
 
 def ours(entry: Entry | None) -> str:
     """Our figures, each with the plain methods' beside it."""
-    return "not measured" if entry is None else "\n".join(line(figure) for figure in entry["figures"])
+    if entry is None:
+        return "not measured"
+    return "damaged" if "damaged" in entry else "\n".join(line(figure) for figure in entry["figures"])
 
 
 def data(entry: Entry | None) -> str:
     """What the figures are about, and whether they may stand beside the published one."""
     if entry is None:
         return ""
+    if "damaged" in entry:
+        return str(entry["damaged"])
     stand_in = "" if entry["real"] or not SYSTEMS[entry["system"]].published else "; a stand-in, not to be compared"
     where = "" if entry.get("here") else f"; as given, {entry['when'][:10]}"
-    return f"{entry['data']}{stand_in}; {duration(entry['seconds'])}{where}"
+    return "; ".join([f"{entry['data']}{stand_in}", *asked(entry), f"{duration(entry['seconds'])}{where}"])
+
+
+def asked(entry: Entry) -> list[str]:
+    """In words what a person set in place of the system's own settings; nothing, where it ran as it is."""
+    said = (f"{name}={value if isinstance(value, str) else json.dumps(value)}" for name, value in sorted(entry["asked"].items()))
+    return [f"set: {', '.join(said)}"] if entry["asked"] else []
 
 
 def line(figure: dict[str, Any]) -> str:
@@ -62,9 +73,10 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def lines(system: System, entry: Entry, folder: Path) -> list[str]:
-    """What one run came to."""
-    said = [f"{system.name}: {system.title}", f"on {entry['data']}, {duration(entry['seconds'])}"]
+def lines(entry: Entry, folder: Path) -> list[str]:
+    """What one run came to, which lies in a folder."""
+    system = SYSTEMS[entry["system"]]
+    said = [f"{system.name}: {system.title}", f"on {entry['data']}, {duration(entry['seconds'])}", *asked(entry)]
     if entry["fast"]:
         said.append("a smaller run, whose figures say nothing but that everything works")
     said += [f"  {line(figure)}" for figure in entry["figures"]]
