@@ -252,11 +252,19 @@ def test_what_the_rooms_advise_about_params_yaml_and_other_commands_is_turned_ro
         ran(root, "intent")
 
 
-def test_a_place_that_cannot_be_written_is_found_before_anything_is_trained(root, monkeypatch, capsys):
-    monkeypatch.setattr(record, "place", lambda root, *_: root / "params.yaml/story")
+@pytest.mark.parametrize(
+    ("place", "fast"),
+    [("reports/systems", []), ("reports/systems", ["--fast"]), ("reports/systems/story", []), ("reports/systems/fast", ["--fast"])],
+)
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_trained(tmp_path, monkeypatch, capsys, place, fast):
+    for name in ("params.yaml", "dvc.yaml"):
+        (tmp_path / name).write_bytes(Path(__file__).with_name("params.yaml").read_bytes())
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).write_text("a file")
     monkeypatch.setattr(story, "run", refuse)
-    assert command(monkeypatch, root, "story") == 74
-    assert "params.yaml: File exists. Move away what stands in a folder's place; nothing was half-written." in capsys.readouterr().err
+    assert command(monkeypatch, tmp_path, "story", *fast) == 74
+    said = capsys.readouterr().err
+    assert f"{place}: " in said and "Move away what stands in a folder's place; nothing was half-written." in said
 
 
 @pytest.mark.parametrize(

@@ -30,12 +30,13 @@ if TYPE_CHECKING:
 OUTCOME = "outcome.json"
 EXPERIMENT = "systems"
 GIVEN = Path("docs/systems/figures.json")
+REPORTS = Path("reports/systems")
 Entry = dict[str, Any]
 
 
 def place(root: Path, name: str, fast: bool = False) -> Path:
     """Where a system's pictures, tables and figures lie: those of its last whole run, or of its last fast one."""
-    return root / "reports/systems" / ("fast" if fast else "") / name
+    return root / REPORTS / ("fast" if fast else "") / name
 
 
 def _debt(root: Path, name: str, fast: bool) -> Path:
@@ -46,7 +47,8 @@ def _debt(root: Path, name: str, fast: bool) -> Path:
 def refuse_unwritable(occasion: Occasion) -> None:
     """Find out before anything is trained whether what it comes to could be written down. raises  OSError"""
     folder = place(occasion.root, occasion.name, occasion.fast)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    for needed in (occasion.root / REPORTS, folder.parent):  # one by one, so that what is in the way is named
+        needed.mkdir(parents=True, exist_ok=True)
     if folder.exists() and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
     with tempfile.NamedTemporaryFile(dir=folder.parent, prefix=f".{folder.name}.tmp."):
