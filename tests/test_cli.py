@@ -15,7 +15,7 @@ import neighbours
 import projects
 import pytest
 
-from longshort import graph
+from longshort import graph, leaderboard
 from longshort.errors import DataRefused
 
 SLOW = {
@@ -326,6 +326,12 @@ def test_a_reader_that_closes_the_pipe_is_no_error(retrained):
     done = subprocess.run(command, cwd=retrained, env=clones.environment(retrained), stdout=writing, stderr=subprocess.PIPE, text=True)
     os.close(writing)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_who_interrupts_is_told_how_to_go_on(retrained, monkeypatch):
+    monkeypatch.setattr(leaderboard, "rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    told = clones.main(retrained, "leaderboard", code=130)
+    assert told.stderr == "longshort: interrupted; run the same command again to go on\n"
 
 
 def test_where_nobody_listens_nothing_is_said(retrained):

@@ -488,3 +488,4 @@ def test_a_version_has_a_page(registered, name):
     text = (registered / f"reports/models/{name}-v1.md").read_text()
     assert "## Verdict" in text and "rows, sha256" not in text and "- train: " in text and "## Limits" in text
     assert f"data set {name.split('-')[1]}" in text
+    assert " rows that no contender had learned from" in text and "| unigram |" not in text

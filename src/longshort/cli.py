@@ -1050,6 +1050,8 @@ def main() -> NoReturn:
         sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115
     try:
         code = app(standalone_mode=False)  # what typer.Exit was given, or nothing
+        if code == 130:  # what typer makes of Ctrl-C
+            raise KeyboardInterrupt
         sys.stdout.flush()
         raise SystemExit(code or 0)
     except SystemExit as leave:
