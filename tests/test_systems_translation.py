@@ -150,7 +150,7 @@ def test_the_nearest_source_is_one_of_training_that_shares_most():
 def spoken():
     """Pairs, a task over them, and a network that nobody has trained but that says many things."""
     sources, targets = dictionary()
-    pairs = translation._pairs(sources, targets, SPEC, "made", real=True)
+    pairs = translation._pairs(sources, targets, SPEC, "given")
     task = TranslateTask.of(pairs.data, Settings(embedding_size=6, dropout=0.0, attention="luong"))
     variant = config.Variant(cell="gru", hidden_size=5, num_layers=1, bidirectional=False, dropout=0.0)
     network = Network(task, variant, "reference", [generator_of(0)]).eval()

@@ -16,7 +16,7 @@ from longshort.evaluation.tables import Table
 from longshort.ingestion import watched
 from longshort.ingestion.watched import Watched
 from longshort.models.engines.engine import SCORING_BATCH
-from longshort.systems import alarm_pictures, planted
+from longshort.systems import alarm_pictures, originals, planted
 from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.series import SeriesTask
@@ -81,7 +81,7 @@ def run(occasion: Occasion) -> Outcome:
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
-    series, name = _read(occasion)
+    series, name, real = _read(occasion)
     tasks = [task_of(own.values) for own in series]
     variant = occasion.variant(cell="lstm", hidden_size=16 if occasion.fast else 32)
     epochs = 3 if occasion.fast else 60
@@ -108,7 +108,7 @@ def run(occasion: Occasion) -> Outcome:
     title = f"{own[0].found} of {rival.windows} windows found, {own[0].thousand:.1f} false alarms a 1,000 steps, {1000 * RATE:g} set"
     return Outcome(
         data=name,
-        real=occasion.data is not None and not occasion.fast,
+        real=real,
         figures=figures,
         settings={
             "variant": variant.model_dump(),
@@ -132,8 +132,8 @@ def run(occasion: Occasion) -> Outcome:
     )
 
 
-def _read(occasion: Occasion) -> tuple[list[Watched], str]:
-    """A person's series, else made ones; and what they are called. raises  DataRefused"""
+def _read(occasion: Occasion) -> tuple[list[Watched], str, bool]:
+    """A person's series, else made ones; what they are called; and whether they are those that our aim names. raises  DataRefused"""
     made = 2400 if occasion.fast else 6000
     series = planted.series(made, seed=0) if occasion.data is None else watched.read_folder(occasion.data)
     for own in series:
@@ -143,7 +143,9 @@ def _read(occasion: Occasion) -> tuple[list[Watched], str]:
                 "learned from. Give a longer series, or take it out of the labels."
             )
     called = "made series" if occasion.data is None else f"series of {occasion.data.name}"
-    return series, f"{len(series)} {called}, {sum(len(own.values) for own in series):,} steps"
+    held = [content for own in sorted(series, key=lambda own: own.name) for content in (own.times, own.values, own.windows)]
+    real = originals.is_one(("NAB",), *held) and not occasion.fast
+    return series, f"{len(series)} {called}, {sum(len(own.values) for own in series):,} steps", real
 
 
 def task_of(values: Array) -> SeriesTask:

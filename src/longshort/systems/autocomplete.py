@@ -93,7 +93,7 @@ def run(occasion: Occasion) -> Outcome:
     title = f"{saved[ours]:.0f} % of keys saved, {saved[TRIGRAM]:.0f} % by trigrams; a suggestion in {middle:.1f} ms"
     return Outcome(
         data=f"{source.name}; {len(own.letters):,} words typed",
-        real=occasion.data is not None and not occasion.fast,
+        real=source.treebank,
         figures=figures,
         settings={
             "variant": variant.model_dump(),

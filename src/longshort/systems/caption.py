@@ -44,10 +44,10 @@ def run(occasion: Occasion) -> Outcome:
     names = [_name(label, found.name) for label in found.data.names]
     spec = occasion.params.windows.caption.model_copy(update={"tokens": "characters"})
     task = CaptionTask.of(caption_data(found.data, names, spec), Settings(embedding_size=LETTER, dropout=0.2))
-    variant = occasion.variant(cell="lstm", hidden_size=128 if found.real else 64)
-    epochs = 5 if occasion.fast else 25 if found.real else 60
+    variant = occasion.variant(cell="lstm", hidden_size=128 if found.many else 64)
+    epochs = 5 if occasion.fast else 25 if found.many else 60
     how = occasion.optimisation(
-        optimizer="adam", learning_rate=0.003, batch_size=100 if found.real else 32, max_epochs=epochs, patience=max(epochs // 4, 2)
+        optimizer="adam", learning_rate=0.003, batch_size=100 if found.many else 32, max_epochs=epochs, patience=max(epochs // 4, 2)
     )
     fitted, seconds = fit(occasion, "caption", [task], variant, how)
     asked = [_name(found.data.names[label], found.name) for label in found.data.labels_of("test")]

@@ -12,6 +12,7 @@ from longshort.config import ClassifyTask as Settings
 from longshort.config import Variant
 from longshort.evaluation import classes
 from longshort.ingestion import idx
+from longshort.systems import originals
 from longshort.systems.fitting import Fitted, described, named
 from longshort.systems.occasion import Figure, Occasion
 from longshort.tasks.classify import ClassifyTask
@@ -25,10 +26,16 @@ FAST = 600  # images that train in a run that only shows that everything works
 
 @dataclass(frozen=True)
 class Digits:
-    """The images, what they are called, and whether they are those of the published figure."""
+    """Images.
+
+    name  what they are called
+    many  whether they are a whole collection of a person's, from which a network learns enough in fewer epochs
+    real  whether they are those of the published figure
+    """
 
     data: ImageData
     name: str
+    many: bool
     real: bool
 
     def task(self) -> ClassifyTask:
@@ -50,15 +57,17 @@ def read(occasion: Occasion) -> Digits:
     if occasion.data is not None:
         pixels, labels, test = idx.read_collection(occasion.data)
         made = image_data(pixels, 255, labels, {"validation": VALIDATION["mnist"], "test": test})
-        name = f"MNIST, {len(labels) - test:,} + {test:,} images"
+        real = originals.is_one(("MNIST",), pixels, labels, [test])
+        called, size = ("MNIST", "") if real else (occasion.data.resolve().name, " of {} × {}".format(*pixels.shape[1:]))
+        name = f"{called}, {len(labels) - test:,} + {test:,} images{size}"
     else:
         pixels, labels = idx.digits()
         made = image_data(pixels, 16, labels, {"validation": VALIDATION["embedded"], "test": EMBEDDED_TEST})
-        name = f"scikit-learn's digits, {len(labels) - EMBEDDED_TEST:,} + {EMBEDDED_TEST:,} images of 8 × 8"
+        real, name = False, f"scikit-learn's digits, {len(labels) - EMBEDDED_TEST:,} + {EMBEDDED_TEST:,} images of 8 × 8"
     if occasion.fast:
         parts = {part: (first, min(end, first + FAST)) for part, (first, end) in made.parts.items()}
         made = ImageData(made.pixels, made.white, made.labels, made.names, parts)
-    return Digits(made, name, occasion.data is not None and not occasion.fast)
+    return Digits(made, name, occasion.data is not None and not occasion.fast, real and not occasion.fast)
 
 
 def exact(said: Sequence[object], asked: Sequence[object]) -> float:

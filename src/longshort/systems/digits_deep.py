@@ -21,7 +21,7 @@ def run(occasion: Occasion) -> Outcome:
     """
     found = digits.read(occasion)
     task, naive = found.task(), found.naive()
-    epochs = 2 if occasion.fast else 15 if found.real else 60
+    epochs = 2 if occasion.fast else 15 if found.many else 60
     how = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=150, max_epochs=epochs, patience=epochs)
     cells = (occasion.settings["cell"],) if "cell" in occasion.settings else CELLS
     figures: list[Figure] = []

@@ -14,7 +14,7 @@ from longshort.errors import DataRefused
 from longshort.evaluation import pictures as house
 from longshort.evaluation.tables import Table
 from longshort.ingestion import embedded, intake
-from longshort.systems import pictures
+from longshort.systems import originals, pictures
 from longshort.systems.fitting import Fitted, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.forecast import ForecastTask
@@ -36,7 +36,7 @@ def run(occasion: Occasion) -> Outcome:
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
-    data, name = _read(occasion)
+    data, name, real = _read(occasion)
     task = ForecastTask.of(data)
     variant = occasion.variant(cell="lstm", hidden_size=50, num_layers=4, dropout=0.2, initialisation="keras")
     epochs = 2 if occasion.fast else 100
@@ -63,7 +63,6 @@ def run(occasion: Occasion) -> Outcome:
     better = "worse" if errors.mean() > naive else "better"
     title = f"{name}: RMSE ${errors.mean():.2f}, {better} than tomorrow = today (${naive:.2f})"
     dates = data.series.dates[origins + 1]
-    real = occasion.data is not None and not occasion.fast
     days = zip(dates, actual, last, forecasts.T, strict=True)
     rows = [[str(day), float(came), float(before), *map(float, own)] for day, came, before, own in days]
     losses = np.mean([[epoch["train_loss"] for epoch in one.history] for one in fitted], axis=0)
@@ -96,19 +95,30 @@ def run(occasion: Occasion) -> Outcome:
     )
 
 
-def _read(occasion: Occasion) -> tuple[PriceData, str]:
-    """The tutorial's two files one behind the other, else Google 2004 to 2008; the last twenty sessions are the test part."""
+def _read(occasion: Occasion) -> tuple[PriceData, str, bool]:
+    """A person's two files one behind the other, else Google 2004 to 2008; the last twenty sessions are the test part.
+
+    returns  also what they are called, and whether they are those of the published figure
+    """
     if occasion.data is None:
         found = embedded.goog()
-        table, calendar, name = found.table, found.calendar, "Google 2004 to 2008"
+        table, calendar = found.table, found.calendar
     else:
-        table, calendar, name = _table(occasion, occasion.data), "XNYS", "Google 2012 to 2016"
+        table, calendar = _table(occasion, occasion.data), "XNYS"
     columns = tidy_columns(table)
+    real = originals.is_one(("Google",), columns["date"], columns["open"])
+    if occasion.data is None:
+        name = "Google 2004 to 2008"
+    elif real:
+        name = "Google 2012 to 2016"
+    else:
+        first, last = columns["date"][[0, -1]]
+        name = f"{occasion.data.resolve().name}, {len(columns['date']):,} sessions from {first} to {last}"
     series = make_series(columns, SPEC, session_numbers(calendar, columns["date"]))
     count = len(series.price)
     train = _piece(0, count - TEST)
     parts = {"train": train, "validation": train, "test": _piece(count - TEST - SPEC.lookback, count)}
-    return PriceData(SPEC, series, parts, fit_scaler(series, train, SPEC), calendar), name
+    return PriceData(SPEC, series, parts, fit_scaler(series, train, SPEC), calendar), name, real and not occasion.fast
 
 
 def _piece(first: int, end: int) -> Windows:

@@ -14,6 +14,7 @@ from longshort.config import TextWindows
 from longshort.errors import DataRefused
 from longshort.ingestion import embedded
 from longshort.ingestion import text as documents
+from longshort.systems import originals
 from longshort.systems.occasion import Occasion
 from longshort.windows import stage, text
 from longshort.windows.files import TextData
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 TEXT = TextWindows(lookback=35, min_count=2, max_vocabulary=20_000, validation=0.1, test=0.1)
 PENN = TextWindows(lookback=35, min_count=1, max_vocabulary=50_000, validation=0.1, test=0.1)
 FILES = {"train": "ptb.train.txt", "validation": "ptb.valid.txt", "test": "ptb.test.txt"}
-TREEBANK = {"train": 929_589, "validation": 73_760, "test": 82_430}  # words of the treebank's parts, with the ends of lines
 END, UNKNOWN = "<eos>", "<unk>"
 LEAST = 2_000  # words of a text, and of each of the three files
 FEW_DOCUMENTS, FEW_WORDS = 25, 4_000  # of a fast run: of the topics, and of each of the three files
@@ -36,20 +36,17 @@ FEW_DOCUMENTS, FEW_WORDS = 25, 4_000  # of a fast run: of the topics, and of eac
 class Source:
     """A text to learn from.
 
-    name   in words
-    test   the words of the test part as they stand in the text, also those that the vocabulary does not hold
-    penn   whether it is in the form of the Penn Treebank's
+    name      in words
+    test      the words of the test part as they stand in the text, also those that the vocabulary does not hold
+    penn      whether it is in the form of the Penn Treebank's
+    treebank  whether it is the Penn Treebank, all of it, which published figures are about
     """
 
     name: str
     data: TextData
     test: Sequence[str]
     penn: bool = False
-
-    @property
-    def treebank(self) -> bool:
-        """Whether it is the Penn Treebank, which published figures are about, and nothing else in its form."""
-        return self.penn and {part: own.stop - own.start for part, own in self.data.stretches.items()} == TREEBANK
+    treebank: bool = False
 
 
 def read(occasion: Occasion) -> Source:
@@ -107,7 +104,9 @@ def penn_treebank(folder: Path, most: int | None = None) -> Source:
     vocabulary = Vocabulary((UNKNOWN, *known))
     ids = np.concatenate([vocabulary.ids(own) for own in tokens.values()])
     data = TextData(PENN, ids, stretches, vocabulary, dict.fromkeys(FILES, 0), [])
-    return Source(f"ptb, {len(ids):,} words, {len(vocabulary):,} different", data, tokens["test"], penn=True)
+    treebank = originals.is_one(("Penn Treebank",), *tokens.values())
+    called = "ptb" if treebank else folder.resolve().name
+    return Source(f"{called}, {len(ids):,} words, {len(vocabulary):,} different", data, tokens["test"], penn=True, treebank=treebank)
 
 
 def _words(path: Path) -> list[str]:

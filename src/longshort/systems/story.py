@@ -12,7 +12,7 @@ import torch
 from longshort.config import Optimisation, TextWindows, Variant
 from longshort.errors import DataRefused
 from longshort.evaluation.tables import Table
-from longshort.systems import pictures
+from longshort.systems import originals, pictures
 from longshort.systems.fitting import Fitted, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.next_word import NextWordTask
@@ -63,7 +63,7 @@ def run(occasion: Occasion) -> Outcome:
     rates = " and ".join(f"{figure.value:.1f} %" for figure in figures[:2])
     return Outcome(
         data=f"{name}, {len(words)} words, {len(set(words))} symbols",
-        real=occasion.data is not None and not occasion.fast,
+        real=originals.is_one(("story",), words) and not occasion.fast,
         figures=figures,
         settings={
             "variant": _variant(occasion, 2, hidden).model_dump(),

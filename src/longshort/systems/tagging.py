@@ -26,7 +26,7 @@ def run(occasion: Occasion) -> Outcome:
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
-    found = texts.read(occasion, texts.requests(), tagged=True)
+    found = texts.read(occasion, texts.requests(), ("ATIS",), tagged=True)
     assert found.tags is not None
     data = tag_data(found.texts, found.tags, found.labels, found.parts, WINDOWS)
     task = TagTask.of(data, SETTINGS)
@@ -57,7 +57,7 @@ def run(occasion: Occasion) -> Outcome:
     title = f"{found.name}: slot F1 {figure.value:.2f}, each word's most frequent tag {naive:.2f}"
     return Outcome(
         data=found.name,
-        real=occasion.data is not None and not occasion.fast,
+        real=found.real,
         figures=[figure, words],
         settings={
             "variant": variant.model_dump(),

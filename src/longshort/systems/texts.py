@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from longshort.errors import DataRefused, UsageError
 from longshort.evaluation import classes
 from longshort.ingestion import intake, recognition
+from longshort.systems import originals
 from longshort.systems.occasion import Occasion
 from longshort.windows.labelled import ClassifyData
 
@@ -53,6 +54,7 @@ class Texts:
     """Rows of text, what each is labelled, and where the files say it the part of each.
 
     tags  a row's tags between spaces; none where there are none
+    real  whether they are those that our aims name, all of them
     """
 
     name: str
@@ -60,6 +62,7 @@ class Texts:
     labels: list[str]
     tags: list[str] | None
     parts: list[str] | None
+    real: bool = False
 
     def only(self, rows: Sequence[int]) -> Texts:
         """The same for some of the rows."""
@@ -72,13 +75,14 @@ class Texts:
         )
 
 
-def read(occasion: Occasion, made: Texts, tagged: bool = False) -> Texts:
+def read(occasion: Occasion, made: Texts, known: Sequence[str], tagged: bool = False) -> Texts:
     """A person's files where there are any, else what was made; a fast run takes some rows of each part.
 
+    known   the originals that our aims name
     tagged  whether rows must have tags
     raises  DataRefused
     """
-    found = made if occasion.data is None else _of_files(occasion, tagged)
+    found = made if occasion.data is None else _of_files(occasion, known, tagged)
     if not occasion.fast:
         return found
     rows = list(range(len(found.texts)))
@@ -91,7 +95,7 @@ def _some(rows: Sequence[int], parts: list[str] | None, part: str) -> list[int]:
     return [row for row in rows if parts is not None and parts[row] == part][: FAST // 2]
 
 
-def _of_files(occasion: Occasion, tagged: bool) -> Texts:
+def _of_files(occasion: Occasion, known: Sequence[str], tagged: bool) -> Texts:
     assert occasion.data is not None
     files = [file for file in intake.collect([str(occasion.data)]) if file.suffix != ".json"]  # a list of labels stands beside Banking77
     try:
@@ -103,7 +107,9 @@ def _of_files(occasion: Occasion, tagged: bool) -> Texts:
         raise DataRefused(f"{occasion.data}: reads like data for '{task}', and {occasion.name} takes {wanted}. Give such files.")
     columns: dict[str, Any] = intake.table_of(files, occasion.params, task).to_pydict()
     name = f"{occasion.data.resolve().name}, {len(columns['text']):,} rows"
-    return Texts(name, columns["text"], columns["label"], columns.get("tags"), columns.get("part"))
+    kept = [columns[column] for column in ("part", "text", "label", "tags") if column in columns]
+    real = originals.is_one(known, sorted(zip(*kept, strict=True), key=repr))  # in whatever order files come
+    return Texts(name, columns["text"], columns["label"], columns.get("tags"), columns.get("part"), real)
 
 
 def requests(count: int = 3000, seed: int = 0) -> Texts:

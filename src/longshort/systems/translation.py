@@ -16,7 +16,7 @@ from longshort.evaluation import translations
 from longshort.evaluation.tables import Table, spread
 from longshort.ingestion import labelled
 from longshort.models.decoding import Tongue, search
-from longshort.systems import dates, pictures
+from longshort.systems import dates, originals, pictures
 from longshort.systems.fitting import Fitted, described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.translate import TranslateTask
@@ -32,7 +32,7 @@ SHOWN = 12  # sample translations, and tokens of a source in words whose alignme
 
 @dataclass(frozen=True)
 class Pairs:
-    """The pairs, what they are called, and whether a person gave them.
+    """The pairs, what they are called, and whether they are those that our figures are about, all of them.
 
     texts   (source, target) of each number of ``data``
     figure  what counts: of sentences BLEU ("bleu"), of dates and sums what is right to the letter ("exact")
@@ -84,7 +84,7 @@ def run(occasion: Occasion) -> Outcome:
         task = TranslateTask.of(pairs.data, settings)
         translators[name] = Translator(task, *fit(occasion, attention, [task], variant, how))
     made = {"network": described(variant), "variant": variant.model_dump(), "optimisation": how.model_dump()}
-    return told(pairs, translators, made, pairs.real and not occasion.fast)
+    return told(pairs, translators, made, pairs.real)
 
 
 def told(pairs: Pairs, translators: dict[str, Translator], settings: dict[str, Any], real: bool) -> Outcome:
@@ -142,7 +142,7 @@ def read(occasion: Occasion) -> Pairs:
     if occasion.data is None:
         sources, targets = dates.phrases(FAST if occasion.fast else MADE, seed=0)
         spec = spec.model_copy(update={"tokens": "words", "min_count": 1})
-        return _pairs(sources, targets, spec, f"{len(sources):,} made dates", real=False)
+        return _pairs(sources, targets, spec, f"{len(sources):,} made dates", made=True)
     if not occasion.data.is_file():
         raise DataRefused(f"{occasion.data}: no file of pairs. Hand in one with a pair a line, a tab between source and target.")
     found = labelled.read_pairs(occasion.data.read_bytes(), occasion.data.name)
@@ -153,17 +153,18 @@ def read(occasion: Occasion) -> Pairs:
         occasion.say(f"{first.file}: {out:,} of {of:,} rows left out, the first in line {first.line}: {first.what}")
     columns = found.table.to_pydict()
     sources, targets = (columns[side] for side in labelled.COLUMNS["translate"])
+    real = originals.is_one(("Tatoeba",), sources, targets) and not occasion.fast
     if occasion.fast:  # files are often in the order of length
         every = max(1, len(sources) // FAST)
         sources, targets = sources[::every], targets[::every]
         spec = spec.model_copy(update={"min_count": 1})
-    return _pairs(sources, targets, spec, f"{occasion.data.name}, {len(sources):,} pairs", real=True)
+    return _pairs(sources, targets, spec, f"{occasion.data.name}, {len(sources):,} pairs", real=real)
 
 
-def _pairs(sources: list[str], targets: list[str], spec: TranslateWindows, name: str, real: bool) -> Pairs:
+def _pairs(sources: list[str], targets: list[str], spec: TranslateWindows, name: str, made: bool = False, real: bool = False) -> Pairs:
     data = translate_data(sources, targets, None, spec)
     texts = [(sources[row], targets[row]) for row in data.division.rows.tolist()]
-    return Pairs(data, texts, name, real, "bleu" if real and data.spec.tokens == "words" else "exact")
+    return Pairs(data, texts, name, real, "exact" if made or data.spec.tokens != "words" else "bleu")
 
 
 def tongue_of(data: TranslateData) -> Tongue:
