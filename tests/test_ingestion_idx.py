@@ -44,6 +44,7 @@ GOOD = content(np.arange(24, dtype=np.uint8).reshape(4, 6))
         (GOOD[:-3], r"33 bytes, and its header asks for 36 \(4 × 6\).*cut short"),
         (GOOD + b"x", "37 bytes.*more was put behind it"),
         (GOOD[:7], "7 bytes"),
+        (struct.pack(">BBBB3I", 0, 0, idx.BYTES, 3, 2**31, 2**31, 4), "16 bytes, and its header asks for 18,446,744,073,709,551,632"),
         (b"", "byte 0: not an idx file"),
         (b"label,text\n", "byte 0: not an idx file"),
         (GOOD[:2] + b"\x0d" + GOOD[3:], "byte 2: elements of type 0x0d"),
@@ -60,6 +61,10 @@ def test_a_file_that_is_no_whole_idx_file_is_refused_by_name_and_place(tmp_path,
 def test_a_file_that_is_missing_or_does_not_fit_the_others_is_named(tmp_path):
     with pytest.raises(DataRefused, match=r"t10k-labels-idx1-ubyte.gz: labels of shape \(4,\) for images of shape \(5, 2, 3\)"):
         idx.read_collection(collection(tmp_path, labels=(12, 4)))
+    with pytest.raises(
+        DataRefused, match=r"t10k-images-idx3-ubyte\.gz: 0 × 2 × 3: there is no pixel in it, and the test part needs images"
+    ):
+        idx.read_collection(collection(tmp_path, images=(12, 0), labels=(12, 0)))
     (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
     with pytest.raises(DataRefused, match=r"there is no t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte\.gz"):
         idx.read_collection(tmp_path)

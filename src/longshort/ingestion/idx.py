@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def read(path: Path) -> NDArray[np.uint8]:
         )
     start = 4 + 4 * axes
     shape = [int(length) for length in np.frombuffer(content[4:start], ">u4")] if len(content) >= start else []
-    wanted = start + int(np.prod(shape, dtype=np.int64)) if shape else start
+    wanted = start + math.prod(shape) if shape else start
     if not shape or len(content) != wanted:
         held = f"{len(content):,} bytes, and its header asks for {wanted:,}" + (f" ({' × '.join(map(str, shape))})" if shape else "")
         raise DataRefused(f"{path}: {held}: it was cut short, or more was put behind it. Fetch the file again.")
@@ -65,6 +66,9 @@ def read_collection(folder: Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8],
                 f"{found[-1]}: labels of shape {named.shape} for images of shape {pixels.shape}: each image needs one label. "
                 "Give the files of one collection."
             )
+        if not pixels.size:
+            size = " × ".join(map(str, pixels.shape))
+            raise DataRefused(f"{found[0]}: {size}: there is no pixel in it, and the {part} part needs images. Give the whole file.")
         images.append(pixels)
         labels.append(named)
     if images[0].shape[1:] != images[1].shape[1:]:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from longshort.config import ClassifyTask as Settings
 from longshort.config import Variant
+from longshort.errors import DataRefused
 from longshort.evaluation import classes
 from longshort.ingestion import idx
 from longshort.systems import originals
@@ -56,6 +57,11 @@ def read(occasion: Occasion) -> Digits:
     """MNIST where a person gives it, else scikit-learn's digits. raises  DataRefused"""
     if occasion.data is not None:
         pixels, labels, test = idx.read_collection(occasion.data)
+        if (train := len(labels) - test) < (least := VALIDATION["mnist"] + FAST):
+            raise DataRefused(
+                f"{occasion.data}: {train:,} images to learn from, and {least:,} are needed, since {VALIDATION['mnist']:,} of them are set "
+                "aside to choose the epoch by. Give more images."
+            )
         made = image_data(pixels, 255, labels, {"validation": VALIDATION["mnist"], "test": test})
         real = originals.is_one(("MNIST",), pixels, labels, [test])
         called, size = ("MNIST", "") if real else (occasion.data.resolve().name, " of {} × {}".format(*pixels.shape[1:]))
@@ -67,6 +73,11 @@ def read(occasion: Occasion) -> Digits:
     if occasion.fast:
         parts = {part: (first, min(end, first + FAST)) for part, (first, end) in made.parts.items()}
         made = ImageData(made.pixels, made.white, made.labels, made.names, parts)
+    if len(shown := np.unique(made.labels_of("train"))) < 2:
+        raise DataRefused(
+            f"{occasion.data}: all {len(made.labels_of('train')):,} images that are learned from have the label {made.names[shown[0]]}; "
+            "a classifier needs two labels to tell apart. Give images of more than one."
+        )
     return Digits(made, name, occasion.data is not None and not occasion.fast, real and not occasion.fast)
 
 

@@ -53,10 +53,9 @@ def run(occasion: Occasion) -> Outcome:
     places = train.origins(np.arange(len(train)))
     scale = float(data.scaler.scale[0])
     naive_loss = float(np.square((data.series.price[places + 1] - data.series.price[places]) / scale).mean())
-    eighth = [one.history[min(7, len(one.history) - 1)]["train_loss"] for one in fitted]
-    more = {"naive": naive_loss}
+    told = min(len(PUBLISHED), *(len(one.history) for one in fitted))  # the last that is published, or the last that there was
     figures = [
-        Figure.over("training loss in epoch 8", eighth, "", more),
+        Figure.over(f"training loss in epoch {told}", [one.history[told - 1]["train_loss"] for one in fitted], "", {"naive": naive_loss}),
         Figure.over("RMSE on the last 20 sessions", errors.tolist(), "$", {"naive, tomorrow = today": naive}),
         Figure("seconds an epoch", seconds / max(len(one.history) for one in fitted) / len(fitted), "s"),
     ]
@@ -116,6 +115,11 @@ def _read(occasion: Occasion) -> tuple[PriceData, str, bool]:
         name = f"{occasion.data.resolve().name}, {len(columns['date']):,} sessions from {first} to {last}"
     series = make_series(columns, SPEC, session_numbers(calendar, columns["date"]))
     count = len(series.price)
+    if count < (least := SPEC.lookback + SPEC.horizon + TEST):
+        raise DataRefused(
+            f"{occasion.data}: {count} sessions behind the first, and {least} are needed: {SPEC.lookback} that are read, one that is "
+            f"forecast, and {TEST} that are not learned from. Give longer files."
+        )
     train = _piece(0, count - TEST)
     parts = {"train": train, "validation": train, "test": _piece(count - TEST - SPEC.lookback, count)}
     return PriceData(SPEC, series, parts, fit_scaler(series, train, SPEC), calendar), name, real and not occasion.fast
@@ -127,7 +131,7 @@ def _piece(first: int, end: int) -> Windows:
 
 
 def _table(occasion: Occasion, folder: Path) -> pa.Table:
-    """Both files, train before test. raises  DataRefused when one is missing or cannot be read"""
+    """Both files, train before test. raises  DataRefused when one is missing or cannot be read, or test begins before train has ended"""
     import pyarrow as pa
 
     params = occasion.params
@@ -140,6 +144,12 @@ def _table(occasion: Occasion, folder: Path) -> pa.Table:
             raise DataRefused(f"{path}: there is no such file; the tutorial's two are {both}. Give the folder that holds them.")
         # its Close stands on another scale until 2014; nothing here reads it, but what is taken in has to be of one
         tables.append(intake.table_of([path], params.model_copy(update={"validation": short}), "forecast", ticker="GOOG", adjust="ratio"))
+    (_, ended), (begun, _) = ((min(days), max(days)) for days in (own.column("date").to_pylist() for own in tables))
+    if begun <= ended:
+        raise DataRefused(
+            f"{folder / FILES[1]}: begins on {begun}, and {FILES[0]} goes on to {ended}: what is tested would have been learned from. "
+            "Take those sessions out of one of the two, or swap the files."
+        )
     return pa.concat_tables(tables)
 
 
