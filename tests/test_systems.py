@@ -17,8 +17,9 @@ from mlflow import MlflowClient
 from longshort import cli, config, editing, journal, tracking
 from longshort.errors import DataRefused, PartlyDone, UsageError
 from longshort.evaluation import metrics
-from longshort.systems import cell, digits_deep, intent, record, running, showing, story, texts
+from longshort.systems import cell, digits, digits_deep, digits_rnn, intent, record, running, showing, story, texts
 from longshort.systems.catalogue import SYSTEMS, system
+from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Figure, Outcome
 
 SHARED = Path(__file__).parents[2] / "shared/data"
@@ -305,6 +306,15 @@ def test_a_series_that_is_read_both_ways_is_refused_since_each_step_would_have_r
         (occasion,) = planned(root, name, settings=["bidirectional=true"])
         with pytest.raises(UsageError, match="it would have read the next one"):
             module_of(name).run(occasion)
+
+
+def test_two_networks_that_a_person_made_alike_have_figures_of_two_names(root, monkeypatch):
+    history = [{"epoch": 1, "validation_accuracy": 0.5}]
+    monkeypatch.setattr(digits_rnn, "fit", lambda *_: ([Fitted(0, None, history)], 1.0))
+    monkeypatch.setattr(digits, "named", lambda one, task, part: task.data.labels_of(part))
+    (occasion,) = planned(root, "digits-rnn", settings=["cell=gru", "bidirectional=false"])
+    names = [figure.name for figure in digits_rnn.run(occasion).figures]
+    assert names == ["test accuracy, gru of 150", "test accuracy, gru of 150, trained as our best"]
 
 
 # --- what they are made of --------------------------------------------------------------------

@@ -13,7 +13,7 @@ from longshort.models.cells import CELLS
 from longshort.models.encoder import Encoder
 from longshort.models.engines import Inside
 from longshort.models.engines.reference import step_by_step
-from longshort.systems import cell, gates, gradients, variable_length
+from longshort.systems import cell, digits_deep, gates, gradients, memory, story, variable_length
 from longshort.systems.equations import ACTIVATIONS, EQUATIONS, worked_out
 from longshort.systems.occasion import Occasion
 
@@ -214,6 +214,27 @@ def test_a_cell_that_is_named_is_followed_with_the_remedies_that_it_has():
     outcome = gradients.run(occasion("gradients", cell="rnn", num_layers=2, clip_norm=0.5))
     assert column(outcome.tables["norms"], "network") == ["rnn", "begun as in Keras", "truncated"]
     assert "clipped to 0.5" in outcome.tables["updates"].header
+    assert outcome.said.endswith("left out, since the cell has none of what is set: forget bias 1, chrono")
+
+
+@pytest.mark.parametrize(
+    ("row", "setting", "said"),
+    [
+        (gradients, {"forget_bias": 3.0}, "--set forget_bias: it is one of the remedies that are compared"),
+        (gradients, {"cell": [1]}, "--set cell: Input should be 'rnn', "),
+        (memory, {"chrono_steps": 10}, "--set chrono_steps: one of the four networks is begun so"),
+        (story, {"num_layers": 3}, "--set num_layers: a network of two layers and one of one layer"),
+        (digits_deep, {"dropout": 0.3}, r"--set dropout: each network is trained without dropout and with 0\.5"),
+    ],
+)
+def test_what_a_row_varies_itself_is_not_set_for_all_of_its_networks(row, setting, said):
+    with pytest.raises(UsageError, match=said):
+        row.run(occasion("row", **setting))
+
+
+def test_a_network_that_is_named_is_called_by_how_its_gates_begin():
+    assert list(memory._networks(occasion("memory", cell="gru", chrono_steps=40), 320)) == ["gru, chrono"]
+    assert list(memory._networks(occasion("memory", cell="gru"), 320)) == ["gru"]
 
 
 # --- gates ------------------------------------------------------------------------------------
@@ -260,3 +281,5 @@ def test_a_gate_moves_the_cell_state_as_its_map_says():
 def test_two_directions_are_refused_where_steps_have_an_order(system):
     with pytest.raises(UsageError, match=r"bidirectional: .* Leave it out"):
         system.run(occasion("gates", bidirectional=True))
+    with pytest.raises(UsageError, match=r"--set bidirectional: Input should be a valid boolean"):
+        system.run(occasion("gates", bidirectional="no"))

@@ -6,7 +6,7 @@ import numpy as np
 
 from longshort.evaluation.pictures import MODEL, NAIVE, as_png, house_style, new_figure
 from longshort.evaluation.tables import Table
-from longshort.systems import digits
+from longshort.systems import digits, varied
 from longshort.systems.fitting import described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 
@@ -19,6 +19,7 @@ def run(occasion: Occasion) -> Outcome:
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
+    varied.refuse(occasion, f"each network is trained without dropout and with {1 - KEPT:g}, to compare the two", "dropout")
     found = digits.read(occasion)
     task, naive = found.task(), found.naive()
     epochs = 2 if occasion.fast else 15 if found.many else 60

@@ -98,7 +98,7 @@ def run(occasion: Occasion) -> Outcome:
 
     raises  UsageError when a setting is none of the cell's, or two directions are asked for
     """
-    if occasion.settings.get("bidirectional"):
+    if variant_of(occasion, "lstm", hidden_size=16).bidirectional:
         raise UsageError("--set bidirectional: gates are shown in the order of reading, and the next word would be read. Leave it out.")
     sentence = _over_a_sentence(occasion)
     prices, level, moved = _over_prices(occasion)

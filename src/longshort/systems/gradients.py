@@ -22,6 +22,7 @@ from longshort.evaluation.pictures import INK, MODEL, NAIVE, TRAINED, as_png, ho
 from longshort.evaluation.tables import Table
 from longshort.models.encoder import Encoder
 from longshort.models.engines.engine import States
+from longshort.systems import varied
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.systems.stepping import step, variant_of
 from longshort.training.loop import generator_of
@@ -90,6 +91,7 @@ OWN = (  # of a cell that a person names
     Line("chrono", "", GREEN, {"chrono_steps": BACK}),
     Line("truncated", "", ORANGE, truncated=True),
 )
+REMEDIES = ("initialisation", "forget_bias", "chrono_steps")  # what lines differ in, beside their cells
 
 
 @dataclass(frozen=True)
@@ -123,12 +125,13 @@ def run(occasion: Occasion) -> Outcome:
 
     A cell that is set is followed alone, with the remedies that it has.
 
-    raises  UsageError when a setting is none of the cell's, or two directions are asked for
+    raises  UsageError when a setting is none of the cell's or one of the remedies, or two directions are asked for
     """
-    if occasion.settings.get("bidirectional"):
+    varied.refuse(occasion, "it is one of the remedies that are compared, each on a line of its own", *REMEDIES)
+    if occasion.variant(cell="rnn", hidden_size=HIDDEN).bidirectional:
         raise UsageError("--set bidirectional: a step is so far from the loss in one direction. Leave it out.")
     seeds, sequences = (occasion.seeds[:1], 4) if occasion.fast else (occasion.seeds, 16)
-    panels = _panels(occasion)
+    panels, without = _panels(occasion)
     how = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=sequences, max_epochs=1, patience=1)
     found = {line.name: follow(line, variant, seeds, sequences, how.clip_norm) for lines in panels.values() for line, variant in lines}
     figures = [
@@ -137,6 +140,8 @@ def run(occasion: Occasion) -> Outcome:
     ]
     series = teaching_series()
     said = [f"{name}: more than 1 % is left over {_steps(float(np.mean(own.reach)))}" for name, own in found.items()]
+    if without:
+        said.append(f"left out, since the cell has none of what is set: {', '.join(without)}")
     first = next(iter(found))
     return Outcome(
         data=f"made sequences of {BACK + 1} steps, standard normal",
@@ -163,24 +168,25 @@ def run(occasion: Occasion) -> Outcome:
     )
 
 
-def _panels(occasion: Occasion) -> dict[str, list[tuple[Line, Variant]]]:
-    """A heading of the picture -> its lines with their variants, without those whose cell has none of what is set."""
+def _panels(occasion: Occasion) -> tuple[dict[str, list[tuple[Line, Variant]]], list[str]]:
+    """A heading of the picture -> its lines with their variants, and what is left out: lines whose cell has none of what is set."""
     panels: dict[str, Sequence[Line]] = {"without gates": PLAIN, "with gates": GATED}
     if "cell" in occasion.settings:
-        cell = occasion.settings["cell"]
+        cell = occasion.variant(hidden_size=HIDDEN).cell
         panels = {cell: [replace(line, cell=cell, name=line.name or cell) for line in OWN]}
-    refused = []
+    refused: dict[str, UsageError] = {}
     found: dict[str, list[tuple[Line, Variant]]] = {}
     for heading, lines in panels.items():
         for line in lines:
             try:
-                found.setdefault(heading, []).append((line, variant_of(occasion, line.cell, hidden_size=HIDDEN, **line.settings)))
+                variant = variant_of(occasion, line.cell, hidden_size=HIDDEN, **line.settings)
             except UsageError as error:
-                refused.append(error)
-    found = {heading: lines for heading, lines in found.items() if lines}
+                refused[line.name] = error
+            else:
+                found.setdefault(heading, []).append((line, variant))
     if not found:
-        raise refused[0]
-    return found
+        raise next(iter(refused.values()))
+    return found, list(refused)
 
 
 def follow(line: Line, variant: Variant, seeds: Sequence[int], sequences: int, clip_norm: float) -> Profile:

@@ -10,6 +10,7 @@ from longshort.config import ClassifyTask as Settings
 from longshort.config import ClassifyWindows, Variant
 from longshort.evaluation.pictures import NAIVE, NAIVE_LINE, as_png, house_style, label_ends, new_figure
 from longshort.evaluation.tables import Table
+from longshort.systems import varied
 from longshort.systems.fitting import fit, named
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.systems.pictures import LINES
@@ -78,7 +79,9 @@ def run(occasion: Occasion) -> Outcome:
 def _networks(occasion: Occasion, furthest: int) -> dict[str, Variant]:
     """By what they are called: the three cells, and an LSTM that begins with long memories; or the cell that a person named."""
     if "cell" in occasion.settings:
-        return {str(occasion.settings["cell"]): occasion.variant(hidden_size=64)}
+        variant = occasion.variant(hidden_size=64)
+        return {f"{variant.cell}, chrono" if variant.chrono_steps else variant.cell: variant}
+    varied.refuse(occasion, "one of the four networks is begun so, and the others are not; name a cell as well to set it", "chrono_steps")
     cells = {name: occasion.variant(cell=name, hidden_size=64) for name in ("rnn", "gru", "lstm")}
     return cells | {"lstm, chrono": occasion.variant(cell="lstm", hidden_size=64, chrono_steps=2 * furthest)}
 

@@ -12,7 +12,7 @@ import torch
 from longshort.config import Optimisation, TextWindows, Variant
 from longshort.errors import DataRefused
 from longshort.evaluation.tables import Table
-from longshort.systems import originals, pictures
+from longshort.systems import originals, pictures, varied
 from longshort.systems.fitting import Fitted, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.next_word import NextWordTask
@@ -40,6 +40,7 @@ def run(occasion: Occasion) -> Outcome:
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
+    varied.refuse(occasion, "a network of two layers and one of one layer are trained, to compare the two", "num_layers")
     words, name = (STORY.split(), "a story of our own") if occasion.data is None else _read(occasion.data)
     hidden, steps = (32, 1_500) if occasion.fast else (512, STEPS)
     networks, figures, seconds = {}, [], {}
