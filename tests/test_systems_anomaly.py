@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import projects
@@ -15,6 +16,7 @@ from longshort.errors import DataRefused
 from longshort.evaluation import alarms
 from longshort.ingestion import watched
 from longshort.systems import anomaly, planted
+from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Occasion
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -122,6 +124,12 @@ def test_clocks_that_are_put_back_repeat_their_steps(tmp_path):
     assert len(own.values) == 12 and own.windows == ((3, 8),)
 
 
+def test_line_ends_of_any_kind_are_read(tmp_path):
+    place = folder(tmp_path) / FILE
+    place.write_bytes(place.read_bytes().replace(b"\n", b"\r"))
+    assert watched.read_folder(tmp_path)[0].windows == ((3, 6),)
+
+
 BAD = {
     "a value": ({"rows": [*ROWS[:2], "2024-01-01 00:02:00,1.x"]}, r"one\.csv:4:21: '1\.x' is no number"),
     "a value that is none": ({"rows": [*ROWS[:2], "2024-01-01 00:02:00,nan"]}, r"one\.csv:4:21: 'nan' is no number"),
@@ -131,6 +139,10 @@ BAD = {
     "a header": ({"header": "time,value"}, r"one\.csv:1:1: its header is 'time,value'"),
     "no such file": ({"labels": {"two.csv": []}}, r"combined_windows\.json: it names two\.csv, and there is no such file"),
     "a file elsewhere": ({"labels": {"../one.csv": []}}, r"it names \.\./one\.csv"),
+    "a name with a zero": ({"labels": {"a\0b.csv": []}}, r"it names a\\x00b\.csv, and there is no such file"),
+    "a long name": ({"labels": {"a" * 400: []}}, "it names a{80}…, and there is no such file"),
+    "deep labels": ({"labels": "[" * 100_000}, r"combined_windows\.json: it is nested deeper than can be read"),
+    "an open quotation": ({"rows": [ROWS[0], '"2024-01-01 00:02:00,1', *30_000 * [ROWS[1]]]}, r"one\.csv:3:1: a row that cannot be read"),
     "no JSON": ({"labels": "{,}"}, r"combined_windows\.json:1:2: no JSON"),
     "no object": ({"labels": []}, "it names no series"),
     "no list": ({"labels": {FILE: 3}}, "3 is no list of windows"),
@@ -155,10 +167,25 @@ def occasion(root, data, **settings):
 
 def test_a_series_that_is_too_short_and_a_network_that_reads_ahead_are_refused(tmp_path):
     (tmp_path / "data").mkdir()
-    with pytest.raises(DataRefused, match=r"one\.csv: 10 steps, and 1,120 are needed"):
+    with pytest.raises(DataRefused, match=r"one\.csv: 10 steps, and 2,207 are needed: the threshold is set on some of the first 15%"):
         anomaly.run(occasion(tmp_path / "a", folder(tmp_path / "data")))
 
 
 def test_the_shortest_series_that_is_taken_has_windows_to_learn_and_to_choose_by():
     task = anomaly.task_of(np.sin(np.arange(float(anomaly.LEAST))))
     assert len(task.starts["train"]) > 1 and len(task.starts["validation"]) > 1
+
+
+def test_the_shortest_series_that_is_taken_can_raise_an_alarm_and_one_step_less_cannot():
+    limits = [anomaly.limit(np.arange(float(steps)), anomaly.RATE) for steps in (anomaly.LEAST - 1, anomaly.LEAST)]
+    assert [math.isinf(each) for each in limits] == [True, False]
+
+
+def test_where_no_window_can_be_found_there_is_no_share_of_them(tmp_path, monkeypatch):
+    quiet = [replace(own, windows=()) for own in planted.series(anomaly.LEAST, seed=0)[:1]]
+    monkeypatch.setattr(planted, "series", lambda *_, **__: quiet)
+    monkeypatch.setattr(anomaly, "fit", lambda *_: ([Fitted(0, None, [])], 1.0))
+    monkeypatch.setattr(anomaly, "errors_of", lambda *_: np.linspace(0, 1, anomaly.LEAST))
+    outcome = anomaly.run(occasion(tmp_path, None))
+    assert [figure.name.partition(",")[0] for figure in outcome.figures] == ["false alarms a 1"]
+    assert "windows" not in outcome.figures[0].name

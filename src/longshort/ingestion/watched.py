@@ -12,6 +12,7 @@ import datetime as dt
 import io
 import json
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from longshort.ingestion import encoding
 
 LABELS = "combined_windows.json"
 HEADER = ["timestamp", "value"]
+LONGEST = 80  # letters of a file's name that are told
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ def read_folder(folder: Path) -> list[Watched]:
         raise DataRefused(f"{path}: there is no such file, which says what series there are and when they were out of order. Put it there.")
     try:
         labels = json.loads(encoding.decode(path.read_bytes(), str(path))[0])
+    except RecursionError:
+        raise DataRefused(f"{path}: it is nested deeper than can be read. Write an object of lists of windows.") from None
     except json.JSONDecodeError as error:
         raise DataRefused(f"{path}:{error.lineno}:{error.colno}: no JSON ({error.msg}). Mend it there.") from None
     if not isinstance(labels, dict) or not labels:
@@ -60,8 +64,13 @@ def read_folder(folder: Path) -> list[Watched]:
 
 def _read(folder: Path, name: str, labelled: Any) -> Watched:
     path, labels = folder / name, folder / LABELS
-    if not path.resolve().is_relative_to(folder.resolve()) or not path.is_file():
-        raise DataRefused(f"{labels}: it names {name}, and there is no such file in {folder}. Put it there, or take its entry out.")
+    shown = repr(name)[1:-1] if len(name) <= LONGEST else f"{name[:LONGEST]}…"
+    try:
+        there = path.resolve().is_relative_to(folder.resolve()) and path.is_file()
+    except (OSError, ValueError):  # no system has a file of such a name: it is too long, or has a zero in it
+        there = False
+    if not there:
+        raise DataRefused(f"{labels}: it names {shown}, and there is no such file in {folder}. Put it there, or take its entry out.")
     times, values = _rows(path)
     windows = []
     if not isinstance(labelled, list):
@@ -80,12 +89,11 @@ def _read(folder: Path, name: str, labelled: Any) -> Watched:
 def _rows(path: Path) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
     """The times and values of a file."""
     text, _ = encoding.decode(path.read_bytes(), str(path))
-    rows = csv.reader(io.StringIO(text))
-    if (header := next(rows, [])) != HEADER:
+    rows = _cells(io.StringIO(text, newline=None), path)
+    if (header := next(rows, (1, []))[1]) != HEADER:
         raise DataRefused(f"{path}:1:1: its header is '{','.join(header)}', and '{','.join(HEADER)}' is needed. Put that in its place.")
     times, values = [], []
-    for cells in rows:
-        line = rows.line_num
+    for line, cells in rows:
         if len(cells) != len(HEADER):
             raise DataRefused(f"{path}:{line}:1: {len(cells)} cells, and a row has a time and a value. Mend the row, or take it out.")
         time, value = _time(cells[0]), _number(cells[1])
@@ -96,6 +104,22 @@ def _rows(path: Path) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
         times.append(time)
         values.append(value)
     return np.array(times, "datetime64[us]"), np.array(values, np.float64)
+
+
+def _cells(text: io.StringIO, path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The line of each row's end, and its cells."""
+    rows = csv.reader(text)
+    while True:
+        line = rows.line_num + 1
+        try:
+            cells = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataRefused(
+                f"{path}:{line}:1: a row that cannot be read ({error}). Look for a quotation mark that is not closed."
+            ) from None
+        yield rows.line_num, cells
 
 
 def _time(text: Any) -> dt.datetime | None:

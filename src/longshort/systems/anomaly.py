@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -24,7 +25,6 @@ from longshort.tasks.series import SeriesTask
 Array = NDArray[np.float64]
 KNOWN, LEARNED, TRAINED = 0.15, 0.4, 0.75  # of a file, what may be looked at; of that, what is learned from; of that, what moves weights
 LOOKBACK = 48
-LEAST = 1120  # steps of a file, so that two windows train and two choose the epoch
 RATE = 0.005  # false alarms a step, as it is set
 RATES = (0.002, RATE, 0.01, 0.02, 0.05)
 NETWORK, ROLLING, ELSEWHEN = "network", "rolling z-score", "the same alarms at other times"
@@ -44,6 +44,15 @@ class Stretches:
         known = math.floor(KNOWN * steps)
         learned = math.floor(LEARNED * known)
         return cls(math.floor(TRAINED * learned), learned, known)
+
+    @property
+    def judged(self) -> int:
+        """Steps that set the threshold."""
+        return self.known - self.learned
+
+
+# steps of a file, so that the rate can be set: with fewer errors than that the threshold is infinite, and there is never an alarm
+LEAST = next(steps for steps in itertools.count() if Stretches.of(steps).judged >= round(1 / RATE) - 1)
 
 
 @dataclass(frozen=True)
@@ -72,8 +81,8 @@ class Count:
         return 1000 * self.false / max(self.free, 1)
 
     def share(self, windows: float) -> float:
-        """So many of the windows, in percent."""
-        return 100 * windows / max(self.windows, 1)
+        """So many of the windows, in percent; there has to be one."""
+        return 100 * windows / self.windows
 
 
 def run(occasion: Occasion) -> Outcome:
@@ -93,19 +102,15 @@ def run(occasion: Occasion) -> Outcome:
     counts = {rate: [Count.of(series, own, rate) for own in errors] for rate in RATES}
     plain = {rate: Count.of(series, rolling, rate) for rate in RATES}
     own, rival = counts[RATE], plain[RATE]
-    elsewhen = float(np.mean([each.share(each.elsewhen) for each in own]))
-    shares = [each.share(each.found) for each in own]
-    figures = [
-        Figure.over(
-            f"windows found, {1000 * RATE:g} false alarms a 1,000 steps set, {described(variant)}",
-            shares,
-            "%",
-            {ROLLING: rival.share(rival.found), ELSEWHEN: elsewhen},
-        ),
-        Figure.over("false alarms a 1,000 steps, as they came", [each.thousand for each in own], "", {ROLLING: rival.thousand}),
-    ]
+    at_rate, found = f"{1000 * RATE:g} false alarms a 1,000 steps set", []
+    if rival.windows:  # of none there is no share
+        beside = {ROLLING: rival.share(rival.found), ELSEWHEN: float(np.mean([each.share(each.elsewhen) for each in own]))}
+        found = [Figure.over(f"windows found, {at_rate}, {described(variant)}", [each.share(each.found) for each in own], "%", beside)]
+    came = Figure.over("false alarms a 1,000 steps, as they came", [each.thousand for each in own], "", {ROLLING: rival.thousand})
+    figures = [*found, came if found else replace(came, name=f"{came.name}, {at_rate}, {described(variant)}")]
     table = _by_series(series, errors, rolling)
-    title = f"{own[0].found} of {rival.windows} windows found, {own[0].thousand:.1f} false alarms a 1,000 steps, {1000 * RATE:g} set"
+    behind = f"{own[0].found} of {rival.windows} windows found" if rival.windows else "no window to be found"
+    title = f"{behind}, {own[0].thousand:.1f} false alarms a 1,000 steps, {1000 * RATE:g} set"
     return Outcome(
         data=name,
         real=real,
@@ -139,8 +144,9 @@ def _read(occasion: Occasion) -> tuple[list[Watched], str, bool]:
     for own in series:
         if len(own.values) < LEAST:
             raise DataRefused(
-                f"{occasion.data}/{own.name}: {len(own.values):,} steps, and {LEAST:,} are needed, since only the first {KNOWN:.0%} are "
-                "learned from. Give a longer series, or take it out of the labels."
+                f"{occasion.data}/{own.name}: {len(own.values):,} steps, and {LEAST:,} are needed: the threshold is set on some of the "
+                f"first {KNOWN:.0%}, and fewer cannot set so low a rate as {1000 * RATE:g} false alarms a 1,000 steps. Give a longer "
+                "series, or take it out of the labels."
             )
     called = "made series" if occasion.data is None else f"series of {occasion.data.name}"
     held = [content for own in sorted(series, key=lambda own: own.name) for content in (own.times, own.values, own.windows)]
