@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from longshort import cli, config, editing, journal, tracking
 from longshort.errors import DataRefused, PartlyDone, UsageError
 from longshort.evaluation import metrics
-from longshort.systems import cell, digits, digits_deep, digits_rnn, intent, record, running, showing, story, texts
+from longshort.systems import cell, digits, digits_deep, digits_rnn, intent, record, running, series, showing, story, texts
 from longshort.systems.catalogue import SYSTEMS, system
 from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Figure, Outcome
@@ -315,6 +315,38 @@ def test_two_networks_that_a_person_made_alike_have_figures_of_two_names(root, m
     (occasion,) = planned(root, "digits-rnn", settings=["cell=gru", "bidirectional=false"])
     names = [figure.name for figure in digits_rnn.run(occasion).figures]
     assert names == ["test accuracy, gru of 150", "test accuracy, gru of 150, trained as our best"]
+
+
+NUMBERS = [f"{k},{k % 17}" for k in range(400)]
+
+
+def column(tmp_path, *rows, header="t,v"):
+    (tmp_path / "own.csv").write_text("\n".join([header, *rows]))
+    task, name = series._read(tmp_path / "own.csv")
+    return task.values[:, 0], name
+
+
+def test_the_last_column_that_holds_numbers_alone_is_the_series(tmp_path):
+    values, name = column(tmp_path, *(f"{row},,a note" for row in NUMBERS), header="t,v,empty,said")
+    assert name == "own.csv: v, 400 steps" and values[16] > values[0] == values[17]
+    assert column(tmp_path, *NUMBERS[:250], "250,null", *NUMBERS[251:])[1] == "own.csv: v, 399 steps"
+
+
+@pytest.mark.parametrize(
+    ("rows", "header", "said"),
+    [
+        ([f"{k};{k % 17},5" for k in range(400)], "t;v", r"own\.csv:2: 2 cells, and the header has 1\. Save it with commas"),
+        ([*NUMBERS[:33], "33,inf", *NUMBERS[34:]], "t,v", r"own\.csv:35: 'v' is inf, and no number that can be scaled"),
+        ([f"{k},{(k % 17) * 1e307}" for k in range(400)], "t,v", r"own\.csv:3: 'v' is 1e\+307"),
+        (["a,1_0"] * 400, "t,v", r"own\.csv: 400 rows, and no column of numbers alone"),
+        (NUMBERS[:199], "t,v", r"own\.csv: 199 rows with a number in 'v'; a series takes 200"),
+        (['"', *["x" * 999] * 200], "t,v", r"own\.csv:\d+: a row that cannot be read"),
+        ([], "", r"own\.csv:1:1: the file is empty"),
+    ],
+)
+def test_a_table_without_a_series_in_it_is_refused_with_its_line(tmp_path, rows, header, said):
+    with pytest.raises(DataRefused, match=said):
+        column(tmp_path, *rows, header=header)
 
 
 # --- what they are made of --------------------------------------------------------------------

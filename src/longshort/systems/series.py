@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from longshort.errors import DataRefused
 from longshort.evaluation.pictures import INK, MODEL, MUTED, NAIVE, as_png, house_style, label_ends, logarithmic, new_figure
 from longshort.evaluation.tables import Table
-from longshort.ingestion import embedded
+from longshort.ingestion import embedded, encoding, source
 from longshort.systems.fitting import fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.series import SeriesTask
@@ -23,6 +25,8 @@ LOOKBACK, STEP, END = 20, 0.1, 30.0  # steps of a window; time between two; wher
 PUBLISHED = {0: 379.6, 100: 14.6, 200: 7.14, 300: 3.99, 400: 2.00}  # step -> MSE of its batch
 BATCH, STEPS, EVERY = 50, 10_000, 100  # windows of a step; steps; after how many an epoch is told
 CPU = torch.device("cpu")
+MISSING = ("", "nan", "na", "n/a", "null", "none", "-")  # cells in which nothing stands, in small letters
+LARGEST = 1e30  # of a value: the squares of larger ones leave no room for sums
 
 
 def made(time: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -82,25 +86,64 @@ def _read(path: Path) -> tuple[SeriesTask, str]:
 
     raises  DataRefused
     """
-    import pandas as pd
-
-    try:
-        numbers = pd.read_csv(path).select_dtypes("number").dropna()
-    except (OSError, ValueError) as error:
-        raise DataRefused(f"{path}: no table that can be read ({error}). Give a CSV file with a column of numbers.") from None
+    if not path.is_file():
+        raise DataRefused(f"{path}: a folder, and a series is one file. Give the file.")
+    header, *rows = _rows(source.unpack(path.read_bytes(), path.name), path) or [(1, [])]
+    places = reversed(range(len(header[1])))
+    name, numbers = next(((header[1][place], found) for place in places if (found := _numbers(rows, place))), ("", []))
     least = 10 * LOOKBACK
-    if numbers.shape[1] == 0 or len(numbers) < least:
-        held = f"{len(numbers)} rows with numbers in {numbers.shape[1]} columns"
-        raise DataRefused(f"{path}: {held}; a series takes {least} rows. Give a longer one.")
-    column = numbers.iloc[:, -1]
-    values = column.to_numpy(np.float64)
+    if not numbers:
+        raise DataRefused(f"{path}: {len(rows):,} rows, and no column of numbers alone. Give a CSV file with one, such as 12.5 a row.")
+    if len(numbers) < least:
+        raise DataRefused(f"{path}: {len(numbers)} rows with a number in '{name}'; a series takes {least}. Give a longer one.")
+    for line, value in numbers:
+        if not abs(value) <= LARGEST:
+            raise DataRefused(f"{path}:{line}: '{name}' is {value:g}, and no number that can be scaled. Mend the row, or take it out.")
+    values = np.array([value for _, value in numbers])
     edges = [0, *(round(share * len(values)) for share in (0.6, 0.8)), len(values)]
     known = values[: edges[1]]
     scaled = ((values - known.mean()) / (known.std() or 1.0)).astype(np.float32)[:, None]
     # a window of validation and test reads what came before its first target
     ranges = zip(("train", "validation", "test"), edges, edges[1:], strict=False)
     starts = {part: np.arange(max(first - LOOKBACK, 0), end - LOOKBACK) for part, first, end in ranges}
-    return SeriesTask(scaled, LOOKBACK, starts), f"{path.name}: {column.name}, {len(values):,} steps"
+    return SeriesTask(scaled, LOOKBACK, starts), f"{path.name}: {name}, {len(values):,} steps"
+
+
+def _rows(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
+    """The rows of a table that have a cell, each with its line; the first is the header. raises  DataRefused"""
+    text, _ = encoding.decode(data, str(path))
+    reader = csv.reader(io.StringIO(text, newline=None))
+    rows: list[tuple[int, list[str]]] = []
+    try:
+        for cells in reader:
+            if len(cells) > len(rows[0][1] if rows else cells):
+                raise DataRefused(
+                    f"{path}:{reader.line_num}: {len(cells)} cells, and the header has {len(rows[0][1])}. Save it with commas between "
+                    "cells and points in numbers, such as 12.5."
+                )
+            if cells:
+                rows.append((reader.line_num, cells))
+    except csv.Error as error:
+        raise DataRefused(
+            f"{path}:{reader.line_num}: a row that cannot be read ({error}). Give a CSV file with a column of numbers."
+        ) from None
+    return rows
+
+
+def _numbers(rows: list[tuple[int, list[str]]], place: int) -> list[tuple[int, float]]:
+    """The numbers of a column with their lines, without cells in which nothing stands; none where there is anything else in it."""
+    found = []
+    for line, cells in rows:
+        cell = cells[place].strip() if place < len(cells) else ""
+        if cell.lower() in MISSING:
+            continue
+        try:
+            found.append((line, float(cell)))
+        except ValueError:
+            return []
+        if "_" in cell:  # which Python reads, and nobody writes
+            return []
+    return found
 
 
 def _prices(occasion: Occasion) -> SeriesTask:
