@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from longshort import cli, config, editing, journal, tracking
 from longshort.errors import DataRefused, PartlyDone, UsageError
 from longshort.evaluation import metrics
-from longshort.systems import cell, digits, digits_deep, digits_rnn, intent, record, running, series, showing, story, texts
+from longshort.systems import cell, digits, digits_deep, digits_rnn, intent, record, running, sentiment, series, showing, story, texts
 from longshort.systems.catalogue import SYSTEMS, system
 from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Figure, Outcome
@@ -277,7 +277,11 @@ def test_words_that_would_say_nothing_are_refused(root, monkeypatch, capsys, arg
 
 BAD = {
     "story": ("few.txt", b"two words", "2 words, and a story takes 30"),
-    "intent": ("labels.csv", b"text,label\n" + b"".join(b"a row of words,same\n" for _ in range(60)), "the validation part holds no row"),
+    "intent": (
+        "labels.csv",
+        b"text,label\n" + b"".join(b"a row of words,%d\n" % (n % 2) for n in range(60)),
+        r"60 rows: .* holds no row.*Give more rows",
+    ),
     "tagging": (
         "rows.csv",
         b"text,label\n" + b"".join(b"row %d of words,%d\n" % (n, n % 2) for n in range(60)),
@@ -347,6 +351,28 @@ def test_the_last_column_that_holds_numbers_alone_is_the_series(tmp_path):
 def test_a_table_without_a_series_in_it_is_refused_with_its_line(tmp_path, rows, header, said):
     with pytest.raises(DataRefused, match=said):
         column(tmp_path, *rows, header=header)
+
+
+def rows_of(tmp_path, labels):
+    content = "".join(f"words {k} of row {k * k % 97},{label}\n" for k, label in enumerate(labels))
+    (tmp_path / "rows.csv").write_text(f"text,label\n{content}")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["intent", "sentiment"])
+def test_rows_of_one_label_are_refused_since_there_is_nothing_to_tell_apart(root, tmp_path, name):
+    (occasion,) = planned(root, name, data=rows_of(tmp_path, ["same"] * 60))
+    with pytest.raises(DataRefused, match=r", 60 rows: all rows to learn from are labelled 'same', and a classifier needs two"):
+        module_of(name).run(occasion)
+
+
+def test_rows_that_are_too_few_for_folds_are_refused(root, tmp_path):
+    (occasion,) = planned(root, "sentiment", data=rows_of(tmp_path, ["good", "bad"] * 6))
+    with pytest.raises(DataRefused, match="12 rows, at most 6 of one label; 2 folds take 20 rows, and 2 of a label"):
+        sentiment.run(occasion)
+    found = texts.read(planned(root, "sentiment", data=rows_of(tmp_path, [str(k % 40) for k in range(120)]))[0], None, ())
+    with pytest.raises(DataRefused, match="120 rows, at most 3 of one label; 10 folds take 100 rows, and 10 of a label"):
+        sentiment.folds_of(found, 10)
 
 
 # --- what they are made of --------------------------------------------------------------------

@@ -13,7 +13,6 @@ from longshort.systems.digits import figure
 from longshort.systems.fitting import described, fit
 from longshort.systems.occasion import Occasion, Outcome
 from longshort.tasks.classify import ClassifyTask
-from longshort.windows.labelled import classify_data
 
 WINDOWS = ClassifyWindows(min_count=2, max_vocabulary=20000, max_length=400, validation=0.1, test=0.2, seed=0)
 SETTINGS = Settings(embedding_size=100, dropout=0.5, pooling="max", label_smoothing=0.1)
@@ -26,7 +25,7 @@ def run(occasion: Occasion) -> Outcome:
     raises  DataRefused, TrainingDiverged, UsageError
     """
     found = texts.read(occasion, texts.requests(), ("ATIS", "Banking77"))
-    data = classify_data(found.texts, found.labels, found.parts, WINDOWS)
+    data = texts.divided(found, found.parts, WINDOWS)
     task = ClassifyTask.of(data, SETTINGS)
     variant = occasion.variant(cell="lstm", hidden_size=128, bidirectional=True)
     epochs = 2 if occasion.fast else 30

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 
 from longshort.config import ClassifyTask as Settings
 from longshort.config import ClassifyWindows
+from longshort.errors import DataRefused
 from longshort.evaluation.tables import Table, spread
 from longshort.systems import pictures, texts
 from longshort.systems.fitting import described, fit, named
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.classify import ClassifyTask
-from longshort.windows.labelled import ClassifyData, classify_data
+from longshort.windows.labelled import ClassifyData
 
 WINDOWS = ClassifyWindows(min_count=1, max_vocabulary=20000, max_length=400, validation=0.1, test=0.1, seed=0)
 SETTINGS = Settings(embedding_size=128, dropout=0.5, pooling="max", label_smoothing=0.1)
 FOLDS = 10
+LEAST = 10  # rows of a fold
 SHUFFLE = 0  # the seed of the folds
 
 
@@ -65,16 +69,24 @@ def folds_of(found: texts.Texts, count: int) -> list[ClassifyData]:
     """The rows cut into folds with the same shares of labels; each the test part once, its validation part drawn from the others.
 
     Where the files say the parts, those are the one fold.
+
+    raises  DataRefused when there are too few rows for folds
     """
     from sklearn.model_selection import StratifiedKFold
 
     if found.parts is not None:
-        return [classify_data(found.texts, found.labels, found.parts, WINDOWS)]
+        return [texts.divided(found, found.parts, WINDOWS)]
+    (_, most), rows = Counter(found.labels).most_common(1)[0], len(found.labels)
+    if rows < LEAST * count or most < count:
+        raise DataRefused(
+            f"{found.name}: {rows:,} rows, at most {most:,} of one label; {count} folds take {LEAST * count} rows, and {count} of a label. "
+            "Give more rows, or files that are called train, validation and test."
+        )
     cut = StratifiedKFold(count, shuffle=True, random_state=SHUFFLE).split(found.texts, found.labels)
     folds = []
     for _, test in cut:
         parts = ["train"] * len(found.texts)
         for row in test.tolist():
             parts[row] = "test"
-        folds.append(classify_data(found.texts, found.labels, parts, WINDOWS))
+        folds.append(texts.divided(found, parts, WINDOWS))
     return folds

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from longshort.config import ClassifyWindows
 from longshort.errors import DataRefused, UsageError
 from longshort.evaluation import classes
 from longshort.ingestion import intake, recognition
 from longshort.systems import originals
 from longshort.systems.occasion import Occasion
-from longshort.windows.labelled import ClassifyData
+from longshort.windows.labelled import ClassifyData, classify_data
 
 MAJORITY, LINEAR = "majority", "TF-IDF + logistic regression"
 FAST = 400  # rows of a run that only shows that everything works
@@ -149,6 +150,27 @@ def opinions(count: int = 2000, seed: int = 0) -> Texts:
         texts.append(" ".join([*filter(None, said), tail]).strip())
         labels.append("good" if good else "bad")
     return Texts(f"{count:,} made opinions of guests", texts, labels, None, None)
+
+
+def divided(found: Texts, parts: list[str] | None, spec: ClassifyWindows) -> ClassifyData:
+    """The rows as a classifier reads them, in ``parts`` or in those that the windows room makes.
+
+    raises  DataRefused, also when all rows that are learned from have one label
+    """
+    shown = {label for label, part in zip(found.labels, parts or ["train"] * len(found.labels), strict=True) if part == "train"}
+    if len(shown) < 2:
+        only = f"all rows to learn from are labelled '{min(shown)}'" if shown else "there are no rows to learn from"
+        raise DataRefused(f"{found.name}: {only}, and a classifier needs two labels to tell apart. Give rows of more than one.")
+    try:
+        data = classify_data(found.texts, found.labels, parts, spec)
+    except DataRefused as error:  # what it says to set in params.yaml is not asked here
+        raise DataRefused(f"{found.name}: {str(error).partition('. ')[0]}. Give more rows, of more different words.") from None
+    if len(data.names) < 2:
+        raise DataRefused(
+            f"{found.name}: of the rows to learn from only those labelled '{data.names[0]}' do not stand in another part too, and a "
+            "classifier needs two labels to tell apart. Give more rows."
+        )
+    return data
 
 
 def asked(data: ClassifyData) -> NDArray[np.int64]:
