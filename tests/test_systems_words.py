@@ -136,6 +136,17 @@ def test_the_nearest_word_is_the_one_whose_embedding_points_the_same_way(folder,
     assert row[:2] == ["cat", "the 1.00"]
 
 
+def test_too_few_words_for_a_map_have_none(folder, monkeypatch):
+    source = sources.penn_treebank(folder)
+    model = language_model.as_model(*untrained(source))
+    for seen, least, most in ((1, 4, 5), (9, 0, 0)):  # of six words some are marks
+        monkeypatch.setattr(language_model, "SEEN", seen)
+        monkeypatch.setitem(language_model.ASKED, True, ("cat", "the"))
+        near = language_model.neighbours(model, source)
+        assert least <= len({word.partition(" ")[0] for row in near.rows for word in row}) <= most
+        assert language_model._map(model, near, source) == {}
+
+
 def test_marks_are_no_suggestions():
     assert serving.marks(["the", ",", "n't", "--", "[NUM]", "2"]) == [",", "--"]
 
@@ -161,6 +172,12 @@ def test_a_word_is_typed_until_it_is_suggested_and_marks_are_none(folder):
     typed = autocomplete.typing(source, suggest, 10)
     assert asked == [("<eos>", ""), ("<eos>", "t"), ("<eos>", "th"), ("the", ""), ("the", "c")]
     assert typed.needed.tolist() == [-1, 1] and typed.letters.tolist() == [3, 3] and not typed.first.any()
+
+
+def test_a_text_in_which_no_word_can_be_typed_is_refused_before_anything_is_learned(tmp_path, folder):
+    (folder / "ptb.test.txt").write_text("a cat\n<unk> N 12 !\n")
+    with pytest.raises(DataRefused, match="no word of the test part, its end, begins with a letter"):
+        autocomplete.run(occasion(tmp_path / "project", folder))
 
 
 def test_a_completer_says_what_the_model_scores_highest(folder):

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from longshort import serving
+from longshort.errors import DataRefused
 from longshort.evaluation.ngrams import Trigram, Unigram
 from longshort.evaluation.tables import Table
 from longshort.models.suggesting import Suggester, Suggestion
@@ -65,6 +66,10 @@ def run(occasion: Occasion) -> Outcome:
     raises  DataRefused, TrainingDiverged, UsageError
     """
     source = sources.read(occasion)
+    if not typed_places(source):
+        raise DataRefused(
+            f"{source.name}: no word of the test part, its end, begins with a letter, so none can be typed. Give a text of words."
+        )
     task, variant, how = language_model.asked(occasion, source)
     (fitted, *_), seconds = fit(occasion, "autocomplete", [task], variant, how)
     completer = serving.Completer(language_model.as_model(fitted, task, variant), UNSAID)
@@ -144,10 +149,15 @@ def rivals(source: Source) -> dict[str, Suggest]:
     }
 
 
+def typed_places(source: Source) -> list[int]:
+    """Which words of the test part may be typed: those that begin with a letter and stand for nothing else, from the third on."""
+    return [place for place, word in enumerate(source.test) if place >= 2 and word[0].isalpha() and word not in UNSAID]
+
+
 def typing(source: Source, suggest: Suggest, words: int) -> Typing:
     """Type so many words of the test part, spread over it, each behind all that stands before it; marks are none."""
     data, test = source.data, source.data.stretches["test"]
-    spelt = [place for place, word in enumerate(source.test) if place >= 2 and word[0].isalpha() and word not in UNSAID]
+    spelt = typed_places(source)
     vocabulary = set(data.vocabulary.words)
     known, needed, first, letters, seconds = [], [], [], [], []
     for place in [spelt[number] for number in np.unique(np.linspace(0, len(spelt) - 1, words).astype(int))]:

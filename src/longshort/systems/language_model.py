@@ -98,7 +98,7 @@ def run(occasion: Occasion) -> Outcome:
                 perplexity.value,
                 f"{described(variant)}: {perplexity.value:.1f} on test; {beside}trigram {perplexity.naive[TRIGRAM]:.1f}",
             ),
-            "neighbours": _map(model, near, source),
+            **_map(model, near, source),
         },
         said=_told(near, passage),
     )
@@ -175,13 +175,16 @@ def neighbours(model: Model, source: Source) -> Table:
     return Table(["word", *map(str, range(1, NEIGHBOURS + 1))], rows)
 
 
-def _map(model: Model, near: Table, source: Source) -> bytes:
-    """The words of the table and their neighbours on a plane."""
+def _map(model: Model, near: Table, source: Source) -> dict[str, bytes]:
+    """The words of the table and their neighbours on a plane; none where there are too few words to have neighbours."""
     groups = [[row[0], *(told.rpartition(" ")[0] for told in row[1:])] for row in near.rows]
     number = {word: place for place, word in enumerate(source.data.vocabulary.words)}
     shown = list(dict.fromkeys(word for group in groups for word in group))
+    if len(shown) <= NEIGHBOURS:
+        return {}
     points = _directions(model)[[number[word] for word in shown]]
-    return pictures.word_map(shown, points, [group[0] for group in groups], groups, "Words that are used alike lie together")
+    title = "Words that are used alike lie together"
+    return {"neighbours": pictures.word_map(shown, points, [group[0] for group in groups], groups, title)}
 
 
 def _by_epoch(fitted: Sequence[Fitted]) -> Table:
@@ -195,4 +198,4 @@ def _by_epoch(fitted: Sequence[Fitted]) -> Table:
 
 def _told(near: Table, passage: str) -> str:
     lines = [f"  {row[0]}: {', '.join(told.rpartition(' ')[0] for told in row[1:])}" for row in near.rows]
-    return "\n".join(["nearest words", *lines, "", passage.replace(f" {sources.END}", ".")])
+    return "\n".join([*(["nearest words", *lines, ""] if lines else []), passage.replace(f" {sources.END}", ".")])
