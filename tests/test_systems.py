@@ -7,9 +7,11 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import clones
+import numpy as np
 import pytest
 import requests
 from mlflow import MlflowClient
@@ -17,7 +19,7 @@ from mlflow import MlflowClient
 from longshort import cli, config, editing, journal, tracking
 from longshort.errors import DataRefused, PartlyDone, UsageError
 from longshort.evaluation import metrics
-from longshort.systems import cell, digits, digits_deep, digits_rnn, intent, record, running, sentiment, series, showing, story, texts
+from longshort.systems import cell, digits, digits_deep, digits_rnn, google_stock, intent, record, running, sentiment, series, showing, story, texts
 from longshort.systems.catalogue import SYSTEMS, system
 from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Figure, Outcome
@@ -310,6 +312,17 @@ def test_a_series_that_is_read_both_ways_is_refused_since_each_step_would_have_r
         (occasion,) = planned(root, name, settings=["bidirectional=true"])
         with pytest.raises(UsageError, match="it would have read the next one"):
             module_of(name).run(occasion)
+
+
+def test_speeds_are_of_what_was_trained(root, monkeypatch):
+    epochs = [{"epoch": k, "train_loss": 1.0, "train_accuracy": 0.5, "validation_accuracy": 0.5, "best": True} for k in (1, 2, 3)]
+    fitted = [Fitted(0, None, epochs[:1]), Fitted(1, None, epochs)]
+    for row in (story, google_stock):
+        monkeypatch.setattr(row, "fit", lambda *_: (fitted, 8.0))
+    monkeypatch.setattr(story, "tell", lambda *_: [])
+    monkeypatch.setattr(google_stock, "_levels", lambda *_: np.zeros(google_stock.TEST))
+    speeds = [module_of(name).run(replace(planned(root, name)[0], seeds=(0, 1))).figures[-1] for name in ("story", "google-stock")]
+    assert speeds[0].value == 4 * (len(story.STORY.split()) - story.LOOKBACK) / 8 and speeds[1].value == 8 / 4
 
 
 def test_two_networks_that_a_person_made_alike_have_figures_of_two_names(root, monkeypatch):

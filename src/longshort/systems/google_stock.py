@@ -53,18 +53,18 @@ def run(occasion: Occasion) -> Outcome:
     places = train.origins(np.arange(len(train)))
     scale = float(data.scaler.scale[0])
     naive_loss = float(np.square((data.series.price[places + 1] - data.series.price[places]) / scale).mean())
-    told = min(len(PUBLISHED), *(len(one.history) for one in fitted))  # the last that is published, or the last that there was
+    told = min(len(PUBLISHED), *(len(one.history) for one in fitted))  # epochs: those that are published, or all that each network had
     figures = [
         Figure.over(f"training loss in epoch {told}", [one.history[told - 1]["train_loss"] for one in fitted], "", {"naive": naive_loss}),
         Figure.over("RMSE on the last 20 sessions", errors.tolist(), "$", {"naive, tomorrow = today": naive}),
-        Figure("seconds an epoch", seconds / max(len(one.history) for one in fitted) / len(fitted), "s"),
+        Figure("seconds an epoch", seconds / sum(len(one.history) for one in fitted), "s"),
     ]
     better = "worse" if errors.mean() > naive else "better"
     title = f"{name}: RMSE ${errors.mean():.2f}, {better} than tomorrow = today (${naive:.2f})"
     dates = data.series.dates[origins + 1]
     days = zip(dates, actual, last, forecasts.T, strict=True)
     rows = [[str(day), float(came), float(before), *map(float, own)] for day, came, before, own in days]
-    losses = np.mean([[epoch["train_loss"] for epoch in one.history] for one in fitted], axis=0)
+    losses = np.mean([[epoch["train_loss"] for epoch in one.history[:told]] for one in fitted], axis=0)
     return Outcome(
         data=name,
         real=real,
@@ -77,8 +77,8 @@ def run(occasion: Occasion) -> Outcome:
         tables={
             "forecasts": Table(["session", "actual", "naive", *(f"seed {one.seed}" for one in fitted)], rows),
             "curve": Table(
-                ["epoch", "published", "ours"],
-                [[k + 1, loss, float(own)] for k, (loss, own) in enumerate(zip(PUBLISHED, losses, strict=False))],
+                ["epoch", *["published"] * real, "ours"],
+                [[k + 1, *[PUBLISHED[k]] * real, float(own)] for k, own in enumerate(losses)],
             ),
         },
         pictures={
