@@ -321,8 +321,10 @@ def test_speeds_are_of_what_was_trained(root, monkeypatch):
         monkeypatch.setattr(row, "fit", lambda *_: (fitted, 8.0))
     monkeypatch.setattr(story, "tell", lambda *_: [])
     monkeypatch.setattr(google_stock, "_levels", lambda *_: np.zeros(google_stock.TEST))
-    speeds = [module_of(name).run(replace(planned(root, name)[0], seeds=(0, 1))).figures[-1] for name in ("story", "google-stock")]
-    assert speeds[0].value == 4 * (len(story.STORY.split()) - story.LOOKBACK) / 8 and speeds[1].value == 8 / 4
+    told, prices = (module_of(name).run(replace(planned(root, name)[0], seeds=(0, 1))).figures for name in ("story", "google-stock"))
+    windows = len(story.STORY.split()) - story.LOOKBACK
+    assert (told[-1].value, prices[-1].value) == (4 * windows / 8, 8 / 4)
+    assert told[0].name == f"2 layers, accuracy of the last {windows} steps"  # one network had no more
 
 
 def test_two_networks_that_a_person_made_alike_have_figures_of_two_names(root, monkeypatch):

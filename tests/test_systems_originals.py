@@ -13,7 +13,7 @@ import pytest
 from longshort import config, sessions
 from longshort.errors import DataRefused
 from longshort.ingestion import idx
-from longshort.systems import anomaly, digits, google_stock, originals, sources, story, texts, translation
+from longshort.systems import anomaly, ctc, digits, google_stock, originals, sources, story, texts, translation
 from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Occasion
 
@@ -121,6 +121,18 @@ def test_images_of_which_no_classifier_can_learn_are_refused(tmp_path):
         digits.read(occasion(collection(tmp_path / "few", 5000, 20)))
     with pytest.raises(DataRefused, match=r"same: all 600 images that are learned from have the label 0; a classifier needs two"):
         digits.read(occasion(collection(tmp_path / "same", 5600, 20, labels=1)))
+
+
+def test_strips_of_narrow_images_are_made_too(tmp_path, monkeypatch):
+    class Made(Exception):
+        pass
+
+    def fit(_, __, tasks, *___):
+        raise Made(tasks[0].data.rows, int(tasks[0].data.widths().min()))
+
+    monkeypatch.setattr(ctc, "fit", fit)
+    with pytest.raises(Made, match=r"\(4, [3-9]\)"):
+        ctc.run(occasion(collection(tmp_path, 5600, 20, size=(4, 3)), fast=True))
 
 
 def test_contents_that_differ_in_a_shape_a_type_or_an_order_have_other_digests():

@@ -50,7 +50,8 @@ def run(occasion: Occasion) -> Outcome:
         fitted, seconds[label] = _fit(occasion, whole, layers, hidden, steps)
         shares = [100 * _accuracy(one, len(words) - LOOKBACK) for one in fitted]
         naive = {"look-up of trigrams": 100 * look_up(words)} if layers == 2 else {}
-        figures.append(Figure.over(f"{label}, accuracy of the last {LAST:,} steps", shares, "%", naive))
+        last = min(LAST, *(_windows(whole) * len(one.history) for one in fitted))
+        figures.append(Figure.over(f"{label}, accuracy of the last {last:,} steps", shares, "%", naive))
         networks[label] = fitted
     known = round(len(words) * (1 - HELD_OUT))
     part, seconds["held out"] = _fit(occasion, _task(words, known), 2, hidden, steps // 5)
