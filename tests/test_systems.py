@@ -19,7 +19,21 @@ from mlflow import MlflowClient
 from longshort import cli, config, editing, journal, tracking
 from longshort.errors import DataRefused, PartlyDone, UsageError
 from longshort.evaluation import metrics
-from longshort.systems import cell, digits, digits_deep, digits_rnn, google_stock, intent, record, running, sentiment, series, showing, story, texts
+from longshort.systems import (
+    cell,
+    digits,
+    digits_deep,
+    digits_rnn,
+    google_stock,
+    intent,
+    record,
+    running,
+    sentiment,
+    series,
+    showing,
+    story,
+    texts,
+)
 from longshort.systems.catalogue import SYSTEMS, system
 from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Figure, Outcome
