@@ -1,5 +1,6 @@
 """Systems that teach: a cell by hand, padded batches, gradients over a hundred steps, and gates."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from longshort.models.cells import CELLS
 from longshort.models.encoder import Encoder
 from longshort.models.engines import Inside
 from longshort.models.engines.reference import step_by_step
-from longshort.systems import cell, digits_deep, gates, gradients, memory, story, variable_length
+from longshort.systems import cell, digits, digits_deep, gates, gradients, memory, story, variable_length
 from longshort.systems.equations import ACTIVATIONS, EQUATIONS, worked_out
+from longshort.systems.fitting import Fitted
 from longshort.systems.occasion import Occasion
 
 ROOT = Path(__file__).parents[1]
@@ -223,13 +225,29 @@ def test_a_cell_that_is_named_is_followed_with_the_remedies_that_it_has():
         (gradients, {"forget_bias": 3.0}, "--set forget_bias: it is one of the remedies that are compared"),
         (gradients, {"cell": [1]}, "--set cell: Input should be 'rnn', "),
         (memory, {"chrono_steps": 10}, "--set chrono_steps: one of the four networks is begun so"),
-        (story, {"num_layers": 3}, "--set num_layers: a network of two layers and one of one layer"),
-        (digits_deep, {"dropout": 0.3}, r"--set dropout: each network is trained without dropout and with 0\.5"),
     ],
 )
 def test_what_a_row_varies_itself_is_not_set_for_all_of_its_networks(row, setting, said):
     with pytest.raises(UsageError, match=said):
         row.run(occasion("row", **setting))
+
+
+def test_dropout_and_layers_are_one_setting_where_they_are_compared(monkeypatch):
+    tried = []
+
+    def fit(_, label, tasks, variant, how):
+        tried.append(variant.dropout)
+        return [Fitted(0, None, [])], 1.0
+
+    monkeypatch.setattr(digits, "named", lambda one, task, part: task.data.labels_of(part))
+    monkeypatch.setattr(digits_deep, "fit", fit)
+    for dropout, kinds in ((0.3, ["no dropout", "dropout 0.3"] * 2), (0.0, ["no dropout"] * 2)):
+        figures = digits_deep.run(occasion("digits-deep", dropout=dropout)).figures
+        assert [figure.name.split(", ")[-1] for figure in figures] == kinds
+    assert tried == [0.0, 0.3, 0.0, 0.3, 0.0, 0.0]
+    outcome = story.run(replace(occasion("story", num_layers=3, hidden_size=4, max_epochs=1), fast=True))
+    assert [figure.name.split(", ")[0] for figure in outcome.figures] == ["3 layers"] * 3
+    assert outcome.settings["variant"]["num_layers"] == 3
 
 
 def test_a_network_that_is_named_is_called_by_how_its_gates_begin():

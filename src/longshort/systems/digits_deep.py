@@ -6,7 +6,7 @@ import numpy as np
 
 from longshort.evaluation.pictures import MODEL, NAIVE, as_png, house_style, new_figure
 from longshort.evaluation.tables import Table
-from longshort.systems import digits, varied
+from longshort.systems import digits
 from longshort.systems.fitting import described, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 
@@ -15,35 +15,38 @@ CELLS = ("rnn", "lstm")
 
 
 def run(occasion: Occasion) -> Outcome:
-    """Train both networks with dropout and without.
+    """Train both networks with dropout, the tutorial's or a person's, and without.
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
-    varied.refuse(occasion, f"each network is trained without dropout and with {1 - KEPT:g}, to compare the two", "dropout")
     found = digits.read(occasion)
     task, naive = found.task(), found.naive()
     epochs = 2 if occasion.fast else 15 if found.many else 60
     how = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=150, max_epochs=epochs, patience=epochs)
     cells = (occasion.settings["cell"],) if "cell" in occasion.settings else CELLS
+    dropouts = sorted({0.0, float(occasion.settings.get("dropout", 1 - KEPT))})
     figures: list[Figure] = []
     each: dict[str, list[float]] = {}
     labels = found.data.labels_of("test")
     for cell in cells:
-        for dropout in (0.0, 1 - KEPT):
-            variant = occasion.variant(cell=cell, hidden_size=100, num_layers=3, dropout=dropout)
+        for dropout in dropouts:
+            variant = occasion.variant(cell=cell, hidden_size=100, num_layers=3).model_copy(update={"dropout": dropout})
             label = f"{described(variant)}, {'no dropout' if dropout == 0 else f'dropout {dropout:g}'}"
             fitted, _ = fit(occasion, f"{cell}-{dropout:g}", [task], variant, how)
             figure, said = digits.figure(f"test accuracy, {label}", fitted, task, {} if figures else naive)
             figures.append(figure)
             each[label] = [100 * float(np.mean(own == labels)) for own in said]
-    gains = {cell: figures[2 * k + 1].value - figures[2 * k].value for k, cell in enumerate(cells)}
-    verdict = "; ".join(f"{cell}: dropout {'gains' if gain > 0 else 'loses'} {abs(gain):.2f} points" for cell, gain in gains.items())
+    gains = {cell: figures[2 * k + 1].value - figures[2 * k].value for k, cell in enumerate(cells) if len(dropouts) > 1}
+    verdict = (
+        "; ".join(f"{cell}: dropout {'gains' if gain > 0 else 'loses'} {abs(gain):.2f} points" for cell, gain in gains.items())
+        or "no dropout"
+    )
     rows = [[label, seed, share] for label, shares in each.items() for seed, share in zip(occasion.seeds, shares, strict=True)]
     return Outcome(
         data=found.name,
         real=found.real,
         figures=figures,
-        settings={"optimisation": how.model_dump(), "dropout keeps": KEPT, "epochs": epochs},
+        settings={"optimisation": how.model_dump(), "dropouts": dropouts, "epochs": epochs},
         tables={"by-seed": Table(["network", "seed", "accuracy"], rows)},
         pictures={"dropout": _picture(each, f"{found.name}: {verdict}")},
         said=verdict,

@@ -12,7 +12,7 @@ import torch
 from longshort.config import Optimisation, TextWindows, Variant
 from longshort.errors import DataRefused
 from longshort.evaluation.tables import Table
-from longshort.systems import originals, pictures, varied
+from longshort.systems import originals, pictures
 from longshort.systems.fitting import Fitted, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.next_word import NextWordTask
@@ -20,6 +20,7 @@ from longshort.windows.files import TextData
 from longshort.windows.text import Stretch, Vocabulary
 
 LOOKBACK, STEPS, LAST = 3, 50_000, 1_000  # words in; windows learned, one a step; of how many the accuracy is told
+LAYERS = (2, 1)  # of the networks that the tutorial compares
 HELD_OUT = 0.2  # of the story, its end, which another network has never seen
 TOLD = 32  # words that are generated
 SYMBOLS = 112
@@ -36,40 +37,41 @@ STORY = (
 
 
 def run(occasion: Occasion) -> Outcome:
-    """Train the tutorial's two networks, and one that has not seen the end of the story.
+    """Train the tutorial's two networks, or one of as many layers as a person set, and one that has not seen the end of the story.
 
     raises  DataRefused, TrainingDiverged, UsageError
     """
-    varied.refuse(occasion, "a network of two layers and one of one layer are trained, to compare the two", "num_layers")
+    compared = (occasion.settings["num_layers"],) if "num_layers" in occasion.settings else LAYERS
+    names = {layers: f"{layers} layer{'s' * (layers > 1)}" for layers in compared}
+    most, first = compared[0], names[compared[0]]
     words, name = (STORY.split(), "a story of our own") if occasion.data is None else _read(occasion.data)
     hidden, steps = (32, 1_500) if occasion.fast else (512, STEPS)
     networks, figures, seconds = {}, [], {}
     whole = _task(words, len(words))
-    for layers in (2, 1):
-        label = f"{layers} layer{'s' * (layers > 1)}"
+    for layers, label in names.items():
         fitted, seconds[label] = _fit(occasion, whole, layers, hidden, steps)
         shares = [100 * _accuracy(one, len(words) - LOOKBACK) for one in fitted]
-        naive = {"look-up of trigrams": 100 * look_up(words)} if layers == 2 else {}
+        naive = {"look-up of trigrams": 100 * look_up(words)} if layers == most else {}
         last = min(LAST, *(_windows(whole) * len(one.history) for one in fitted))
         figures.append(Figure.over(f"{label}, accuracy of the last {last:,} steps", shares, "%", naive))
         networks[label] = fitted
     known = round(len(words) * (1 - HELD_OUT))
-    part, seconds["held out"] = _fit(occasion, _task(words, known), 2, hidden, steps // 5)
+    part, seconds["held out"] = _fit(occasion, _task(words, known), most, hidden, steps // 5)
     held = [100 * float(one.best["validation_accuracy"]) for one in part]
-    figures.append(Figure.over(f"2 layers, on the last {HELD_OUT:.0%}, never seen", held, "%"))
-    trained = _windows(whole) * sum(len(one.history) for one in networks["2 layers"])
-    figures.append(Figure("2 layers, steps a second", trained / seconds["2 layers"]))
-    told = tell(networks["2 layers"][0], whole, words[:LOOKBACK], TOLD)
+    figures.append(Figure.over(f"{first}, on the last {HELD_OUT:.0%}, never seen", held, "%"))
+    trained = _windows(whole) * sum(len(one.history) for one in networks[first])
+    figures.append(Figure(f"{first}, steps a second", trained / seconds[first]))
+    told = tell(networks[first][0], whole, words[:LOOKBACK], TOLD)
     right = sum(said == came for said, came in zip(told, words[LOOKBACK:], strict=False))
     rows = [[label, round(spent, 1)] for label, spent in seconds.items()]
     curves = {label: [one.history for one in fitted] for label, fitted in networks.items()}
-    rates = " and ".join(f"{figure.value:.1f} %" for figure in figures[:2])
+    rates = " and ".join(f"{figure.value:.1f} %" for figure in figures[: len(compared)])
     return Outcome(
         data=f"{name}, {len(words)} words, {len(set(words))} symbols",
         real=originals.is_one(("story",), words) and not occasion.fast,
         figures=figures,
         settings={
-            "variant": _variant(occasion, 2, hidden).model_dump(),
+            "variant": _variant(occasion, most, hidden).model_dump(),
             "optimisation": _optimisation(occasion, whole, steps).model_dump(),
             "steps": trained // len(occasion.seeds),
             "words are read as": "their numbers, the most frequent 0",
