@@ -255,9 +255,15 @@ def test_a_word_is_known_however_it_was_typed(writer):
 
 def test_the_service_of_words_names_no_stand_in_and_is_asked_with_texts(writer, monkeypatch):
     service = serving.LanguageService(writer)
-    for wrong, said in (({"text": ["the"]}, "no column 'prompt' among 'text'"), ({"prompt": ["the", None]}, "row 2: 'prompt' is None")):
+    wrong = (
+        ({"text": ["the"]}, "no column 'prompt' among 'text'"),
+        ({"prompt": ["the", None]}, "row 2: 'prompt' is empty"),
+        ({"prompt": pd.Series(["the", None], dtype=object)}, "row 2: 'prompt' is empty"),
+        ({"prompt": [5, "the"]}, "row 1: 'prompt' is 5, no text"),
+    )
+    for given, said in wrong:
         with pytest.raises(UsageError, match=said):
-            service.predict(pd.DataFrame(wrong))
+            service.predict(pd.DataFrame(given))
     monkeypatch.setattr(serving, "next_word_probabilities", lambda *_: np.array([0.9, 0.06, 0.04]))
     answer = service.predict(pd.DataFrame({"prompt": ["the"]}))
     assert answer.to_dict("records") == [{"next_word": serving.vocabulary(writer).words[1], "probability": 0.06}]
@@ -336,7 +342,8 @@ def test_mlflows_server_names_the_same_next_word(served, writer):
     answer = invoke(served["language-model-topics"], {"dataframe_split": {"columns": ["prompt"], "data": [[prompt] for prompt in prompts]}})
     words = serving.vocabulary(writer).words
     shares = [serving.next_word_probabilities(writer, serving.read_prompt(writer, prompt)[1]) for prompt in prompts]
-    assert answer["predictions"] == [{"next_word": words[int(share.argmax())], "probability": float(share.max())} for share in shares]
+    best = [int(share[1:].argmax()) + 1 for share in shares]  # of words, and no stand-in
+    assert answer["predictions"] == [{"next_word": words[at], "probability": float(share[at])} for at, share in zip(best, shares, strict=True)]
 
 
 def test_mlflows_server_refuses_a_window_of_another_shape(served):

@@ -143,6 +143,7 @@ BAD = {
     "a long name": ({"labels": {"a" * 400: []}}, "it names a{80}…, and there is no such file"),
     "deep labels": ({"labels": "[" * 100_000}, r"combined_windows\.json: it is nested deeper than can be read"),
     "an open quotation": ({"rows": [ROWS[0], '"2024-01-01 00:02:00,1', *30_000 * [ROWS[1]]]}, r"one\.csv:3:1: a row that cannot be read"),
+    "a short open quotation": ({"rows": [ROWS[0], '"2024-01-01 00:02:00,1', *ROWS[2:]]}, r"one\.csv:3:1: a row that cannot be read"),
     "no JSON": ({"labels": "{,}"}, r"combined_windows\.json:1:2: no JSON"),
     "no object": ({"labels": []}, "it names no series"),
     "no list": ({"labels": {FILE: 3}}, "3 is no list of windows"),

@@ -136,7 +136,8 @@ def _texts_of(frame: pd.DataFrame, column: str) -> list[str]:
     found = frame[column].tolist()
     for row, cell in enumerate(found, start=1):
         if not isinstance(cell, str):
-            raise UsageError(f"row {row}: '{column}' is {cell!r}, no text. Hand in a text in each row.")
+            what = "empty" if cell is None or cell != cell else f"{cell!r}, no text"  # pandas has None and NaN for it
+            raise UsageError(f"row {row}: '{column}' is {what}. Hand in a text in each row.")
     return found
 
 

@@ -108,7 +108,7 @@ def _rows(path: Path) -> tuple[NDArray[np.datetime64], NDArray[np.float64]]:
 
 def _cells(text: io.StringIO, path: Path) -> Iterator[tuple[int, list[str]]]:
     """The line of each row's end, and its cells."""
-    rows = csv.reader(text)
+    rows = csv.reader(text, strict=True)
     while True:
         line = rows.line_num + 1
         try:

@@ -112,8 +112,9 @@ def _read(path: Path) -> tuple[SeriesTask, str]:
 def _rows(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
     """The rows of a table that have a cell, each with its line; the first is the header. raises  DataRefused"""
     text, _ = encoding.decode(data, str(path))
-    reader = csv.reader(io.StringIO(text, newline=None))
+    reader = csv.reader(io.StringIO(text, newline=None), strict=True)
     rows: list[tuple[int, list[str]]] = []
+    behind = 0  # line of the last row that was read
     try:
         for cells in reader:
             if len(cells) > len(rows[0][1] if rows else cells):
@@ -121,11 +122,12 @@ def _rows(data: bytes, path: Path) -> list[tuple[int, list[str]]]:
                     f"{path}:{reader.line_num}: {len(cells)} cells, and the header has {len(rows[0][1])}. Save it with commas between "
                     "cells and points in numbers, such as 12.5."
                 )
+            behind = reader.line_num
             if cells:
-                rows.append((reader.line_num, cells))
+                rows.append((behind, cells))
     except csv.Error as error:
         raise DataRefused(
-            f"{path}:{reader.line_num}: a row that cannot be read ({error}). Give a CSV file with a column of numbers."
+            f"{path}:{behind + 1}: a row that cannot be read ({error}). Look for a quotation mark that is not closed."
         ) from None
     return rows
 
