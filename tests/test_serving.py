@@ -343,7 +343,9 @@ def test_mlflows_server_names_the_same_next_word(served, writer):
     words = serving.vocabulary(writer).words
     shares = [serving.next_word_probabilities(writer, serving.read_prompt(writer, prompt)[1]) for prompt in prompts]
     best = [int(share[1:].argmax()) + 1 for share in shares]  # of words, and no stand-in
-    assert answer["predictions"] == [{"next_word": words[at], "probability": float(share[at])} for at, share in zip(best, shares, strict=True)]
+    assert answer["predictions"] == [
+        {"next_word": words[at], "probability": float(share[at])} for at, share in zip(best, shares, strict=True)
+    ]
 
 
 def test_mlflows_server_refuses_a_window_of_another_shape(served):

@@ -172,6 +172,18 @@ def test_a_series_that_is_too_short_and_a_network_that_reads_ahead_are_refused(t
         anomaly.run(occasion(tmp_path / "a", folder(tmp_path / "data")))
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_series_without_a_step_at_which_an_alarm_could_be_false_is_refused(tmp_path, monkeypatch, taken):
+    (own,) = planted.series(anomaly.LEAST, seed=0)[:1]
+    wide = replace(own, windows=((0, anomaly.LEAST - taken),))
+    monkeypatch.setattr(planted, "series", lambda *_, **__: [wide])
+    if taken:
+        assert len(anomaly._read(occasion(tmp_path, None))[0]) == 1
+    else:
+        with pytest.raises(DataRefused, match="every step behind the first 15% lies in a window, so no alarm there can be false"):
+            anomaly._read(occasion(tmp_path, None))
+
+
 def test_the_shortest_series_that_is_taken_has_windows_to_learn_and_to_choose_by():
     task = anomaly.task_of(np.sin(np.arange(float(anomaly.LEAST))))
     assert len(task.starts["train"]) > 1 and len(task.starts["validation"]) > 1

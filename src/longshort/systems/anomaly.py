@@ -78,7 +78,7 @@ class Count:
     @property
     def thousand(self) -> float:
         """False alarms a 1,000 steps."""
-        return 1000 * self.false / max(self.free, 1)
+        return 1000 * self.false / self.free
 
     def share(self, windows: float) -> float:
         """So many of the windows, in percent; there has to be one."""
@@ -148,6 +148,11 @@ def _read(occasion: Occasion) -> tuple[list[Watched], str, bool]:
                 f"first {KNOWN:.0%}, and fewer cannot set so low a rate as {1000 * RATE:g} false alarms a 1,000 steps. Give a longer "
                 "series, or take it out of the labels."
             )
+        if not _free(own).any():
+            raise DataRefused(
+                f"{occasion.data}/{own.name}: every step behind the first {KNOWN:.0%} lies in a window, so no alarm there can be false. "
+                "Narrow the windows, or take it out of the labels."
+            )
     called = "made series" if occasion.data is None else f"series of {occasion.data.name}"
     held = [content for own in sorted(series, key=lambda own: own.name) for content in (own.times, own.values, own.windows)]
     real = originals.is_one(("NAB",), *held) and not occasion.fast
@@ -191,12 +196,18 @@ def raised(scores: Array, rate: float) -> NDArray[np.bool_]:
     return over
 
 
+def _free(own: Watched) -> NDArray[np.bool_]:
+    """Which of the steps behind the known ones lie in no window."""
+    known = Stretches.of(len(own.values)).known
+    return alarms.outside(len(own.values) - known, [(max(first - known, 0), max(end - known, 0)) for first, end in own.windows])
+
+
 def _counted(own: Watched, scores: Array, rate: float) -> tuple[int, int, float, int, int]:
     """See `Count`; of one series. A window that begins within the known steps is not counted."""
     known = Stretches.of(len(scores)).known
     over = raised(scores, rate)[known:]
     behind = [(first - known, end - known) for first, end in own.windows if first >= known]
-    free = alarms.outside(len(over), [(max(first - known, 0), max(end - known, 0)) for first, end in own.windows])
+    free = _free(own)
     return len(behind), alarms.found(over, behind), alarms.found_elsewhen(over, behind), int((over & free).sum()), int(free.sum())
 
 
