@@ -342,6 +342,12 @@ def test_speeds_are_of_what_was_trained(root, monkeypatch):
     assert told[0].name == f"2 layers, accuracy of the last {windows} steps"  # one network had no more
 
 
+@pytest.mark.parametrize(("name", "reaches"), [("series", 0), ("tagging", 0), ("memory", 4)])
+def test_figures_over_seeds_say_how_far_these_lie_apart(root, name, reaches):
+    figures = module_of(name).run(replace(planned(root, name)[0], seeds=(0, 1))).figures[reaches:]  # a reach is of the seeds' mean
+    assert [(figure.seeds, figure.sd is None) for figure in figures] == [(2, False)] * len(figures)
+
+
 def test_two_networks_that_a_person_made_alike_have_figures_of_two_names(root, monkeypatch):
     history = [{"epoch": 1, "validation_accuracy": 0.5}]
     monkeypatch.setattr(digits_rnn, "fit", lambda *_: ([Fitted(0, None, history)], 1.0))

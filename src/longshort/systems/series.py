@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from longshort.errors import DataRefused
 from longshort.evaluation.pictures import INK, MODEL, MUTED, NAIVE, as_png, house_style, label_ends, logarithmic, new_figure
 from longshort.evaluation.tables import Table
 from longshort.ingestion import embedded, encoding, source
-from longshort.systems.fitting import fit
+from longshort.systems.fitting import Fitted, fit
 from longshort.systems.occasion import Figure, Occasion, Outcome
 from longshort.tasks.series import SeriesTask
 from longshort.training.loop import means
@@ -44,13 +45,12 @@ def run(occasion: Occasion) -> Outcome:
     variant = occasion.variant(cell="rnn_relu", hidden_size=100)
     how = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=BATCH, max_epochs=epochs, patience=epochs, clip_norm=1e9)
     fitted, seconds = fit(occasion, "series", [task], variant, how)
-    own = float(np.mean([means(one.network, [task], "test", CPU, [0])[0].loss for one in fitted]))
+    own = _losses(fitted, task)
     naive = _naive(task)
     prices = _prices(occasion)
     shorter = {"max_epochs": 2 if occasion.fast else 20, "patience": 5}
     several = occasion.optimisation(optimizer="adam", learning_rate=0.001, batch_size=BATCH, **shorter)
     other, _ = fit(occasion, "prices", [prices], occasion.variant(cell="gru", hidden_size=30), several)
-    on_prices = float(np.mean([means(one.network, [prices], "test", CPU, [0])[0].loss for one in other]))
     still = {"tomorrow = today": float(np.square(_targets(prices, "test") - _unchanged(occasion)).mean())}
     rows = [[EVERY * (epoch["epoch"] - 1), epoch["train_loss"]] for epoch in fitted[0].history]
     pictures = {"window": _window(fitted[0].network, task, name)}
@@ -60,13 +60,18 @@ def run(occasion: Occasion) -> Outcome:
         data=name,
         real=occasion.data is None and not occasion.fast,
         figures=[
-            Figure("MSE on windows not learned from", own, "", naive={"the last value": naive}),
-            Figure(f"MSE on Google's scaled returns, {prices.inputs} features in", on_prices, "", naive=still),
+            Figure.over("MSE on windows not learned from", own, naive={"the last value": naive}),
+            Figure.over(f"MSE on Google's scaled returns, {prices.inputs} features in", _losses(other, prices), naive=still),
         ],
         settings={"variant": variant.model_dump(), "optimisation": how.model_dump(), "seconds": round(seconds)},
         tables={"curve": Table(["after step", "mean MSE of the next 100 steps"], rows)},
         pictures=pictures,
     )
+
+
+def _losses(fitted: Sequence[Fitted], task: SeriesTask) -> list[float]:
+    """The mean squared error on the test part, one a network."""
+    return [means(one.network, [task], "test", CPU, [0])[0].loss for one in fitted]
 
 
 def _made(occasion: Occasion) -> tuple[SeriesTask, str]:

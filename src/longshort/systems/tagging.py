@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from longshort.config import TagTask as Settings
@@ -45,7 +44,7 @@ def run(occasion: Occasion) -> Outcome:
     naive = 100 * spans.score([plain.named(tagged_words(found.texts[row])) for row in rows], wanted)["f1"]
     f1 = [100 * each["f1"] for each in scored]
     figure = Figure.over(f"slot F1 on test, {described(variant)}", f1, "%", {"each word's most frequent tag": naive})
-    words = Figure("words tagged right", 100 * float(np.mean([each["word_accuracy"] for each in scored])), "%")
+    words = Figure.over("words tagged right", [100 * each["word_accuracy"] for each in scored], "%")
     shown = Table(
         ["words", "is", "named"],
         [
