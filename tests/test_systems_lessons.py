@@ -301,3 +301,16 @@ def test_two_directions_are_refused_where_steps_have_an_order(system):
         system.run(occasion("gates", bidirectional=True))
     with pytest.raises(UsageError, match=r"--set bidirectional: Input should be a valid boolean"):
         system.run(occasion("gates", bidirectional="no"))
+
+
+@pytest.mark.parametrize(
+    ("without", "given", "said"),
+    [
+        ([97.0, 97.2], [97.3, 97.5], "+0.30 points by dropout"),
+        ([97.0, 97.2], [96.8, 96.9], "-0.25 points by dropout"),
+        ([97.0, 97.3], [97.2, 97.5], "+0.20 points by dropout, no more than seeds differ"),
+        ([97.0], [97.2], "+0.20 points by dropout, one seed each"),
+    ],
+)
+def test_a_gain_by_dropout_is_one_where_no_seed_says_otherwise(without, given, said):
+    assert digits_deep._verdict(without, given) == said
