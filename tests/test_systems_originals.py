@@ -135,6 +135,12 @@ def test_strips_of_narrow_images_are_made_too(tmp_path, monkeypatch):
         ctc.run(occasion(collection(tmp_path, 5600, 20, size=(4, 3)), fast=True))
 
 
+@pytest.mark.parametrize(("width", "said"), [(1, "5 columns wide"), (2, "6 columns wide")])
+def test_images_too_narrow_for_five_digits_are_refused_before_anything_is_trained(tmp_path, width, said):
+    with pytest.raises(DataRefused, match=f"{said}, and 9 are needed to tell 5 digits apart"):
+        ctc.run(occasion(collection(tmp_path, 5600, 20, size=(4, width)), fast=True))
+
+
 def test_contents_that_differ_in_a_shape_a_type_or_an_order_have_other_digests():
     plain = np.arange(6, dtype=np.uint8)
     told = [originals.sha256(own) for own in (plain, plain.reshape(2, 3), plain.view(np.int8), ["a", "b"], ["b", "a"], ["a, b"])]

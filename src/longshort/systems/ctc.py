@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from longshort.errors import DataRefused
 from longshort.evaluation.pictures import as_png, house_style, new_figure
 from longshort.evaluation.tables import Table
 from longshort.models.engines.engine import SCORING_BATCH
@@ -41,6 +42,7 @@ def run(occasion: Occasion) -> Outcome:
     found = digits.read(occasion)
     source = "embedded" if occasion.data is None else "mnist"
     gaps = max(GAPS[source][0], -(found.data.columns // 2)), GAPS[source][1]  # narrow images lie over one another by half at most
+    _check_width(found.data.columns, gaps[0], found.name)
     data = strip_data(found.data, StripSpec(STRIPS["fast" if occasion.fast else source], IMAGES, gaps), seed=0)
     task = AlignTask.of(data, dropout=0.1)
     variant = occasion.variant(cell="lstm", hidden_size=32 if occasion.fast else 80, num_layers=2, bidirectional=True, dropout=0.2)
@@ -77,6 +79,16 @@ def run(occasion: Occasion) -> Outcome:
             f"  {_written(is_, data)}  read as {_written(own, data)}" for is_, own in list(zip(asked, searched[0], strict=True))[:5]
         ),
     )
+
+
+def _check_width(columns: int, gap: int, name: str) -> None:
+    """A path needs a column for each digit, and one between two, which may be the same digit twice; with fewer the loss is infinite."""
+    most = IMAGES[1]
+    if (narrowest := columns + (most - 1) * (columns + gap)) < (least := 2 * most - 1):
+        raise DataRefused(
+            f"{name}: {most} of them side by side may be {narrowest} columns wide, and {least} are needed to tell {most} digits apart. "
+            "Give wider images."
+        )
 
 
 @torch.inference_mode()
