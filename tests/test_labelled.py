@@ -194,7 +194,7 @@ def test_a_text_is_read_as_it_was_learned_however_it_was_typed(root):
         plain, odd = (service.predict(pd.DataFrame({"text": [text]})) for text in ("play some jazz", "\ufeffplay so\u200bme jazz"))
         assert plain.equals(odd)
         assert serving.unknown_words(model_of(root, name), "pl\u200bay") == serving.unknown_words(model_of(root, name), "play")
-    for wrong, said in (({"prompt": ["a"]}, "no column 'text' among 'prompt'"), ({"text": ["a", math.nan]}, "row 2: 'text' is nan")):
+    for wrong, said in (({"prompt": ["a"]}, "no column 'text' among 'prompt'"), ({"text": ["a", math.nan]}, "row 2: 'text' is empty")):
         with pytest.raises(UsageError, match=said):
             service.predict(pd.DataFrame(wrong))
 

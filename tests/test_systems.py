@@ -412,6 +412,18 @@ def test_rows_that_are_too_few_for_folds_are_refused(root, tmp_path):
         sentiment.folds_of(found, 10)
 
 
+def test_a_label_of_one_row_cannot_be_in_folds_and_one_of_two_can_without_a_warning(recwarn):
+    def folds(*odd):
+        labels = [*["good", "bad"] * 60, *odd]
+        words = ["".join(chr(ord("a") + int(digit)) for digit in str(k)) for k in range(len(labels))]
+        return sentiment.folds_of(texts.Texts("rows", [f"word {word}" for word in words], labels, None, None), 10)
+
+    with pytest.raises(DataRefused, match="rows: the label 'odd' has one row, so the fold that asks for it cannot have learned it"):
+        folds("odd")
+    assert all(not own.unseen for fold in folds("odd", "odd") for own in fold.division.parts.values())
+    assert not recwarn.list
+
+
 # --- what they are made of --------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -70,19 +71,27 @@ def folds_of(found: texts.Texts, count: int) -> list[ClassifyData]:
 
     Where the files say the parts, those are the one fold.
 
-    raises  DataRefused when there are too few rows for folds
+    raises  DataRefused when there are too few rows for folds, or one of a label
     """
     from sklearn.model_selection import StratifiedKFold
 
     if found.parts is not None:
         return [texts.divided(found, found.parts, WINDOWS)]
-    (_, most), rows = Counter(found.labels).most_common(1)[0], len(found.labels)
+    counts, rows = Counter(found.labels), len(found.labels)
+    most = max(counts.values())
     if rows < LEAST * count or most < count:
         raise DataRefused(
             f"{found.name}: {rows:,} rows, at most {most:,} of one label; {count} folds take {LEAST * count} rows, and {count} of a label. "
             "Give more rows, or files that are called train, validation and test."
         )
-    cut = StratifiedKFold(count, shuffle=True, random_state=SHUFFLE).split(found.texts, found.labels)
+    if alone := [label for label, count in counts.items() if count == 1]:
+        raise DataRefused(
+            f"{found.name}: the label {alone[0]!r} has one row, so the fold that asks for it cannot have learned it. "
+            "Give each label two rows, or leave it out."
+        )
+    with warnings.catch_warnings():  # scikit-learn's, that some folds lack a label of fewer rows than there are folds: they are still fair
+        warnings.simplefilter("ignore", UserWarning)
+        cut = list(StratifiedKFold(count, shuffle=True, random_state=SHUFFLE).split(found.texts, found.labels))
     folds = []
     for _, test in cut:
         parts = ["train"] * len(found.texts)
