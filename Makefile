@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help run test prove lint ui bench clean
+.PHONY: help run test long prove lint ui bench clean
 
 help:
 	@echo "make run    set up, retrain on the embedded data, print leaderboard and forecast"
 	@echo "make test   set up, run the tests"
-	@echo "make prove  the tests that need more than Python: a browser, a compiler, the shared files; installs Ray and Triton"
+	@echo "make long   the tests that make test leaves out because they take long: retrainings that are killed, outages, schedules, every case"
+	@echo "make prove  all tests, and those that need more than Python: a browser, a compiler, the shared files; installs Ray and Triton"
 	@echo "make lint   ruff and mypy"
 	@echo "make ui     the MLflow and Prefect servers, on this machine only"
 	@echo "make bench  how long things take: the main job, taking files in, texts, training and forecasts beside torch, Keras, JAX, darts, neuralforecast and ONNX Runtime"
@@ -24,7 +25,10 @@ run: .venv/installed
 	@$(BIN)/longshort run
 
 test: .venv/installed
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not long"
+
+long: .venv/installed
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m long
 
 .venv/proving: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray,triton]'

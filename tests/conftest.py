@@ -68,6 +68,29 @@ def _made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path]
     return folder
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Of a test that is marked `few`, so many of its cases, evenly spread, are what they are, and the others are long."""
+    cases: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("few"):
+            cases.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for found in cases.values():
+        (count,) = found[0].get_closest_marker("few").args  # type: ignore[union-attr]
+        kept = {round((number + 0.5) * len(found) / count - 0.5) for number in range(count)}
+        for number, item in enumerate(found):
+            if number not in kept:
+                item.add_marker("long")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What is left out is said, since nobody sees it otherwise."""
+    if config.option.markexpr == "not long":
+        terminalreporter.write_line(
+            "left out: tests that take long, such as retrainings that are killed; `make long` runs them, and so does .ci/run"
+        )
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
     """Under `make prove` nothing is skipped: what a test lacks is a failure."""

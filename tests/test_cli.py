@@ -150,6 +150,7 @@ def test_a_params_yaml_that_was_edited_wrongly_stops_every_command(fresh, comman
         (fresh / "params.yaml").write_text(before)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", [("run", "--set", "registry.min_gain=0.5"), ("ingest", "aapl.csv")])
 def test_what_a_retraining_reads_is_not_changed_while_it_runs(project, command):
     (project / "aapl.csv").write_text(prices())

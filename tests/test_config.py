@@ -240,6 +240,7 @@ def test_a_bad_setting_is_refused_and_changes_nothing(path, setting, said):
     assert path.read_text() == TEXT
 
 
+@pytest.mark.few(5)
 @pytest.mark.parametrize(
     "value", ["http://host:5000", "# no: comment", "on", "1e-3", "null", " a ", "'\"", "é ✓", "a\nb", "[", "{a: b}", "~", "x" * 300, ""]
 )

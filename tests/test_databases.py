@@ -28,6 +28,7 @@ def installation(tmp_path, monkeypatch):
     return tmp_path / "prefix"
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("library", LIBRARIES)
 def test_a_new_project_gets_what_the_librarys_own_migrations_make_and_nothing_of_a_person(installation, tmp_path, library):
     databases.make(library, databases.kept(library))

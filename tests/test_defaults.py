@@ -45,6 +45,7 @@ def test_no_language_model_of_the_defaults_reads_its_own_answer():
     assert not any(PARAMS.models.variants[item.variant].bidirectional for item in texts)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("item", ITEMS)
 def test_patience_and_not_the_limit_ends_training(trained, item):
     limit = getattr(PARAMS.training, PARAMS.training.items[item].task.replace("-", "_")).max_epochs
@@ -52,6 +53,7 @@ def test_patience_and_not_the_limit_ends_training(trained, item):
         assert len(run["history"]) < limit
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("item", [item for item in ITEMS if item.startswith("topics")])
 def test_every_language_model_is_better_than_unigram(trained, item):
     figures = storage.read_json(trained / "data/evaluation" / item / "metrics.json")

@@ -70,18 +70,21 @@ def story(retrained, tmp_path_factory):
     return told
 
 
+@pytest.mark.long
 def test_what_is_damaged_is_refused_by_name_before_it_is_used(story):
     for name, said in story.refused.items():
         assert said.startswith("longshort: ") and name in said and "longshort doctor --fix" in said
         assert len(said.splitlines()) == 1
 
 
+@pytest.mark.long
 def test_a_refusal_leaves_everything_as_it_was(story):
     changed = {name for name in story.before if story.after_refusals[name] != story.before[name]}
     assert changed == {*OUTPUTS, *map(str, story.cached), str(story.registered)}
     assert story.after_refusals == story.damaged
 
 
+@pytest.mark.long
 def test_the_doctor_names_every_damaged_thing_and_nothing_else(story):
     folders = {str(story.root / Path(name).parents[-4]) for name in OUTPUTS}
     models = {f"forecast-goog v{story.version.version}"}
@@ -91,16 +94,19 @@ def test_the_doctor_names_every_damaged_thing_and_nothing_else(story):
     assert all("longshort doctor --fix" in each["remedy"] for each in story.looked)
 
 
+@pytest.mark.long
 def test_without_fix_the_doctor_changes_nothing(story):
     assert story.after_look == story.damaged
 
 
+@pytest.mark.long
 def test_after_fix_and_a_run_every_byte_is_as_before(story):
     assert story.fixed.count("removed") + story.fixed.count("restored") == len(OUTPUTS) + len(CACHED) + 1
     assert story.after == story.before
     assert clones.main(story.root, "doctor").stdout == "every byte is as it was written\n"
 
 
+@pytest.mark.long
 def test_after_fix_and_a_run_the_cache_holds_everything_again(story):
     for path in story.cached:
         assert hashlib.md5(path.read_bytes()).hexdigest() + path.suffix == path.parent.name + path.name
@@ -113,6 +119,7 @@ def test_a_project_before_its_first_run_is_whole(tmp_path):
     assert doctor.examine(root, config.read(root / "params.yaml"), fix=True) == []
 
 
+@pytest.mark.long
 def test_a_registered_model_that_cannot_be_restored_says_how_to_go_on(story, tmp_path):
     root = clones.copy(story.root, tmp_path / "project")
     client = clones.mlflow_client(root)

@@ -61,6 +61,7 @@ PICTURES = [loss_curves, forecast_against_actual, residuals, token_losses, inter
 every_picture = pytest.mark.parametrize("draw", PICTURES, ids=lambda draw: draw.__name__)
 
 
+@pytest.mark.few(2)
 @every_picture
 def test_a_picture_is_a_png_of_1600_pixels_width(draw):
     png = draw()
@@ -68,6 +69,7 @@ def test_a_picture_is_a_png_of_1600_pixels_width(draw):
     assert struct.unpack(">I", png[16:20])[0] == 1600
 
 
+@pytest.mark.few(2)
 @every_picture
 def test_the_same_numbers_give_the_same_bytes_an_hour_later(draw):
     now = datetime(2024, 2, 28, 23, 30, tzinfo=UTC)
@@ -77,6 +79,7 @@ def test_the_same_numbers_give_the_same_bytes_an_hour_later(draw):
         assert draw() == first
 
 
+@pytest.mark.few(2)
 @every_picture
 def test_a_persons_own_matplotlib_settings_change_nothing_and_stay_as_they_were(draw):
     first = draw()
@@ -86,6 +89,7 @@ def test_a_persons_own_matplotlib_settings_change_nothing_and_stay_as_they_were(
         assert dict(rcParams) == before
 
 
+@pytest.mark.few(2)
 @every_picture
 def test_another_title_is_another_picture(draw):
     assert draw(title="another") != draw()

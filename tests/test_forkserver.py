@@ -97,6 +97,7 @@ def test_with_a_server_and_without_a_stage_says_and_writes_the_same(served, proj
     assert clones.outputs(project) == clones.outputs(other) != clones.outputs(served.root)
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("command", "kind", "said"),
     [
@@ -139,6 +140,7 @@ def test_a_stage_runs_the_code_of_now_and_not_that_of_the_servers_start(project,
         monkeypatch.setattr(forkserver, "_server", server)
 
 
+@pytest.mark.long
 def test_what_a_server_imported_holds_no_thread_that_a_fork_would_lose():
     code = "import importlib; from longshort import forkserver as f\n"
     code += "[importlib.import_module(n) for names in f.LIBRARIES.values() for n in names]\nassert f._alone()"
@@ -215,6 +217,7 @@ def training(served, project, monkeypatch):
             each.kill()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("victim", "number", "code"),
     [

@@ -112,6 +112,7 @@ def test_there_are_as_many_places_as_workers_and_each_gpu_has_its_own(project, w
     assert graph.slots(params.model_copy(update={"resources": resources, "training": training}), gpus) == expected
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("module", "rerun"),
     [
@@ -140,6 +141,7 @@ def test_a_changed_module_reruns_the_stages_that_run_through_it_and_no_other(pro
     assert graph.changed(project) == set()
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize(
     ("setting", "rerun"),
     [
@@ -174,6 +176,7 @@ def test_another_dvc_that_holds_its_lock_is_waited_for(project):
     assert waiting.result(timeout=60) == set()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("left", ["", '{"write": {"data/ingestion/goog": {"pid": 4'])
 @pytest.mark.parametrize("asked", [graph.changed, lambda root: graph.reproduce(root, "ingestion@goog", {}, print)], ids=["status", "repro"])
 def test_a_list_of_holders_that_a_kill_cut_short_holds_nobody(project, left, asked):

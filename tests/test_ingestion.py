@@ -571,6 +571,7 @@ def test_when_a_copy_fails_the_old_version_stands(taken, mine, monkeypatch):
     assert bytes_of(taken / "data/raw") == before
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("crash", [
     lambda raw: (raw / "aapl.dvc").unlink(),
     lambda raw: (raw / "aapl.dvc").write_bytes(b""),
@@ -690,6 +691,7 @@ def test_a_history_that_is_rewritten_needs_leave_and_the_old_one_stands(held, tm
 
 @pytest.mark.parametrize("harm", [None, lambda table: table.unlink(), lambda table: table.write_bytes(table.read_bytes()[:-100])],
                          ids=["kept", "lost", "damaged"])  # fmt: skip
+@pytest.mark.few(1)
 def test_the_last_version_is_compared_from_its_kept_table_or_read_again(held, tmp_path, monkeypatch, harm):
     [table] = (held / ".state/versions").iterdir()
     if harm:

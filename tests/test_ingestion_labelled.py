@@ -340,6 +340,7 @@ def test_a_file_that_changed_in_a_folder_is_another_version(taken):
     assert raw(taken, "mine")["train/label"] == b"fare\nfare\nfare\n"
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("crash", [
     lambda raw: shutil.rmtree(raw / "mine/train"),
     lambda raw: (raw / "mine/train/label").write_bytes(b"damaged"),
@@ -421,6 +422,7 @@ def test_files_that_only_say_together_what_they_are_are_checked_together(tmp_pat
 # --- real files ---------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("place", "task", "kept", "labels"), [
     ("labelled/sms_spam/spam.csv", "classify", 5572, 2),
     ("labelled/banking77/train.csv", "classify", 10003, 77),

@@ -247,6 +247,7 @@ print(size, lines, peak() - before)
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("line, mib", [("word after word ", 200), ("nospaceatall", 48), ("unterwegs über Köln ", 48)])
 def test_a_single_line_of_any_length_passes_in_little_memory(line, mib):
     done = subprocess.run([sys.executable, "-c", MEMORY.format(line=line, mib=mib)], capture_output=True, text=True, check=True)
@@ -291,6 +292,7 @@ print(peak() - before, peak(), made.account["kept"])
 """
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("end", [b" ", b"\n"], ids=["one line", "lines"])
 def test_a_large_text_goes_to_its_table_in_little_memory(tmp_path, end):
     words = b" ".join(b"%x" % (n * 2654435761 % 2**32) for n in range(120_000))
@@ -643,6 +645,7 @@ def test_real_slots_are_a_tag_a_word(part, count):
     assert all(len(row["text"].split()) == len(row["tags"].split()) for row in found.table.to_pylist())
 
 
+@pytest.mark.long
 def test_real_pairs_are_read():
     found = labelled.read_pairs(*real("pairs/fra_every5th.txt"), "fra.txt")
     assert found.counts == Counts(33426, 33426, 0, 0) and rows(found)[0] == ("Go.", "Va !")

@@ -33,6 +33,7 @@ def inspected(name, outcome, files):
     return intake.inspect(files, intake.with_dataset(PARAMS, intake.CHECKED, task, asked), intake.CHECKED), task
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "outcome", "kept", "quarantined", "merged", "mended"), FILES, ids=[f"{entry[0]}: {entry[1]}" for entry in FILES]
 )

@@ -65,6 +65,7 @@ def examples(task, members=1):
     return torch.randint(11, (members, BATCH, STEPS), generator=draw), torch.randn(members, BATCH, STEPS, 11, generator=draw)
 
 
+@pytest.mark.few(26)
 @pairs
 def test_a_row_answered_alone_equals_its_answer_in_a_batch(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
@@ -194,6 +195,7 @@ def test_members_of_a_tied_fleet_answer_as_each_does_alone():
 SEEDS = (5, 6, 7)
 
 
+@pytest.mark.few(26)
 @pairs
 def test_a_member_of_a_fleet_is_begun_answers_and_learns_as_it_does_alone(task, variant):
     fleet, (read, weights) = network(task, variant, *SEEDS), examples(task, len(SEEDS))
@@ -209,6 +211,7 @@ def test_a_member_of_a_fleet_is_begun_answers_and_learns_as_it_does_alone(task, 
             torch.testing.assert_close(theirs.grad[k], mine.grad[0])
 
 
+@pytest.mark.few(26)
 @pairs
 def test_what_one_member_reads_and_answers_reaches_no_other(task, variant):
     fleet, (read, _) = network(task, variant, *SEEDS).train(), examples(task, len(SEEDS))

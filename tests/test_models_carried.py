@@ -181,6 +181,7 @@ def test_the_loop_is_autograd_in_float64_by_hand_in_which_no_gradient_crosses_a_
         torch.testing.assert_close(dict(ours.named_parameters())[name], wanted, rtol=1e-4, atol=1e-6, msg=name)
 
 
+@pytest.mark.few(6)
 @native_is_built
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: f"{kind.cell}-{kind.hidden_size}")
 @pytest.mark.parametrize(("batch", "tokens"), [(1, 300), (7, 600), (17, 900), (40, 1200)])

@@ -178,6 +178,7 @@ FORECASTERS = [
 ]
 
 
+@pytest.mark.few(3)
 @native_is_built
 @pytest.mark.parametrize("lookback", [3, 12])
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
@@ -190,6 +191,7 @@ def test_forecasters_train_as_the_loop_does_to_the_rounding(kind, optimizer, loo
         agree(inside, other, weights=2e-5, loss=1e-4)
 
 
+@pytest.mark.few(2)
 @native_is_built
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("lookback", [3, 12])
@@ -206,6 +208,7 @@ def test_language_models_train_as_the_loop_does_to_the_rounding(optimizer, lookb
 WIDE = variant("lstm", hidden_size=130, num_layers=2, dropout=0.2)  # large enough for three threads
 
 
+@pytest.mark.few(3)
 @native_is_built
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize(

@@ -317,6 +317,7 @@ def test_in_a_replay_the_ledger_bears_the_time_that_is_replayed_and_the_clocks(t
     assert "written" not in now
 
 
+@pytest.mark.long
 def test_watching_takes_in_retrains_on_a_change_and_keeps_what_serves_when_data_are_refused(own_prices, tmp_path):
     """The three occasions over an export that grows: by too little to compare, wild, broken."""
     root = clones.copy(own_prices, tmp_path / "project")

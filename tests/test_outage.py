@@ -107,18 +107,22 @@ def story(retrained: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     yield told
 
 
+@pytest.mark.long
 def test_epochs_are_in_mlflow_before_their_training_has_ended(story):
     assert story.training_went_on and 0 < sum(story.early) < 8
 
 
+@pytest.mark.long
 def test_a_server_that_dies_in_the_middle_costs_no_epoch(story):
     assert story.first_code == 6 and "no epoch is lost" in story.first_said
 
 
+@pytest.mark.long
 def test_without_a_server_everything_is_trained_and_the_leaderboard_shown(story):
     assert clones.stages(story.second)["training@goog-rnn"] == "ran" and "skill" in story.second.stdout
 
 
+@pytest.mark.long
 def test_an_outage_is_told_with_the_address_and_the_way_on(story):
     assert (
         story.address in story.second.stderr
@@ -127,10 +131,12 @@ def test_an_outage_is_told_with_the_address_and_the_way_on(story):
     )
 
 
+@pytest.mark.long
 def test_when_it_is_back_every_stage_is_cached(story):
     assert set(clones.stages(story.third).values()) == {"Cached"}
 
 
+@pytest.mark.long
 def test_when_it_is_back_every_run_and_every_epoch_is_there_once(story):
     wanted = epochs(story.root)
     assert {key: story.then["epochs"][key] for key in wanted} == wanted
@@ -139,10 +145,12 @@ def test_when_it_is_back_every_run_and_every_epoch_is_there_once(story):
     }
 
 
+@pytest.mark.long
 def test_when_it_is_back_every_model_is_logged_once_and_the_best_registered_once(story):
     assert story.then["logged"] == 3 and story.then["versions"] == 1
 
 
+@pytest.mark.long
 def test_to_record_once_more_adds_nothing(story):
     assert story.again and story.later == story.then
 
@@ -220,6 +228,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
         yield port
 
 
+@pytest.mark.long
 def test_a_record_whose_answers_are_lost_gives_nothing_twice(retrained, tmp_path, server):
     root = clones.copy(retrained, tmp_path / "project")
     (root / "mlflow/store/ledger.jsonl").unlink()
@@ -255,6 +264,7 @@ class Impatient(tracking.Follower):
     PAUSE_SECONDS = AWAY_SECONDS = 0.2
 
 
+@pytest.mark.long
 def test_a_follower_whose_answers_are_lost_logs_no_epoch_twice(tmp_path, server):
     with neighbours.losing_answers(server) as (way, lost):
         settings = [f"tracking.uri=http://{neighbours.HOST}:{way}", "ingestion.datasets.followed={task: forecast, source: embedded}"]

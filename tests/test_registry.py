@@ -199,6 +199,7 @@ def test_a_model_or_a_version_that_is_not_there_is_named(retrained, arguments, c
 # --- damaged models ---------------------------------------------------------------------------
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("name", ["weights.safetensors", "model.json", "manifest.json"])
 def test_a_damaged_challenger_is_not_promoted(store, name):
     path = damage(store, 2, name)
@@ -376,6 +377,7 @@ def test_going_back_takes_less_than_five_seconds(store):
 # --- killed in between ------------------------------------------------------------------------
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("point", "became", "champion"),
     [

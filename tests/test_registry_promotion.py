@@ -133,6 +133,7 @@ sys.exit(max(os.waitpid(child, 0)[1] for child in both))
 """
 
 
+@pytest.mark.long
 def test_two_processes_that_promote_at_random_leave_one_line_of_history(shelf):
     root, client = shelf
     env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *filter(None, sys.path)])}

@@ -71,6 +71,7 @@ def retraining(root):
     return client, run
 
 
+@pytest.mark.long
 def test_a_run_is_made_again_bit_for_bit_and_says_so(own_prices, tmp_path):
     root = clones.copy(own_prices, tmp_path / "project")
     client, run = retraining(root)
@@ -83,6 +84,7 @@ def test_a_run_is_made_again_bit_for_bit_and_says_so(own_prices, tmp_path):
     assert clones.git(root, "worktree", "list").count("\n") == 1
 
 
+@pytest.mark.long
 def test_a_run_that_came_to_something_else_fails_with_what_differs_first(own_prices, tmp_path):
     root = clones.copy(own_prices, tmp_path / "project")
     client = clones.mlflow_client(root)

@@ -44,21 +44,25 @@ def figures(root: Path) -> dict:
     return json.loads(clones.dvc(root, "metrics", "show", "--json"))
 
 
+@pytest.mark.long
 def test_after_a_pull_every_stage_is_cached(story):
     stages = clones.stages(story.away_run)
     assert len(stages) == 5 and set(stages.values()) == {"Cached"}
 
 
+@pytest.mark.long
 def test_a_clone_has_the_same_figures_and_a_forecast(story):
     assert figures(story.away) == story.first and "next session of AAPL" in story.away_run.stdout
 
 
+@pytest.mark.long
 def test_dvc_tells_the_versions_of_a_persons_data_apart(story):
     difference = json.loads(clones.dvc(story.home, "diff", "HEAD~1", "--json", "--show-hash"))
     changed = {entry["path"]: entry["hash"] for entry in difference["modified"]}
     assert changed["data/raw/aapl/"]["old"] != changed["data/raw/aapl/"]["new"] and story.second != story.first
 
 
+@pytest.mark.long
 def test_an_older_commit_gets_its_data_and_figures_back(story, tmp_path):
     root = clones.copy(story.home, tmp_path / "project")
     clones.git(root, "checkout", "--quiet", "HEAD~1")
@@ -67,6 +71,7 @@ def test_an_older_commit_gets_its_data_and_figures_back(story, tmp_path):
     assert figures(root) == story.first and UP_TO_DATE in clones.dvc(root, "status")
 
 
+@pytest.mark.long
 def test_a_byte_flipped_in_the_remote_is_refused_by_pull(story, tmp_path):
     (pointer,) = (story.away / "data/raw").glob("*.dvc")
     clones.git(tmp_path, "clone", "--quiet", str(story.away), str(tmp_path / "clone"))

@@ -86,6 +86,7 @@ def test_a_folder_that_holds_something_is_left_as_it_is(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.long
 def test_a_replay_retrains_on_schedule_refuses_a_broken_month_and_says_what_it_was_worth(table, tmp_path):
     root = clones.clone(tmp_path / "project")
     export = tmp_path / "export.csv"

@@ -48,6 +48,7 @@ def again(retrained, tmp_path_factory):
     return root
 
 
+@pytest.mark.long
 def test_what_a_forkserver_imports_for_the_stages_is_what_takes_them_long(again):
     count, *libraries = (again.parent / "imported").read_text().split()
     assert int(count) < 300 and not set(libraries) & {"great_expectations", "matplotlib", "numpy", "pandas", "pyarrow", "scipy", "torch"}
@@ -58,6 +59,7 @@ def written(root, stage):
     return {name: data for name, data in clones.outputs(root).items() if name.startswith(f"data/{stage}/")}
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("stage", clones.STAGES)
 def test_a_stage_that_runs_again_elsewhere_an_hour_later_writes_the_same_bytes(retrained, again, stage):
     first, second = written(retrained, stage), written(again, stage)

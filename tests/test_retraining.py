@@ -99,18 +99,21 @@ def said(process):
     return text, clones.stages(SimpleNamespace(stderr=text))
 
 
+@pytest.mark.long
 def test_two_at_once_both_end_well_and_the_second_says_for_whom_it_waits(two):
     assert (two.first.returncode, two.second.returncode) == (0, 0)
     assert f"process {two.first.pid}, since " in said(two.second)[0]
     assert "another retraining holds" not in said(two.first)[0]
 
 
+@pytest.mark.long
 def test_one_variant_changed_retrains_and_scores_that_variant_and_nothing_else(two):
     ran = {address for address, became in said(two.first)[1].items() if became == "ran"}
     assert ran == {"training@goog-lstm", "evaluation@goog-lstm"}
     assert len(said(two.first)[1]) == 12
 
 
+@pytest.mark.long
 def test_a_second_run_finds_nothing_new_and_leaves_everything_as_it_is(two):
     text, stages = said(two.second)
     assert set(stages.values()) == {"Cached"} and len(stages) == 12
@@ -119,6 +122,7 @@ def test_a_second_run_finds_nothing_new_and_leaves_everything_as_it_is(two):
     assert clones.flow_runs(two.root)[-2:] == ["Completed", "Nothing new"]
 
 
+@pytest.mark.long
 def test_a_second_run_says_what_the_first_one_said_without_asking_mlflow_again(two):
     told = [text[text.index("goog: next session's price") :] for text, _ in map(said, (two.first, two.second))]
     assert told[1].replace("nothing new: every stage Cached, every run recorded already\n\n", "") == told[0]
@@ -127,6 +131,7 @@ def test_a_second_run_says_what_the_first_one_said_without_asking_mlflow_again(t
     assert {"record", "registry", "forecast"} <= asked[0] and not {"record", "registry", "forecast"} & asked[1]
 
 
+@pytest.mark.long
 def test_two_at_once_leave_what_one_would(two):
     runs, ledger = facts(two.root)
     assert {status for _, status in runs} == {"FINISHED"}
@@ -196,6 +201,7 @@ def survivor(tmp_path_factory):
     return SimpleNamespace(root=root, stops=stops, done=done)
 
 
+@pytest.mark.long
 def test_a_run_that_is_stopped_ends_soon_with_its_code_and_leaves_no_process(survivor):
     for moment, code in {"ingestion": 143, "evaluation": 130}.items():
         stop = survivor.stops[moment]
@@ -204,6 +210,7 @@ def test_a_run_that_is_stopped_ends_soon_with_its_code_and_leaves_no_process(sur
         assert "run the same command again to go on" in stop.said
 
 
+@pytest.mark.long
 def test_a_run_that_was_killed_goes_on_when_it_is_run_again(survivor, retrained):
     assert [stop.code for stop in survivor.stops.values() if stop.code < 0] == [-9, -9, -9]
     whole = clones.outputs(retrained)
@@ -214,11 +221,13 @@ def test_a_run_that_was_killed_goes_on_when_it_is_run_again(survivor, retrained)
     assert "up to date" in clones.dvc(survivor.root, "status")
 
 
+@pytest.mark.long
 def test_what_was_done_before_the_kill_is_not_done_again(survivor):
     became = clones.stages(survivor.done)
     assert became["windows@goog"] == became["training@goog-rnn"] == "Cached"
 
 
+@pytest.mark.long
 def test_every_run_that_was_killed_is_in_mlflow_once_and_none_is_left_running(survivor):
     runs = clones.mlflow_runs(survivor.root)
     assert sorted(run.info.run_name.partition("-")[0] for run in runs if "seed" in run.data.tags) == ["rnn", "rnn"]
@@ -235,9 +244,11 @@ def test_every_run_that_was_killed_is_in_mlflow_once_and_none_is_left_running(su
     assert sorted(model.source_run_id for model in ready) == sorted(run.info.run_id for run in runs if "seed" in run.data.tags)
 
 
+@pytest.mark.long
 def test_no_process_of_a_killed_run_outlives_the_next_one(survivor):
     assert alive(survivor.root) == []
 
 
+@pytest.mark.long
 def test_nothing_half_written_is_left(survivor):
     assert [path for path in survivor.root.glob("data/*/.*") if path.is_dir()] == []

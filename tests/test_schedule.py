@@ -95,15 +95,18 @@ def story(project: Path) -> Iterator[SimpleNamespace]:
     yield told
 
 
+@pytest.mark.long
 def test_a_scheduled_run_fires_by_itself_and_ends_well(story):
     assert {run["state_type"] for run in story.runs} == {"COMPLETED"} and all(run["auto_scheduled"] for run in story.runs)
 
 
+@pytest.mark.long
 def test_a_scheduled_run_retrains_when_sessions_came(story):
     assert "5 of 5 stages ran" in [run["state"]["message"] for run in story.runs]
     assert len((story.root / "data/raw/aapl/AAPL.csv").read_text().splitlines()) == 411
 
 
+@pytest.mark.long
 def test_dvc_shows_old_and_new(story):
     (changed,) = [
         entry
@@ -114,17 +117,20 @@ def test_dvc_shows_old_and_new(story):
     assert changed["hash"]["new"] in (story.root / "data/raw/aapl.dvc").read_text()
 
 
+@pytest.mark.long
 def test_the_ledger_shows_old_and_new(story):
     entries = journal.read(story.root / "mlflow/store/ledger.jsonl")
     assert [entry["version"] for entry in entries if entry["event"] == "registered"] == ["1", "2"]
     assert len({entry["data_sha256"] for entry in entries if entry["event"] in ("promoted", "refused")}) == 2
 
 
+@pytest.mark.long
 def test_a_scheduled_run_without_news_ends_quickly_as_nothing_new(story):
     last = story.runs[-1]
     assert last["state_name"] == "Nothing new" and last["total_run_time"] < 60
 
 
+@pytest.mark.long
 def test_scheduled_runs_whose_sources_have_stopped_end_well_as_skipped_and_the_third_in_a_row_is_an_alarm(story):
     assert {run["state_type"] for run in story.skipped} == {"COMPLETED"}
     said = [run["state"]["message"] for run in story.skipped[:3]]
@@ -134,10 +140,12 @@ def test_scheduled_runs_whose_sources_have_stopped_end_well_as_skipped_and_the_t
     assert f"skipped: {said[2]}" in (story.root.parent / "schedule.log").read_text()
 
 
+@pytest.mark.long
 def test_terminated_it_leaves_nothing_running(story):
     assert (story.code, story.left) == (143, [])
 
 
+@pytest.mark.long
 def test_a_cron_schedule_makes_its_runs(project, story):
     time.sleep(max(0.0, (story.missed - dt.datetime.now(dt.UTC)).total_seconds()))
     process, api = serve(project, "--cron", "30 22 * * 1-5")

@@ -122,6 +122,7 @@ def test_a_file_that_cannot_be_written_keeps_its_old_content(tmp_path, monkeypat
 # --- manifests --------------------------------------------------------------------------------
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("by", [0x01, 0x07, 0x20, 0x2A, 0x80, 0xFF])  # 0x07 and 0x2A make another blank of a blank
 @pytest.mark.parametrize("name", ["deep/data.bin", "card.json", "manifest.json"])
 def test_every_flipped_byte_of_every_file_is_found(place, name, by):

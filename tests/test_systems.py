@@ -209,6 +209,7 @@ def test_every_system_runs_small_and_gives_figures_pictures_and_what_it_ran_on(r
     assert all(folder.is_dir() for folder in occasion.trained.checkpoints)  # which stay until the run is on record
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("name", ["digits-rnn", "intent", "tagging", "google-stock", "caption", "ctc", "anomaly"])
 def test_the_cell_and_its_size_are_one_setting_on_every_row(root, name):
     (occasion,) = planned(root, name, settings=["cell=gru", "hidden_size=7", "max_epochs=1"])
@@ -342,6 +343,7 @@ def test_speeds_are_of_what_was_trained(root, monkeypatch):
     assert told[0].name == f"2 layers, accuracy of the last {windows} steps"  # one network had no more
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(("name", "reaches"), [("series", 0), ("tagging", 0), ("memory", 4)])
 def test_figures_over_seeds_say_how_far_these_lie_apart(root, name, reaches):
     figures = module_of(name).run(replace(planned(root, name)[0], seeds=(0, 1))).figures[reaches:]  # a reach is of the seeds' mean

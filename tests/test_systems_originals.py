@@ -45,6 +45,7 @@ READ = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("place", READ)
 def test_the_real_data_are_known_and_a_part_of_them_is_not(place):
     data = SHARED / place

@@ -291,6 +291,7 @@ def fleet_of(task, params, *members):
     return [Member(f"m{place}", seed, task, settings(params, **usual | own)) for place, (seed, own) in enumerate(members)]
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
 @pytest.mark.parametrize("engine", ["torch", "reference", pytest.param("native", marks=native_is_built)])
 @pytest.mark.parametrize("variant", ["stacked", "bilstm", "gru"])
@@ -320,6 +321,7 @@ def together(fleet, shape, engine):
     return done
 
 
+@pytest.mark.few(4)
 @pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
 @pytest.mark.parametrize("engine", ["torch", "reference"])
 @pytest.mark.parametrize("variant", ["stacked", "bilstm", "gru"])
@@ -564,6 +566,7 @@ def killed(root, when):
     return child.exitcode == -signal.SIGKILL
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("when", "resumed"),
     [
@@ -599,6 +602,7 @@ def test_two_processes_leave_the_bytes_of_one(tmp_path, uninterrupted):
     assert finish(made(tmp_path, "resources.workers=2")) == uninterrupted
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "when",
     [

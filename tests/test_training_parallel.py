@@ -88,6 +88,7 @@ def ranks(request, roots, tmp_path_factory):
     return [torch.load(folder / f"{rank}.pt") for rank in range(request.param)]
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("kind", KINDS)
 def test_losses_are_those_of_one_process_and_weights_are_the_same_in_all_to_the_byte(roots, ranks, kind):
     torch.set_num_threads(1)
@@ -179,6 +180,7 @@ def wait_for(what, seconds=120):
         time.sleep(0.02)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_process_that_dies_ends_the_stage_with_a_sentence_and_the_next_run_goes_on(tmp_path, together, capsys, number):
     root = made(tmp_path, SLOWER)
@@ -203,6 +205,7 @@ def test_a_process_that_dies_ends_the_stage_with_a_sentence_and_the_next_run_goe
     assert [line["resumed_after"] for line in told(root) if line["kind"] == "begun"][1] >= 2
 
 
+@pytest.mark.long
 def test_when_the_stage_dies_those_who_train_for_it_end_within_their_epoch(tmp_path):
     root = take_in(project(tmp_path, *SETTINGS, "training.language-model.batch_size=2"), "topics", texts(6000))
     run_stage(root, "windows", "topics")  # an epoch of 3,600 steps

@@ -410,10 +410,12 @@ def test_a_search_that_is_done_does_nothing_again(root, findings):
     assert not list((root / f".state/tuning/{ITEM}/checkpoints").rglob("*.pt"))
 
 
+@pytest.mark.long
 def test_the_same_search_elsewhere_and_with_one_process_comes_to_the_same(tmp_path, findings):
     assert searched(made(tmp_path / "another", "resources.workers=1")) == findings
 
 
+@pytest.mark.long
 def test_more_trials_go_on_from_those_that_ended(tmp_path, findings, monkeypatch):
     known, hopeless, suggest = set(), study.hopeless, study.suggest
     monkeypatch.setattr(study, "hopeless", lambda earlier: known.add(len(earlier)) or hopeless(earlier))
@@ -477,6 +479,7 @@ def epochs_of(root, members):
     return sum(entry["kind"] == "epoch" for entries in own for entry in entries)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("when", "ended"),
     [
@@ -506,6 +509,7 @@ def plan_identities(root, told):
     return {plan.run("", plan.base.changed(each.values), plan.seeds[0]).identity for each in told}
 
 
+@pytest.mark.long
 def test_a_kill_while_a_round_is_written_loses_nothing(tmp_path, findings, monkeypatch):
     root, written, add = made(tmp_path), [], study.add
 

@@ -403,6 +403,7 @@ def test_mostly_unknown_words_are_refused_with_the_section_and_leave_nothing(tmp
 # --- a real data set ----------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("place", "task", "sizes", "dropped"), [
     ("labelled/sms_spam/spam.csv", "classify", [3901, 557, 1114], [0, 0, 0]),
     ("labelled/atis", "tag", [4394, 497, 893], [84, 3, 0]),
