@@ -63,6 +63,7 @@ def test_all_proofs_hold_on_the_default_data(tmp_path):
         assert {"weights", "shuffled targets", "planted leaks"} < found.keys()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("item", [GOOG, TOPICS])
 def test_all_proofs_hold_on_several_tickers_and_on_a_text_and_are_left_in_reports(root, item):
     assert failing(root, item) == set()

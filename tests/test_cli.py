@@ -214,6 +214,7 @@ def test_a_setting_is_written_with_its_comment_and_shown(refused):
     assert "# share of lines (of 13 words and more) that repeat an earlier one" in (refused.root / "params.yaml").read_text()
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -102,6 +102,7 @@ def test_another_naive_line_is_another_picture():
     assert token_losses(trigram_nats=TRIGRAM + 1) != token_losses()
 
 
+@pytest.mark.long
 def test_other_widths_another_share_and_another_change_are_other_pictures():
     wider, moved = around((3, 200), 0.04), ACTUAL / NAIVE - 0.9
     higher = wider + 0.01
@@ -117,6 +118,7 @@ def test_a_trailing_share_is_of_the_last_fifty_and_says_nothing_of_the_first_nin
     assert pictures._trailing_share(held[:5]).tolist()[4] == 1
 
 
+@pytest.mark.long
 def test_only_the_newest_120_sessions_of_a_forecast_are_shown():
     older, shown = NAIVE.copy(), NAIVE.copy()
     older[-121] += 30

@@ -43,6 +43,7 @@ def project(retrained, tmp_path_factory):
 # --- one graph, two ways to walk it -----------------------------------------------------------
 
 
+@pytest.mark.long
 def test_dvc_alone_and_a_retraining_write_the_same_bytes_and_the_same_lock(retrained, reproduced):
     _, alone, _ = reproduced
     assert alone == clones.outputs(retrained)
@@ -112,7 +113,7 @@ def test_there_are_as_many_places_as_workers_and_each_gpu_has_its_own(project, w
     assert graph.slots(params.model_copy(update={"resources": resources, "training": training}), gpus) == expected
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("module", "rerun"),
     [
@@ -141,7 +142,7 @@ def test_a_changed_module_reruns_the_stages_that_run_through_it_and_no_other(pro
     assert graph.changed(project) == set()
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize(
     ("setting", "rerun"),
     [
@@ -196,6 +197,7 @@ def test_a_broken_graph_is_named_with_a_remedy(tmp_path, project):
         graph.read(root)
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("left", [0, 13, 2000])
 def test_a_lock_that_a_crash_cut_short_is_named_and_made_again_from_the_cache(project, left):
     lock, whole = project / "dvc.lock", (project / "dvc.lock").read_bytes()

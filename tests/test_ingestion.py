@@ -571,7 +571,7 @@ def test_when_a_copy_fails_the_old_version_stands(taken, mine, monkeypatch):
     assert bytes_of(taken / "data/raw") == before
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @pytest.mark.parametrize("crash", [
     lambda raw: (raw / "aapl.dvc").unlink(),
     lambda raw: (raw / "aapl.dvc").write_bytes(b""),
@@ -677,6 +677,7 @@ def test_a_restated_row_is_told(held, tmp_path):
     assert take(held, tmp_path / "AAPL.csv", accept=False).difference == {"held": 200, "new": 0, "gone": 0, "changed": 1, "first": first}
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     "rows", [[row.replace(",500", ",501") for row in days(200)], days(210)[180:]], ids=["other values", "new rows only"]
 )

@@ -7,6 +7,7 @@ import datetime as dt
 import numpy as np
 import pyarrow.compute
 import pyarrow.csv  # noqa: F401  # imports are not an example's time
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -131,6 +132,7 @@ def test_any_bytes_are_a_table_that_balances_or_a_refusal_and_both_ways_agree(da
     assert outcome(data, quick=True) == outcome(data, quick=False)
 
 
+@pytest.mark.long
 @settings(max_examples=300, deadline=dt.timedelta(seconds=2), derandomize=True, database=None, suppress_health_check=list(HealthCheck))
 @given(tables(a_day=5), st.sampled_from(TIMES), st.integers(0, 400))
 @example(b"Date,Close\n" + b"".join(b"2024-01-31 %d:00:00Z,%d\n" % (hour, hour) for hour in range(10, 20)), "9999-12-31 23:00:00Z", 25)

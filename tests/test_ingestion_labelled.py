@@ -340,7 +340,7 @@ def test_a_file_that_changed_in_a_folder_is_another_version(taken):
     assert raw(taken, "mine")["train/label"] == b"fare\nfare\nfare\n"
 
 
-@pytest.mark.few(1)
+@pytest.mark.long
 @pytest.mark.parametrize("crash", [
     lambda raw: shutil.rmtree(raw / "mine/train"),
     lambda raw: (raw / "mine/train/label").write_bytes(b"damaged"),

@@ -404,6 +404,7 @@ def test_each_input_has_its_outcome(kind, data, outcome, quick):
         assert reading.table.equals(clean().table)
 
 
+@pytest.mark.few(54)
 @pytest.mark.parametrize(("data", "outcome"), [entry[1:] for entry in INPUTS], ids=[entry[0] for entry in INPUTS])
 def test_the_quick_way_and_the_careful_way_agree_to_the_byte(data, outcome):
     content = data() if callable(data) else data

@@ -114,6 +114,7 @@ def test_no_later_word_reaches_an_earlier_answer(variant):
         assert (vectors.grad[:, step + 1 :] == 0).all() and (vectors.grad[:, step] != 0).any()
 
 
+@pytest.mark.few(26)
 @pairs
 def test_every_parameter_receives_a_gradient_and_is_changed_by_a_step(task, variant):
     model, (read, weights) = network(task, variant).train(), examples(task)
@@ -127,6 +128,7 @@ def test_every_parameter_receives_a_gradient_and_is_changed_by_a_step(task, vari
         assert not torch.equal(parameter, before[name]), name
 
 
+@pytest.mark.few(26)
 @pairs
 def test_training_and_evaluation_alternate_without_a_trace(task, variant):
     model, (read, _) = network(task, variant).eval(), examples(task)
@@ -234,6 +236,7 @@ def saved(folder, task, variant, *seeds, **card):
     return model.eval()
 
 
+@pytest.mark.few(26)
 @pairs
 def test_a_saved_model_answers_the_same_to_the_bit(tmp_path, task, variant):
     model, (read, _) = saved(tmp_path / "seed-0", task, variant), examples(task)

@@ -62,6 +62,7 @@ def hidden_of(name):
     return given["W"].shape[-1] // len(CELLS[name].gates), given["P"].shape[-1] if CELLS[name].projects else 0
 
 
+@pytest.mark.few(20)
 @pytest.mark.parametrize(("engine", "name"), EACH)
 def test_two_stretches_are_the_whole_whatever_the_cell_and_the_engine(engine, name):
     dtype = torch.float32 if engine == "native" else torch.float64
@@ -209,6 +210,7 @@ def test_passes_are_the_same_bytes_for_any_threads_vectors_and_stretches_of_a_ca
         assert told.loss == pytest.approx(found[0][0].loss, rel=1e-12) and all(map(torch.equal, arrays, found[0][1:]))
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize("engine", ["reference", "torch", pytest.param("native", marks=native_is_built)])
 def test_a_fleet_and_its_members_alone_come_to_the_same(engine, monkeypatch):
     own = Optimisation(optimizer="adam", learning_rate=0.003, batch_size=6, max_epochs=2, patience=2, clip_norm=1.0)

@@ -60,6 +60,7 @@ def learn(kind, task=TASK, engine="cuda", seed=5, **changes):
 # --- whole passes -----------------------------------------------------------------------------
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.cell + "-bi" * kind.bidirectional)
 def test_whole_passes_are_the_loop_to_the_rounding(kind, optimizer):
@@ -67,6 +68,7 @@ def test_whole_passes_are_the_loop_to_the_rounding(kind, optimizer):
     agree(learn(kind, **ways), learn(kind, engine="torch", **ways), weights=2e-5, loss=1e-4)
 
 
+@pytest.mark.few(3)
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize("kind", KINDS[:4], ids=lambda kind: kind.cell + "-bi" * kind.bidirectional)
 def test_whole_passes_of_language_models_are_the_loop_to_the_rounding(kind, optimizer):
@@ -302,6 +304,7 @@ def test_work_is_done_once_a_call_whether_run_or_replayed():
 # --- masks ------------------------------------------------------------------------------------
 
 
+@pytest.mark.few(6)
 @pytest.mark.parametrize(("units", "steps", "place"), [(1, 1, 0), (16, 3, 0), (50, 2, 31), (17, 4, 10**9)])
 @pytest.mark.parametrize("seeds", [(0,), (2**63 - 1, 3)], ids=str)
 @pytest.mark.parametrize("epoch", [1, 2**40])

@@ -42,6 +42,7 @@ def options_of(name):
     return {option: 0.3 for option in DROPPING if option not in undefined(CELLS[name])}
 
 
+@pytest.mark.few(10)
 @pytest.mark.parametrize("name", CELLS)
 def test_a_member_of_a_fleet_is_begun_trained_and_answers_as_it_does_alone_to_the_bit(name):
     settings = {"num_layers": 2, "bidirectional": True, "initial_state": "learned", "residual": True, **options_of(name)}
@@ -71,6 +72,7 @@ def test_members_of_different_seeds_differ_and_of_equal_seeds_do_not():
 LENGTHS = torch.tensor([6, 1, 4])
 
 
+@pytest.mark.few(20)
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("name", CELLS)
 def test_rows_of_different_lengths_are_as_if_read_one_by_one(name, bidirectional):

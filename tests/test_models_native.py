@@ -76,6 +76,7 @@ def close(found, wanted, most):
         assert worst <= most, f"{key}: {worst:.2g}"
 
 
+@pytest.mark.few(61)
 @native_is_built
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", OWN)
@@ -319,6 +320,7 @@ KINDS = [
 ]
 
 
+@pytest.mark.few(5)
 @native_is_built
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.cell + "-bi" * kind.bidirectional)

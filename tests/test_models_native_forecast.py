@@ -68,6 +68,7 @@ def streamed(own, past):
     return np.array(answers)
 
 
+@pytest.mark.few(52)
 @native_is_built
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", OWN)

@@ -100,6 +100,7 @@ def gradient_is_exact(task, kind, most=2e-5):
 SHAPES = [(1, 1, 1, 1), (2, 16, 1, 1), (3, 37, 3, 2), (5, 15, 2, 17), (8, 33, 1, 1), (9, 33, 1, 3), (17, 5, 3, 1)]
 
 
+@pytest.mark.few(52)
 @native_is_built
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("name", OWN)
@@ -178,7 +179,7 @@ FORECASTERS = [
 ]
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @native_is_built
 @pytest.mark.parametrize("lookback", [3, 12])
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
@@ -208,7 +209,7 @@ def test_language_models_train_as_the_loop_does_to_the_rounding(optimizer, lookb
 WIDE = variant("lstm", hidden_size=130, num_layers=2, dropout=0.2)  # large enough for three threads
 
 
-@pytest.mark.few(3)
+@pytest.mark.few(1)
 @native_is_built
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop"])
 @pytest.mark.parametrize(

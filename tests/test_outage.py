@@ -214,6 +214,7 @@ def write_journal(root: Path, epochs: int, item: str = "goog-rnn") -> None:
         journal.append(path, {"kind": "epoch", "epoch": epoch, "train_loss": 1.0, "validation_loss": 1.0, "seconds": 0.1})
 
 
+@pytest.mark.long
 def test_training_does_not_know_of_mlflow():
     loaded = "{name.partition('.')[0] for name in sys.modules}"
     code = f"import sys, longshort.training.stage; sys.exit(bool({{'mlflow', 'prefect', 'requests'}} & {loaded}))"

@@ -74,6 +74,7 @@ def test_every_fold_seed_and_ticker_has_a_network_that_names_them(root, model):
         assert loaded.network.head.linear.bias.shape == (2, 1 + len(LEVELS)) and loaded.tickers == ["AAA", "BBB"]
 
 
+@pytest.mark.long
 def test_two_processes_and_one_leave_the_same_bytes(root, tmp_path):
     other = learned(tmp_path, "resources.workers=1")
     assert contents(other / "data/training" / ITEM) == contents(root / "data/training" / ITEM)

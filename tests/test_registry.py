@@ -411,6 +411,7 @@ def test_every_point_at_which_a_promotion_may_die_is_named():
 # --- moved by hand ----------------------------------------------------------------------------
 
 
+@pytest.mark.few(1)
 @pytest.mark.parametrize(
     ("moved", "said"),
     [

@@ -302,6 +302,7 @@ class Registry(RuleBasedStateMachine):
             assert (str(version.version), alias) == (champion, CHAMPION)
 
 
+@pytest.mark.long
 def test_whatever_happens_in_whatever_order_only_a_better_model_serves(tmp_path):
     shelves.shelf(tmp_path / "project")
     machine = type("Registered", (Registry,), {"base": tmp_path})

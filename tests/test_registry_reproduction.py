@@ -107,6 +107,7 @@ def test_a_run_that_came_to_something_else_fails_with_what_differs_first(own_pri
     assert "came to something else" in done.stderr and told["worktree"] in done.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("asked", ["", "ffff", "no such run"])
 def test_a_run_that_is_not_there_is_told(own_prices, asked):
     assert f"no one training or retraining has the id '{asked}'" in clones.main(own_prices, "reproduce", asked, code=2).stderr

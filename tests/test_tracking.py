@@ -403,6 +403,7 @@ def test_a_network_that_was_dropped_stands_in_the_table_with_its_reason_and_has_
         assert history(SimpleNamespace(client=clones.mlflow_client(unrecorded)), run, "validation_loss_members") == [(1, 2), (2, 2)]
 
 
+@pytest.mark.long
 def test_more_epochs_than_a_server_takes_in_one_request_are_all_there(unrecorded, monkeypatch):
     trained, log_batch, sizes = tracking.trained, mlflow.MlflowClient.log_batch, []
     long = [{"epoch": number, "train_loss": 1.0, "validation_loss": 1.0, "best": number == 1} for number in range(1, 1102)]

@@ -291,7 +291,7 @@ def fleet_of(task, params, *members):
     return [Member(f"m{place}", seed, task, settings(params, **usual | own)) for place, (seed, own) in enumerate(members)]
 
 
-@pytest.mark.few(6)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
 @pytest.mark.parametrize("engine", ["torch", "reference", pytest.param("native", marks=native_is_built)])
 @pytest.mark.parametrize("variant", ["stacked", "bilstm", "gru"])
@@ -321,7 +321,7 @@ def together(fleet, shape, engine):
     return done
 
 
-@pytest.mark.few(4)
+@pytest.mark.few(2)
 @pytest.mark.parametrize("quantiles", [(), (0.05, 0.95)], ids=str)
 @pytest.mark.parametrize("engine", ["torch", "reference"])
 @pytest.mark.parametrize("variant", ["stacked", "bilstm", "gru"])
@@ -762,6 +762,7 @@ def test_cuda_is_refused_where_there_is_none_and_auto_takes_the_cpu():
     assert training_runs.choose_device("auto") == training_runs.choose_device("cpu") == CPU
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("engine", ["native", "torch"])
 @pytest.mark.parametrize("optimizer", ["adam", "rmsprop", "sgd"])
 def test_what_a_module_calls_fixed_never_moves_and_the_rest_does(engine, optimizer):

@@ -152,6 +152,7 @@ def told(root):
     return [{key: value for key, value in line.items() if key != "seconds"} for line in lines]
 
 
+@pytest.mark.long
 def test_the_stage_leaves_one_model_and_one_journal(together):
     assert [line["kind"] for line in told(together)] == ["begun", *["epoch"] * 12, "finished"]
     assert not list((together / ".state/checkpoints").rglob("*.pt"))
@@ -180,7 +181,7 @@ def wait_for(what, seconds=120):
         time.sleep(0.02)
 
 
-@pytest.mark.few(1)
+@pytest.mark.long
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_process_that_dies_ends_the_stage_with_a_sentence_and_the_next_run_goes_on(tmp_path, together, capsys, number):
     root = made(tmp_path, SLOWER)
@@ -220,6 +221,7 @@ def test_when_the_stage_dies_those_who_train_for_it_end_within_their_epoch(tmp_p
     assert [line["kind"] for line in told(root)] == ["begun"]
 
 
+@pytest.mark.long
 def test_a_network_that_diverges_is_dropped_in_all_processes_with_its_reason(tmp_path):
     root = made(tmp_path, "training.language-model.learning_rate=1e37")
     with pytest.raises(LongshortError, match=r"every seed diverged\. s1: epoch 1, step \d+: loss .* Lower its `learning_rate`"):

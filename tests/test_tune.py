@@ -479,7 +479,7 @@ def epochs_of(root, members):
     return sum(entry["kind"] == "epoch" for entries in own for entry in entries)
 
 
-@pytest.mark.few(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("when", "ended"),
     [

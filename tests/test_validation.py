@@ -122,7 +122,7 @@ def test_every_expectation_has_a_table_that_it_refuses():
         assert sorted(rule.description for rule in suite.shape + suite.content) == sorted(bad)
 
 
-@pytest.mark.few(11)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("sentence", BAD_PRICES)
 def test_a_price_table_is_refused_by_the_expectation_that_it_breaks(sentence):
     assert sentence in failures(judge_prices(BAD_PRICES[sentence]))
@@ -146,6 +146,7 @@ def test_an_empty_table_is_refused():
     assert "There is a document." in failures(judge_texts(texts().slice(0, 0)))
 
 
+@pytest.mark.few(2)
 @pytest.mark.parametrize("column", ["open", "high", "low", "close"])
 @pytest.mark.parametrize("nothing", [None, np.nan])
 def test_a_price_that_is_missing_throughout_is_refused(column, nothing):
@@ -185,7 +186,7 @@ def test_a_finding_names_the_first_rows_and_counts_them_all():
     assert finding.examples[0] == {"row": 1, "ticker": "A", "date": "2004-08-19", "volume": -1}
 
 
-@pytest.mark.few(11)
+@pytest.mark.few(4)
 @pytest.mark.parametrize("sentence", BAD_PRICES)
 def test_rows_that_break_a_rule_are_shown(sentence):
     finding = next(f for f in judge_prices(BAD_PRICES[sentence]).findings if f.sentence == sentence)
@@ -473,7 +474,7 @@ def test_the_rows_that_are_mutated_pass_as_they_are_and_every_rule_has_a_mutatio
     assert sorted(rule.description for rule in suite.shape + suite.content) == sorted(BAD_ROWS[task])
 
 
-@pytest.mark.few(22)
+@pytest.mark.few(8)
 @pytest.mark.parametrize(("task", "sentence"), EACH_BAD)
 def test_a_table_of_rows_is_refused_by_the_expectation_that_it_breaks(task, sentence):
     judged = judge_rows(task, BAD_ROWS[task][sentence])
