@@ -278,7 +278,7 @@ def test_a_model_of_which_nobody_knows_what_it_learned_is_not_compared(root):
     held = contest.contest_of_rows(tables()["requests"], data_of(root, "requests"), [model, bare])
     assert held.count == 0 and math.isnan(held.challenger.error)
     reason = judgement.judge(held, 0.0, 30, 0.05).reason
-    assert "not enough unseen windows: 0" in reason and "the champion learned from is not known" in reason
+    assert "not enough to judge by: 0 unseen" in reason and "the champion learned from is not known" in reason
 
 
 def test_a_model_of_fewer_rows_does_not_replace_one_of_more(root):

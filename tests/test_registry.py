@@ -274,14 +274,14 @@ def test_a_champion_that_learned_from_nearly_all_leaves_not_enough_to_judge_by(s
     verdict = settle(store, 3)
     assert not verdict.promote and aliases(store)[CHAMPION] == "2"
     ends = "the challenger learned from data until 2007-12-13 and the champion learned from data until 2008-09-30"
-    assert verdict.reason == f"kept out: not enough unseen windows: 10, asked 30 (`registry.min_windows`); {ends}"
+    assert verdict.reason == f"kept out: not enough to judge by: 10 unseen, asked 30 (`registry.min_windows`); {ends}"
 
 
 def test_a_model_that_does_not_say_what_it_learned_from_is_kept_out(store):
     remade(store, 2, lambda told: told.pop("extent"))
     verdict = settle(store, 2)
     unknown = "where the data end that the challenger learned from is not known of this data set"
-    assert verdict.reason == f"kept out: not enough unseen windows: 0, asked 30 (`registry.min_windows`); {unknown}"
+    assert verdict.reason == f"kept out: not enough to judge by: 0 unseen, asked 30 (`registry.min_windows`); {unknown}"
 
 
 def test_a_model_of_older_data_never_replaces_a_newer_one_unless_forced_with_a_reason(store):

@@ -67,10 +67,10 @@ REFUSED = {
         f"RMSE 0.8, champion 0.9, which may be chance: p 0.05, {CHANCE}",
     ),
     "a lead that cannot be tested": (contest(p_champion=None), f"RMSE 0.8, champion 0.9, which may be chance: p cannot be had, {CHANCE}"),
-    "few windows": (contest(count=29), f"not enough unseen windows: 29, asked 30 (`registry.min_windows`); {OF_BOTH}"),
+    "few windows": (contest(count=29), f"not enough to judge by: 29 unseen, asked 30 (`registry.min_windows`); {OF_BOTH}"),
     "no window, so no error": (
         with_(contest(challenger=math.nan, champion=None, count=0), "challenger", learned_until=None),
-        "not enough unseen windows: 0, asked 30 (`registry.min_windows`); where the data end that the challenger learned from is not "
+        "not enough to judge by: 0 unseen, asked 30 (`registry.min_windows`); where the data end that the challenger learned from is not "
         "known of this data set",
     ),
     "other windows": (

@@ -42,7 +42,7 @@ def _refusal(measured: Contest, min_gain: float, min_windows: int, significance:
     challenger, champion, naive = measured.challenger, measured.champion, measured.naive
     contenders = {"challenger": challenger} | ({"champion": champion} if champion else {})
     if measured.count < min_windows:
-        return f"not enough unseen windows: {measured.count}, asked {min_windows} (`registry.min_windows`){_behind(contenders)}"
+        return f"not enough to judge by: {measured.count} unseen, asked {min_windows} (`registry.min_windows`){_behind(contenders)}"
     if why := _unfair(measured, contenders):
         return why
     if not math.isfinite(challenger.error):
