@@ -61,6 +61,7 @@ def test_every_language_model_is_better_than_unigram(trained, item):
     assert worst < figures["baselines"]["unigram"]["perplexity"] / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("item", [item for item in ITEMS if item.startswith("goog")])
 def test_a_price_model_on_returns_is_near_naive_and_its_skill_raises_no_alarm(trained, item):
     figures = storage.read_json(trained / "data/evaluation" / item / "metrics.json")

@@ -95,6 +95,7 @@ def test_another_title_is_another_picture(draw):
     assert draw(title="another") != draw()
 
 
+@pytest.mark.long
 def test_another_naive_line_is_another_picture():
     assert loss_curves(naive_loss=1.2) != loss_curves()
     assert forecast_against_actual(naive=NAIVE + 1) != forecast_against_actual()

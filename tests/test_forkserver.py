@@ -217,7 +217,7 @@ def training(served, project, monkeypatch):
             each.kill()
 
 
-@pytest.mark.few(1)
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("victim", "number", "code"),
     [
@@ -248,6 +248,7 @@ def test_when_the_retraining_is_killed_its_stages_end_and_dvc_ends_in_order(trai
     assert "failed to reproduce 'training@goog-rnn'" in training.log.read_text()
 
 
+@pytest.mark.long
 def test_when_the_server_is_killed_its_stages_go_on_and_the_next_ones_do_without_it(retrained, tmp_path, monkeypatch):
     root = clones.copy(retrained, tmp_path / "project")
     with serving(root) as server:

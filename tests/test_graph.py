@@ -49,6 +49,7 @@ def test_dvc_alone_and_a_retraining_write_the_same_bytes_and_the_same_lock(retra
     assert alone == clones.outputs(retrained)
 
 
+@pytest.mark.long
 def test_after_dvc_alone_a_retraining_finds_every_stage_cached_and_only_registers(reproduced, retrained):
     root, alone, done = reproduced
     assert clones.stages(done) == dict.fromkeys(of(*clones.STAGES), "Cached")
@@ -57,6 +58,7 @@ def test_after_dvc_alone_a_retraining_finds_every_stage_cached_and_only_register
     assert registered(root) == registered(retrained) and len(registered(root)) == 2 * len(ITEMS)
 
 
+@pytest.mark.long
 def test_after_a_retraining_dvc_has_nothing_to_do(reproduced):
     root, alone, _ = reproduced
     assert "up to date" in clones.dvc(root, "status")

@@ -59,7 +59,7 @@ def written(root, stage):
     return {name: data for name, data in clones.outputs(root).items() if name.startswith(f"data/{stage}/")}
 
 
-@pytest.mark.few(2)
+@pytest.mark.long
 @pytest.mark.parametrize("stage", clones.STAGES)
 def test_a_stage_that_runs_again_elsewhere_an_hour_later_writes_the_same_bytes(retrained, again, stage):
     first, second = written(retrained, stage), written(again, stage)
@@ -68,6 +68,7 @@ def test_a_stage_that_runs_again_elsewhere_an_hour_later_writes_the_same_bytes(r
     assert [name for name in first if first[name] != second[name]] == []
 
 
+@pytest.mark.long
 def test_no_output_holds_a_path_or_a_time_of_this_machine(retrained, again):
     now = dt.datetime.now(dt.UTC)
     for root in (retrained, again):

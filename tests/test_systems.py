@@ -200,6 +200,7 @@ def test_what_ended_is_printed_as_json_also_where_mlflow_was_away_or_another_sys
     assert "intent did not" in told.err and "MLflow at" in told.err
 
 
+@pytest.mark.few(8)
 @pytest.mark.parametrize("name", [name for name in SYSTEMS if name not in ("cell", "variable-length", "gradients", "gates", "translation")])
 def test_every_system_runs_small_and_gives_figures_pictures_and_what_it_ran_on(root, name):
     (occasion,) = planned(root, name)

@@ -160,6 +160,7 @@ def test_the_stage_leaves_one_model_and_one_journal(together):
     assert storage.read_json(together / f"data/training/{ITEM}/seed-1/model.json")["origin"]["data_parallel"] == 2
 
 
+@pytest.mark.long
 def test_the_stage_comes_to_the_losses_of_one_process_and_is_another_run(tmp_path, together):
     root = made(tmp_path, SLOWER, f"training.items={{{ITEM}: {{dataset: topics, task: language-model, variant: stacked}}}}")
     run_stage(root, "training", ITEM)

@@ -87,6 +87,7 @@ def test_mlflow_refuses_another_host_name(ui):
     assert asked_from(address, Host="elsewhere.example")[0] == 403
 
 
+@pytest.mark.long
 def test_a_run_meanwhile_uses_the_server_that_runs(ui):
     clones.longshort(ui.root, "run")
     api = f"http://{neighbours.HOST}:{ui.prefect}/api"
